@@ -1,0 +1,26 @@
+"""tellapart: from labelled pictures to a classifier whose number you can report and whose file you can ship."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from tellapart.errors import TellapartError as TellapartError
+    from tellapart.recipe import Recipe as Recipe
+    from tellapart.workflow.train import train as train
+
+_HOMES = {
+    "Recipe": "tellapart.recipe",
+    "TellapartError": "tellapart.errors",
+    "train": "tellapart.workflow.train",
+}
+
+__all__ = ["Recipe", "TellapartError", "__version__", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are looked up when they are first used, so that importing tellapart loads nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tellapart' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,115 @@
+"""The door: one short module per verb, loaded when it is called. Nothing heavy is imported here."""
+
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import click
+
+from tellapart import __version__
+from tellapart.errors import TellapartError, nearest
+
+VERBS = {
+    "train": "Train a classifier on labelled pictures and judge it.",
+    "test": "Judge a trained model on its sealed test part, or on other pictures.",
+    "predict": "Say what is on pictures: files or folders.",
+    "runs": "List the runs, best first.",
+    "board": "Show the runs in TensorBoard.",
+    "data": "List, fetch and show data sets.",
+    "model": "Look at a network before training it.",
+    "config": "Show the recipe in force and where each value is from.",
+    "doctor": "Say what is installed, what works, and what is missing.",
+    "completion": "Print the shell completion script.",
+}
+"""Every verb with its one line of help: `--help` needs no other module."""
+
+
+class Lazy(click.Group):
+    """A group whose verbs are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        return import_module(f"tellapart.cli.{cmd_name}").command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[Any, Any, Any]:
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            guess = nearest(args[0], VERBS)
+            hint = f" Did you mean '{guess}'?" if guess else " `tellapart --help` lists the verbs."
+            raise click.UsageError(f"There is no verb '{args[0]}'.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]}, epilog="Start here: tellapart train digits"
+)
+@click.version_option(__version__, "-V", "--version", message="tellapart %(version)s")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def group(debug: bool) -> None:
+    """From labelled pictures to a classifier whose number you can report and whose file you can ship."""
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line and exit with the code of errors.py."""
+    words = sys.argv[1:] if args is None else args
+    sys.exit(
+        guarded(lambda: group.main(args=words, prog_name="tellapart", standalone_mode=False), debug="--debug" in words)
+    )
+
+
+def guarded(work: Callable[[], Any], *, debug: bool) -> int:
+    """Do the work and turn what it raises into words on stderr and an exit code."""
+    # A waiting OpenMP thread must sleep, not spin: spinning beside another busy process makes training ten times
+    # slower. It is read when torch is loaded, so it is set here.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    try:
+        result = work()
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except (click.Abort, KeyboardInterrupt):
+        return complain("Stopped by Ctrl-C.", "", 130)
+    except click.UsageError as error:
+        return complain(_of_click(error), _help_hint(error), 2)
+    except click.ClickException as error:
+        return complain(error.format_message(), "", 2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        if isinstance(error, TellapartError):
+            return complain(error.message, error.hint, error.exit_code)
+        return complain(
+            f"Something unexpected happened: {type(error).__name__}: {error}",
+            "This is a mistake of tellapart. Run again with `tellapart --debug …` and report the traceback.",
+            1,
+        )
+
+
+def complain(message: str, hint: str, code: int) -> int:
+    """One sentence of what happened, one of what to do, on stderr."""
+    click.echo(click.style("error: ", fg="red", bold=True) + message, err=True)
+    if hint:
+        click.echo(click.style("hint: ", fg="cyan", bold=True) + hint, err=True)
+    return code
+
+
+def _of_click(error: click.UsageError) -> str:
+    if isinstance(error, click.NoSuchOption):
+        guess = nearest(error.option_name, [o for p in (error.ctx.command.params if error.ctx else []) for o in p.opts])
+        return f"There is no flag {error.option_name}." + (f" Did you mean {guess}?" if guess else "")
+    return error.format_message()
+
+
+def _help_hint(error: click.UsageError) -> str:
+    return f"`{error.ctx.command_path} --help` lists what is possible." if error.ctx else ""

@@ -1,0 +1,21 @@
+"""Flags that several verbs share, each said once."""
+
+from pathlib import Path
+
+import click
+
+from tellapart.recipe import rule_of
+
+runs_option = click.option(
+    "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where run folders lie."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+device_option = click.option("--device", default="auto", show_default=True, help=rule_of("machine.device").help)
+root_option = click.option("--root", default="", help=rule_of("data.root").help)
+on_bad_option = click.option(
+    "--on-bad",
+    type=click.Choice(rule_of("data.on_bad").choices),
+    default="stop",
+    show_default=True,
+    help=rule_of("data.on_bad").help,
+)

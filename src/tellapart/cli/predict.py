@@ -1,0 +1,59 @@
+"""`tellapart predict`."""
+
+import json
+from pathlib import Path
+
+import click
+
+from tellapart.cli.options import device_option, json_option, runs_option
+
+
+@click.command("predict", epilog="Example: tellapart predict RUN dog.png FOLDER")
+@click.argument("model")
+@click.argument("pictures", nargs=-1, required=True)
+@click.option("--top-k", default=3, show_default=True, type=click.IntRange(1), help="How many classes to name.")
+@click.option("-v", "--verbose", is_flag=True, help="Also print the size of the file and the shape of the input.")
+@device_option
+@runs_option
+@json_option
+def command(
+    model: str, pictures: tuple[str, ...], top_k: int, verbose: bool, device: str, runs: Path, as_json: bool
+) -> int:
+    """Say what is on PICTURES (files or folders), by MODEL: a run, or a model.safetensors.
+
+    A file that cannot be read is named in the answer, and the exit code is then 3.
+    """
+    from tellapart.workflow import devices
+    from tellapart.workflow.models import find_model
+    from tellapart.workflow.predict import files_of, predict
+
+    bundle, name = find_model(runs, model)
+    guesses = list(predict(bundle, files_of(pictures), device=devices.choose(device), top_k=top_k))
+    if as_json:
+        click.echo(
+            json.dumps({"format": 1, "model": name, "predictions": [as_data(guess) for guess in guesses]}, indent=1)
+        )
+    else:
+        shape = (1, bundle.preprocess.channels, bundle.preprocess.size, bundle.preprocess.size)
+        for guess in guesses:
+            click.echo(line(guess, shape if verbose else None))
+    return 3 if any(guess.error for guess in guesses) else 0
+
+
+def as_data(guess) -> dict:
+    """A guess as plain data."""
+    top = [{"class": name, "index": number, "probability": share} for name, number, share in guess.top]
+    return {
+        "path": guess.path,
+        "top": top,
+        **({"error": guess.error} if guess.error else {"width": guess.size[0], "height": guess.size[1]}),
+    }
+
+
+def line(guess, shape: tuple[int, ...] | None) -> str:
+    """A guess on one line: 'dog.png  dog (5) 93.1 %  cat (3) 4.0 %'."""
+    if guess.error:
+        return f"{guess.path}  cannot be read: {guess.error}"
+    named = "  ".join(f"{name} ({number}) {100 * share:.1f} %" for name, number, share in guess.top)
+    seen = f"  size {guess.size}, input {shape}" if shape else ""
+    return f"{guess.path}  {named}{seen}"

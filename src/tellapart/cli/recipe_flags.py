@@ -1,0 +1,99 @@
+"""Flags made from the recipe's own fields, and the recipe they add up to, with the origin of every value."""
+
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tellapart.errors import UsageError, did_you_mean
+from tellapart.files import read_text
+from tellapart.recipe import Recipe, rules, values_of_toml
+
+Values = dict[str, Any]
+
+
+def recipe_flags(function: Callable) -> Callable:
+    """Add the source, every flag of the recipe, `--recipe` and `--set` to a command."""
+    for path, rule in reversed(list(rules())):
+        if rule.flag:
+            function = click.option(rule.flag, _argument(path), metavar=rule.kind.__name__.upper(), help=_help(path))(
+                function
+            )
+    function = click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="SECTION.KEY=VALUE",
+        help="Any other setting of the recipe; `tellapart config show` lists them.",
+    )(function)
+    function = click.option(
+        "--recipe",
+        "recipe_name",
+        metavar="FILE.toml|NAME",
+        help=f"Start from a recipe: a file, or one of {', '.join(shipped())}.",
+    )(function)
+    return click.argument("source", required=False)(function)
+
+
+def _argument(path: str) -> str:
+    return "flag__" + path.replace(".", "__")
+
+
+def _help(path: str) -> str:
+    rule = dict(rules())[path]
+    default = Recipe().values()[path]
+    return (
+        f"{rule.help[0].upper()}{rule.help[1:]}. [{path}; default: {'auto' if default is None else default or 'none'}]"
+    )
+
+
+def shipped() -> list[str]:
+    """The names of the recipes that come with tellapart."""
+    folder = resources.files("tellapart") / "recipes"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def asked(flags: Values) -> tuple[Recipe, dict[str, str]]:
+    """The recipe that a command's flags ask for, and where each value is from: defaults, then file, then flags."""
+    values: Values = {}
+    origins: dict[str, str] = {}
+    layers = [*_of_recipe(flags["recipe_name"]), *_of_flags(flags), *_of_settings(flags["settings"])]
+    for path, value, origin in layers:
+        values[path], origins[path] = value, origin
+    return Recipe.from_values(values), origins
+
+
+def _of_recipe(name: str | None) -> list[tuple[str, Any, str]]:
+    if not name:
+        return []
+    path = Path(name)
+    if path.is_file():
+        text = read_text(path)
+    elif name in shipped():
+        text = (resources.files("tellapart") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
+    else:
+        raise UsageError(
+            f"There is no recipe file '{name}', and none of that name comes with tellapart.",
+            did_you_mean(name, shipped()),
+        )
+    return [(key, value, f"recipe {name}") for key, value in values_of_toml(text, where=name).items()]
+
+
+def _of_flags(flags: Values) -> list[tuple[str, Any, str]]:
+    given = [(path, flags.get(_argument(path)), rule.flag) for path, rule in rules() if rule.flag]
+    layers = [(path, value, flag) for path, value, flag in given if value is not None]
+    return [("data.source", flags["source"], "the command line"), *layers] if flags["source"] else layers
+
+
+def _of_settings(settings: tuple[str, ...]) -> list[tuple[str, Any, str]]:
+    layers = []
+    for setting in settings:
+        path, equals, value = setting.partition("=")
+        if not equals:
+            raise UsageError(
+                f"--set takes SECTION.KEY=VALUE. Received: {setting!r}.", "For example --set optim.momentum=0.8."
+            )
+        layers.append((path.strip(), value.strip(), "--set"))
+    return layers

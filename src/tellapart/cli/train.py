@@ -1,0 +1,65 @@
+"""`tellapart train`."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tellapart.cli.recipe_flags import asked, recipe_flags
+
+
+@click.command("train", epilog="Examples: tellapart train digits · tellapart train FOLDER --model resnet18 --epochs 10")
+@recipe_flags
+@click.option(
+    "--run",
+    "name",
+    default="",
+    metavar="NAME",
+    help="Name of the run folder; a fresh one that sorts by time when absent.",
+)
+@click.option(
+    "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where run folders lie."
+)
+@click.option("--no-test", is_flag=True, help="Leave the test part sealed while you are still trying things.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document with every figure on standard output.")
+def command(name: str, runs: Path, no_test: bool, as_json: bool, **flags: Any) -> None:
+    """Train a classifier on SOURCE and judge it.
+
+    SOURCE is a folder of class folders, or the name of a data set such as digits or fashion-mnist. Without one, the
+    handwritten digits that come with tellapart are used.
+    """
+    recipe, origins = asked(flags)
+    from tellapart.cli.show import Screen, as_document, class_table, next_commands, verdict_lines
+    from tellapart.workflow.stopping import Stopping
+    from tellapart.workflow.train import train
+
+    screen = Screen()
+    with Stopping() as stopping:
+        events = train(
+            recipe,
+            runs=runs,
+            name=name,
+            open_test=not no_test,
+            origins=origins,
+            asked=stopping.asked,
+            command=shlex.join(["tellapart", *sys.argv[1:]]),
+        )
+        verdict = screen.follow(events)
+    if verdict is None:
+        return
+    (Path(verdict.folder) / "log.txt").open("a", encoding="utf-8").write("\n".join(screen.lines) + "\n")
+    if as_json:
+        click.echo(json.dumps(as_document(verdict), indent=1))
+        return
+    lines = [
+        *verdict_lines(verdict),
+        "",
+        *class_table(verdict),
+        "",
+        f"run folder: {verdict.folder}",
+        *next_commands(verdict),
+    ]
+    click.echo("\n".join(lines))

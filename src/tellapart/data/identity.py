@@ -1,0 +1,60 @@
+"""The three identities: of a listing (keys), of content (decoded pixels with class names), of a split."""
+
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.data.index import Index
+
+
+def digest(pixels: NDArray[np.uint8]) -> bytes:
+    """16 bytes that name the pixels (H, W, C) of one picture: BLAKE2b over the shape and the values."""
+    height, width, channels = pixels.shape
+    hashed = hashlib.blake2b(b"%d %d %d;" % (height, width, channels), digest_size=16)
+    hashed.update(np.ascontiguousarray(pixels))
+    return hashed.digest()
+
+
+def listing(index: Index) -> str:
+    """The identity of a listing: its keys, in order. Instant; says nothing about the pixels."""
+    return _hex([index.keys.blob, index.keys.ends.tobytes()])
+
+
+def content(index: Index) -> str:
+    """The identity of the content: the same for the same pictures under the same class names in any container."""
+    return _hex(sorted(_row_bytes(index)))
+
+
+def split(index: Index) -> str:
+    """The identity of a split: which content, in which part, in which group. What a model and a comparison refer to."""
+    groups = index.groups if index.groups is not None else np.full(len(index), -1)
+    return _hex(
+        sorted(
+            row + b"%d %d" % (part, group)
+            for row, part, group in zip(_row_bytes(index), index.parts.tolist(), groups.tolist(), strict=True)
+        )
+    )
+
+
+def test_part(index: Index) -> str:
+    """The identity of the test part alone: openings are counted by it, so another training seed does not hide one."""
+    rows = index.rows("test")
+    return _hex(sorted(_row_bytes(index.take(rows)))) if len(rows) else ""
+
+
+def _row_bytes(index: Index) -> Iterable[bytes]:
+    if index.digests is None:
+        raise ValueError("the digests are filled in by the first pass")
+    names = [name.encode() for name in index.classes]
+    blob = index.digests.tobytes()
+    return [blob[16 * n : 16 * n + 16] + names[label] + b"\n" for n, label in enumerate(index.labels.tolist())]
+
+
+def _hex(parts: Iterable[bytes]) -> str:
+    hashed = hashlib.sha256()
+    for part in parts:
+        hashed.update(b"%d:" % len(part))
+        hashed.update(part)
+    return hashed.hexdigest()[:32]

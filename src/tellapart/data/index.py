@@ -1,0 +1,138 @@
+"""Index: which pictures there are, as columns: keys, labels, classes, parts, groups. No pixels."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.names import PARTS
+
+NO_PART = 255
+"""The part of a row that no one has placed yet."""
+
+
+class Strings(Sequence[str]):
+    """A column of texts as one UTF-8 blob with offsets: a million paths cost their bytes and 8 more each.
+
+    >>> Strings.of(["a/1.png", "b/2.png"])[1]
+    'b/2.png'
+    """
+
+    def __init__(self, blob: bytes, ends: NDArray[np.int64]) -> None:
+        self.blob, self.ends = blob, ends
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> "Strings":
+        parts = [text.encode("utf-8", "surrogateescape") for text in texts]
+        return cls(b"".join(parts), np.cumsum([len(part) for part in parts], dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, row):  # type: ignore[override]
+        if isinstance(row, slice):
+            return [self[n] for n in range(*row.indices(len(self)))]
+        row = range(len(self))[row]
+        start = int(self.ends[row - 1]) if row else 0
+        return self.blob[start : int(self.ends[row])].decode("utf-8", "surrogateescape")
+
+    def take(self, rows: NDArray[np.int64]) -> "Strings":
+        return Strings.of(self[int(row)] for row in rows)
+
+
+class Store(Protocol):
+    """Where the pictures lie. `read` gives a file's bytes, or the pixels (H, W, C) uint8 of an array."""
+
+    def read(self, row: int) -> bytes | NDArray[np.uint8]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ignored:
+    """A file that was found among the pictures and is not one; it is named, never silently skipped."""
+
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index:
+    """Which pictures there are. N rows.
+
+    keys (N): a path below the root, or a name such as `train/17`. labels (N) int64: position in `classes`.
+    parts (N) uint8: 0 train, 1 validation, 2 test, 255 not placed. groups (N) int64 or None: rows that stay together.
+    digests (N, 16) uint8, or None before the first pass: of the decoded pixels.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    keys: Strings
+    labels: NDArray[np.int64]
+    parts: NDArray[np.uint8]
+    store: Store
+    groups: NDArray[np.int64] | None = None
+    digests: NDArray[np.uint8] | None = None
+    ignored: tuple[Ignored, ...] = field(default=())
+    said: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def rows(self, part: str) -> NDArray[np.int64]:
+        """The rows of one part, in the order of the index."""
+        return np.flatnonzero(self.parts == PARTS.index(part))
+
+    def counts(self, part: str | None = None) -> NDArray[np.int64]:
+        """Pictures per class (K), of one part or of all."""
+        labels = self.labels if part is None else self.labels[self.rows(part)]
+        return np.bincount(labels, minlength=len(self.classes))
+
+    def take(self, rows: NDArray[np.int64]) -> "Index":
+        """The index of some rows only; the store is looked up through the old row numbers."""
+        return replace(
+            self,
+            keys=self.keys.take(rows),
+            labels=self.labels[rows],
+            parts=self.parts[rows],
+            groups=None if self.groups is None else self.groups[rows],
+            digests=None if self.digests is None else self.digests[rows],
+            store=_Taken(self.store, rows),
+        )
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """A store seen through a choice of rows."""
+
+    store: Store
+    chosen: NDArray[np.int64]
+
+    def read(self, row: int) -> bytes | NDArray[np.uint8]:
+        return self.store.read(int(self.chosen[row]))
+
+
+@dataclass(frozen=True)
+class ArrayStore:
+    """Pictures that are already pixels: (N, H, W, C) uint8."""
+
+    pixels: NDArray[np.uint8]
+
+    def read(self, row: int) -> NDArray[np.uint8]:
+        return self.pixels[row]
+
+
+def naturally(names: Iterable[str]) -> list[str]:
+    """Sorted as a person would: 2 before 10.
+
+    >>> naturally(["img10", "img2", "Img1"])
+    ['Img1', 'img2', 'img10']
+    """
+    return sorted(names, key=lambda name: ([*_chunks(name)], name))
+
+
+def _chunks(name: str) -> Iterator[tuple[int, int, str]]:
+    for chunk in re.split(r"([0-9]+)", name):
+        if chunk:
+            yield (0, int(chunk), "") if chunk[0] in "0123456789" else (1, 0, chunk.casefold())

@@ -1,0 +1,70 @@
+"""The official files of the named data sets: which they are, where they may lie, and whether they are whole."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tellapart.errors import DataError, StorageError
+
+
+@dataclass(frozen=True)
+class Official:
+    """One file as its authors publish it: its name, its md5 in hex, and the folders (URLs) it can be fetched from."""
+
+    name: str
+    md5: str
+    urls: tuple[str, ...] = ()
+
+
+def default_root() -> Path:
+    """Where the files of named data sets lie when nothing else is said.
+
+    $TELLAPART_DATA, else $XDG_CACHE_HOME/tellapart/data, else ~/.cache/tellapart/data.
+    """
+    if chosen := os.environ.get("TELLAPART_DATA"):
+        return expanded(chosen)
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "tellapart" / "data"
+
+
+def expanded(path: str) -> Path:
+    """The path with a leading `~` as the home folder; left as it is when there is no such home."""
+    return Path(os.path.expanduser(path))  # Path.expanduser raises RuntimeError on an unknown user
+
+
+def places(root: Path, folders: Sequence[str]) -> Iterator[Path]:
+    """The folders below `root` that exist, in order; '' is `root` itself."""
+    return (place for place in (root / folder for folder in folders) if place.is_dir())
+
+
+def md5_of(path: Path) -> str:
+    """The md5 of a file, in hex. Raises StorageError when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """All bytes of a file. Raises StorageError when it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def md5_of_bytes(raw: bytes) -> str:
+    """The md5 of some bytes, in hex."""
+    return hashlib.md5(raw, usedforsecurity=False).hexdigest()
+
+
+def refuse_wrong_md5(where: object, *, found: str, official: str, title: str) -> None:
+    """Raises DataError when a file is not byte for byte the official one."""
+    if found != official:
+        raise DataError(
+            f"{where} is not the official file of {title}: its md5 is {found}, the official one is {official}.",
+            "It is cut short, damaged or of another data set. Move it away and fetch it with `tellapart data get`.",
+        )

@@ -1,0 +1,261 @@
+"""CIFAR-10 and CIFAR-100: from the binary version, which is plain bytes, or from the Python version through `pickles`.
+
+Each record of the binary version is the labels (one byte each; CIFAR-100 has the coarse one first), then 3,072 bytes of
+pixels: 32 x 32 of red, of green, of blue. https://www.cs.toronto.edu/~kriz/cifar.html
+"""
+
+import tarfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.data.index import ArrayStore, Index
+from tellapart.data.official import Official, md5_of, md5_of_bytes, places, read_bytes, refuse_wrong_md5
+from tellapart.data.sources.idx import given_keys, given_parts
+from tellapart.data.sources.pickles import plain_arrays
+from tellapart.errors import DataError
+
+SIDE, PIXELS = 32, 3 * 32 * 32
+MOST = 1 << 28
+"""No file of a CIFAR archive has more bytes than this."""
+
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR100_CLASSES = tuple(
+    """
+    apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
+    castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+    elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard
+    lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear
+    pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark
+    shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone
+    television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+    """.split()  # noqa: SIM905 - a hundred names read better as words
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cifar:
+    """One CIFAR: the folder and the files of each version. Each file of a version holds `rows` pictures.
+
+    label_bytes: labels before each picture in the binary version; the last one is the class. label_key: its name in the
+    pickles. The last file of each version is the test part.
+    """
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    rows: tuple[int, ...]
+    archive: Official
+    binary_folder: str
+    binary_files: tuple[str, ...]
+    label_bytes: int
+    python_archive: str
+    python_folder: str
+    python_files: tuple[Official, ...]
+    label_key: str
+
+
+CIFAR10 = Cifar(
+    name="cifar10",
+    title="CIFAR-10",
+    classes=CIFAR10_CLASSES,
+    rows=(10_000,) * 6,
+    archive=Official(
+        "cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530", ("https://www.cs.toronto.edu/~kriz/",)
+    ),
+    binary_folder="cifar-10-batches-bin",
+    binary_files=(*(f"data_batch_{n}.bin" for n in range(1, 6)), "test_batch.bin"),
+    label_bytes=1,
+    python_archive="cifar-10-python.tar.gz",
+    python_folder="cifar-10-batches-py",
+    label_key="labels",
+    python_files=(
+        Official("data_batch_1", "c99cafc152244af753f735de768cd75f"),
+        Official("data_batch_2", "d4bba439e000b95fd0a9bffe97cbabec"),
+        Official("data_batch_3", "54ebc095f3ab1f0389bbae665268c751"),
+        Official("data_batch_4", "634d18415352ddfa80567beed471001a"),
+        Official("data_batch_5", "482c414d41f54cd18b22e5b47cb7c3cb"),
+        Official("test_batch", "40351d587109b95175f43aff81a1287e"),
+    ),
+)
+CIFAR100 = Cifar(
+    name="cifar100",
+    title="CIFAR-100",
+    classes=CIFAR100_CLASSES,
+    rows=(50_000, 10_000),
+    archive=Official(
+        "cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8", ("https://www.cs.toronto.edu/~kriz/",)
+    ),
+    binary_folder="cifar-100-binary",
+    binary_files=("train.bin", "test.bin"),
+    label_bytes=2,
+    python_archive="cifar-100-python.tar.gz",
+    python_folder="cifar-100-python",
+    label_key="fine_labels",
+    python_files=(
+        Official("train", "16019d7e3df5f24257cddd939b257f8d"),
+        Official("test", "f0ef6b0ae62326f3e7ffdfab6717acfc"),
+    ),
+)
+CIFARS = (CIFAR10, CIFAR100)
+Batch = tuple[NDArray[np.uint8], NDArray[np.int64]]
+
+
+def cifar10(root: Path) -> Index:
+    """The 60,000 pictures of CIFAR-10 below `root`, classes in the official order; see `read`."""
+    return read(root, CIFAR10)
+
+
+def cifar100(root: Path) -> Index:
+    """The 60,000 pictures of CIFAR-100 below `root`, fine classes in the official order; see `read`."""
+    return read(root, CIFAR100)
+
+
+def read(root: Path, what: Cifar) -> Index:
+    """The pictures (32, 32, 3) uint8 with train and test as the files give them; no validation part.
+
+    The binary version is taken before the Python version, a folder before its archive. Nothing is written.
+    Raises DataError when there is none, or when a file is not the official one, cut short or of other content.
+    """
+    batches, said = _batches(root, what)
+    counts = (sum(what.rows[:-1]), what.rows[-1])
+    pixels = np.concatenate([pixels for pixels, _ in batches])
+    upright = np.ascontiguousarray(pixels.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1))
+    return Index(
+        name=what.name,
+        classes=what.classes,
+        keys=given_keys(counts),
+        parts=given_parts(counts),
+        labels=np.concatenate([labels for _, labels in batches]),
+        store=ArrayStore(upright),
+        said=(said,),
+    )
+
+
+def _batches(root: Path, what: Cifar) -> tuple[list[Batch], str]:
+    """The batches of the first version found, and the sentence that says which."""
+    readers = (
+        (what.binary_folder, _binary_folder),
+        (what.archive.name, _binary_archive),
+        (what.python_folder, _python_folder),
+        (what.python_archive, _python_archive),
+    )
+    for name, reader in readers:
+        for place in places(root, (what.name, "")):
+            if (place / name).exists():
+                return reader(place / name, what)
+    hint = f"Fetch it with `tellapart data get {what.name}`, or name the folder that holds it with --root."
+    raise DataError(f"{what.title} is not in {root}: none of {', '.join(name for name, _ in readers)} is there.", hint)
+
+
+def _binary_folder(folder: Path, what: Cifar) -> tuple[list[Batch], str]:
+    _refuse_missing(folder, what.binary_files, what)
+    batches = [
+        _binary(read_bytes(folder / name), folder / name, rows, what)
+        for name, rows in zip(what.binary_files, what.rows, strict=True)
+    ]
+    return batches, f"{what.title}: already there ({len(batches)} unpacked files, checked by size and labels only)."
+
+
+def _binary_archive(path: Path, what: Cifar) -> tuple[list[Batch], str]:
+    refuse_wrong_md5(path, found=md5_of(path), official=what.archive.md5, title=what.title)
+    members = _members(path, what.binary_folder, what.binary_files)
+    batches = [
+        _binary(members[name], f"{path}: {name}", rows, what)
+        for name, rows in zip(what.binary_files, what.rows, strict=True)
+    ]
+    return batches, f"{what.title}: already there and verified ({path.name})."
+
+
+def _python_folder(folder: Path, what: Cifar) -> tuple[list[Batch], str]:
+    _refuse_missing(folder, [file.name for file in what.python_files], what)
+    members = {file.name: read_bytes(folder / file.name) for file in what.python_files}
+    return _pickled(members, folder, what), f"{what.title}: already there and verified ({len(members)} files)."
+
+
+def _python_archive(path: Path, what: Cifar) -> tuple[list[Batch], str]:
+    members = _members(path, what.python_folder, [file.name for file in what.python_files])
+    return _pickled(members, path, what), f"{what.title}: already there and verified ({path.name})."
+
+
+def _refuse_missing(folder: Path, names: Sequence[str], what: Cifar) -> None:
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise DataError(
+            f"{what.title} is not whole: {folder} lacks {', '.join(missing)}.",
+            f"Fetch it again with `tellapart data get {what.name}`.",
+        )
+
+
+def _members(path: Path, folder: str, names: Sequence[str]) -> dict[str, bytes]:
+    """The wanted files of a tar.gz, read in one pass and by name; nothing is unpacked to disk."""
+    wanted, found = {f"{folder}/{name}": name for name in names}, {}
+    try:
+        with tarfile.open(path, "r|gz") as archive:
+            for member in archive:
+                name = wanted.get(member.name.removeprefix("./"))
+                if name and member.isfile() and member.size <= MOST:
+                    reader = archive.extractfile(member)
+                    found[name] = reader.read() if reader else b""
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read as a tar.gz archive: {error}.", "Fetch it again.") from error
+    if missing := [name for name in wanted.values() if name not in found]:
+        raise DataError(f"{path} lacks {', '.join(missing)} in {folder}/.", "Fetch it again.")
+    return found
+
+
+def _binary(raw: bytes, where: object, rows: int, what: Cifar) -> Batch:
+    """The pixels (rows, 3072) and labels of one file of the binary version."""
+    size = rows * (what.label_bytes + PIXELS)
+    if len(raw) != size:
+        raise DataError(
+            f"{where} is {len(raw):,} bytes long; the official file of {what.title} has {size:,}.",
+            "It is cut short or of another data set. Fetch it again.",
+        )
+    records = np.frombuffer(raw, np.uint8).reshape(rows, what.label_bytes + PIXELS)
+    return records[:, what.label_bytes :], _labels(records[:, what.label_bytes - 1], where, what)
+
+
+def _pickled(members: Mapping[str, bytes], where: Path, what: Cifar) -> list[Batch]:
+    """The batches of the Python version. Every md5 is proved before the first byte is unpickled."""
+    for file in what.python_files:
+        refuse_wrong_md5(
+            f"{where}: {file.name}", found=md5_of_bytes(members[file.name]), official=file.md5, title=what.title
+        )
+    return [
+        _batch(plain_arrays(members[file.name], where=f"{where}: {file.name}"), f"{where}: {file.name}", rows, what)
+        for file, rows in zip(what.python_files, what.rows, strict=True)
+    ]
+
+
+def _batch(content: object, where: str, rows: int, what: Cifar) -> Batch:
+    """The pixels (rows, 3072) and labels of one unpickled batch. Raises DataError when they are not what is due."""
+    pixels = content.get("data") if isinstance(content, dict) else None
+    labels = content.get(what.label_key) if isinstance(content, dict) else None
+    if (
+        not isinstance(pixels, np.ndarray)
+        or pixels.dtype != np.uint8
+        or pixels.shape != (rows, PIXELS)
+        or not isinstance(labels, list)
+        or len(labels) != rows
+        or not all(type(n) is int and abs(n) < 1 << 31 for n in labels)
+    ):
+        raise DataError(
+            f"{where} does not hold {rows:,} pictures of {PIXELS:,} bytes with their {what.label_key}.",
+            "Fetch it again, or take the binary version.",
+        )
+    return pixels, _labels(np.array(labels, np.int64), where, what)
+
+
+def _labels(labels: NDArray[np.uint8] | NDArray[np.int64], where: object, what: Cifar) -> NDArray[np.int64]:
+    wrong = labels[(labels < 0) | (labels >= len(what.classes))]
+    if len(wrong):
+        raise DataError(
+            f"{where} holds the label {wrong[0]}; {what.title} has 0 to {len(what.classes) - 1}.",
+            "It is damaged or of another data set. Fetch it again.",
+        )
+    return labels.astype(np.int64)

@@ -1,0 +1,159 @@
+"""A folder of class folders, flat or with train, validation and test folders beside each other, as an Index.
+
+What is refused stands here; `listing` walks the tree and `layout` tells parts from classes.
+"""
+
+import os
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tellapart.data.index import NO_PART, Ignored, Index, Strings, naturally
+from tellapart.data.sources.layout import EXAMPLE, Part, parts_of
+from tellapart.data.sources.listing import Listed, Walk, shown
+from tellapart.errors import DataError, StorageError, nearest
+from tellapart.names import PARTS
+
+
+@dataclass(frozen=True)
+class FileStore:
+    """The bytes of files below a root folder. They are opened for reading only; nothing is ever written."""
+
+    root: str
+    keys: Strings
+
+    def read(self, row: int) -> bytes:
+        """The bytes of one file. Raises StorageError when it cannot be read."""
+        key = self.keys[row]
+        try:
+            # O_BINARY exists on Windows only, where a file would otherwise be read as text
+            descriptor = os.open(os.path.join(self.root, key), os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            with os.fdopen(descriptor, "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise StorageError(
+                f"{shown(key)} below {shown(self.root)} cannot be read: {error.strerror}.",
+                "It was there when the folder was listed.",
+            ) from error
+
+
+def folder(root: Path) -> Index:
+    """The pictures below `root`, one class for each folder name; keys are paths below `root` with `/`.
+
+    Rows are in natural order of part, class and path. Without part folders every row is unplaced (NO_PART).
+    Files that are not pictures are named in `ignored`. No picture is opened.
+    Raises DataError when the tree is not a set of classes, with the folder and what would work; StorageError when a
+    folder cannot be read.
+    """
+    _refuse_no_folder(root)
+    walk = Walk(os.path.realpath(root))
+    layout = parts_of(walk)
+    names = _class_names(layout.parts)
+    _refuse_strangers(layout.parts, names)
+    _refuse_empty(layout.parts, names)
+    keys, labels, parts = _columns(layout.parts, names)
+    return Index(
+        name=os.path.basename(walk.root) or "pictures",
+        classes=tuple(unicodedata.normalize("NFC", n) for n in names),
+        keys=keys,
+        labels=labels,
+        parts=parts,
+        store=FileStore(walk.root, keys),
+        ignored=tuple(Ignored(key=key, reason=why) for key, why in sorted(walk.ignored)),
+        said=layout.said,
+    )
+
+
+def _columns(parts: Sequence[Part], names: Sequence[str]) -> tuple[Strings, np.ndarray, np.ndarray]:
+    """The keys, labels (N) int64 and parts (N) uint8, in the order of the index."""
+    keys, labels, places, sizes = [], [], [], []
+    for part in parts:
+        for label, name in enumerate(names):
+            listed = part.classes.get(name, Listed())
+            keys += [listed.prefix + path for path in naturally(listed.pictures)]
+            labels.append(label)
+            places.append(part.place)
+            sizes.append(len(listed.pictures))
+    return Strings.of(keys), np.repeat(np.array(labels, np.int64), sizes), np.repeat(np.array(places, np.uint8), sizes)
+
+
+def _refuse_no_folder(root: Path) -> None:
+    if root.is_dir():
+        return
+    if root.exists():
+        raise DataError(
+            f"{shown(root)} is a file, not a folder.",
+            "Name the folder that holds the class folders; unpack an archive first.",
+        )
+    if not root.parent.is_dir():
+        raise DataError(f"There is no folder {shown(root)}.", f"{shown(root.parent)} is not there either.")
+    guess = nearest(root.name, [entry.name for entry in root.parent.iterdir() if entry.is_dir()])
+    raise DataError(
+        f"There is no folder {shown(root)}.",
+        f"Did you mean '{root.parent / guess}'?" if guess else "Check the path, or name a known data set.",
+    )
+
+
+def _class_names(parts: Sequence[Part]) -> list[str]:
+    """The class names of the first part (training, or all), sorted naturally, once they are proved to be distinct."""
+    _refuse_twins([name for part in parts for name in part.classes])
+    names = naturally(parts[0].classes)
+    if len(names) == 1:
+        deeper = any("/" in path for path in parts[0].classes[names[0]].pictures)
+        guess = f"If '{names[0]}' itself holds the class folders, name that folder. " if deeper else ""
+        raise DataError(
+            f"There is only one class, '{names[0]}', in {shown(parts[0].name)}.",
+            f"{guess}Telling apart needs two or more class folders. {EXAMPLE}",
+        )
+    return names
+
+
+def _refuse_twins(names: Sequence[str]) -> None:
+    """Raises DataError when two names are one to a file system or a reader: they differ by case or by normalisation."""
+    seen: dict[str, str] = {}
+    for name in names:
+        first = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+        if first != name:
+            same = unicodedata.normalize("NFC", first) == unicodedata.normalize("NFC", name)
+            how = "by how an accent is encoded (Unicode normalisation)" if same else "by upper and lower case"
+            raise DataError(
+                f"The class folders {first!a} and {name!a} differ only {how}.",
+                "Give them one spelling in every part, or two names that differ.",
+            )
+
+
+def _refuse_strangers(parts: Sequence[Part], names: Sequence[str]) -> None:
+    for part in parts[1:]:
+        if strangers := naturally(set(part.classes) - set(names)):
+            raise DataError(
+                f"{shown(part.name)} has the class {_quoted(strangers)}, which {shown(parts[0].name)} does not have.",
+                f"{shown(parts[0].name)} has {_quoted(names)}. A class that was never trained cannot be told apart.",
+            )
+
+
+def _quoted(names: Sequence[str], show: int = 8) -> str:
+    more = f" and {len(names) - show} more" if len(names) > show else ""
+    return ", ".join(f"'{name}'" for name in names[:show]) + more
+
+
+def _refuse_empty(parts: Sequence[Part], names: Sequence[str]) -> None:
+    for part in parts:
+        for name in names:
+            listed = part.classes.get(name)
+            if listed is None or not listed.pictures:
+                where = f" in {shown(part.name)} ({PARTS[part.place]})" if part.place != NO_PART else ""
+                raise DataError(
+                    f"Class '{name}' has no pictures{where}{_why(listed)}.",
+                    "Add pictures there, or take the class out of every part.",
+                )
+
+
+def _why(listed: Listed | None) -> str:
+    if listed is None:
+        return ": it has no folder there"
+    if listed.others:
+        return f"; {listed.others} files there are not read, such as {shown(listed.example)}"
+    return ": its folder is empty"

@@ -1,0 +1,150 @@
+"""Tell part folders from class folders: train, validation and test beside each other, or classes at once."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tellapart.data.index import NO_PART, naturally
+from tellapart.data.sources.listing import Listed, Walk, is_picture, shown
+from tellapart.errors import DataError
+from tellapart.names import PARTS
+
+PART_NAMES = {
+    "train": 0, "training": 0,
+    "val": 1, "valid": 1, "validation": 1, "dev": 1,
+    "test": 2, "testing": 2,
+}  # fmt: skip
+EXAMPLE = (
+    "For example: flowers/daisy/1.jpg and flowers/rose/1.jpg, "
+    "or flowers/train/daisy/1.jpg and flowers/test/daisy/1.jpg."
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part: the name to show, its number (NO_PART: not placed), and what lies in each class folder."""
+
+    name: str
+    place: int
+    classes: dict[str, Listed]
+
+
+@dataclass(frozen=True)
+class Layout:
+    parts: tuple[Part, ...]
+    said: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Level:
+    """One folder seen from above: its key with a final `/` ('' for the root), sub-folders, pictures, other entries."""
+
+    key: str
+    folders: dict[str, str]
+    pictures: list[str]
+
+
+def parts_of(walk: Walk) -> Layout:
+    """The parts and classes below the root of `walk`. Raises DataError when the tree cannot be read in one way."""
+    top = _level(walk, "", walk.root)
+    named = {name: PART_NAMES[name.casefold()] for name in naturally(top.folders) if name.casefold() in PART_NAMES}
+    levels = {name: _level(walk, f"{name}/", top.folders[name]) for name in named}
+    if not top.folders:
+        _refuse_no_classes(top, walk)
+    if not _are_parts(levels, others=len(top.folders) - len(named)):
+        _refuse_mistyped_part(top, levels, walk)
+        return Layout((_part(walk, top, shown(walk.root), NO_PART),))
+    _refuse_unclear_parts(named, levels, walk)
+    _name_strays(walk, top, f"beside the parts {', '.join(named)}", [n for n in top.folders if n not in named])
+    if len(named) == 1:
+        (name,) = named
+        return Layout(
+            (_part(walk, levels[name], f"{name}/", NO_PART),),
+            (f"Only {name}/ is there, without another part: its pictures are split anew.",),
+        )
+    ordered = sorted(named, key=lambda name: named[name])
+    return Layout(tuple(_part(walk, levels[name], f"{name}/", named[name]) for name in ordered), (_words(ordered),))
+
+
+def _words(names: Sequence[str]) -> str:
+    return f"Parts as given: {', '.join(f'{name}/ is {PARTS[PART_NAMES[name.casefold()]]}' for name in names)}."
+
+
+def _level(walk: Walk, key: str, real: str) -> _Level:
+    folders, files, _ = walk.folders_and_files(os.path.join(walk.root, key), real)
+    return _Level(key, dict(folders), [name for name in files if is_picture(name)])
+
+
+def _are_parts(levels: dict[str, _Level], *, others: int) -> bool:
+    """Whether these folders are parts and not classes that happen to be called so (a `train` beside a `bus`).
+
+    They are when there are two and nothing but them, or when they hold folders and are two or alone.
+    """
+    several = len({PART_NAMES[name.casefold()] for name in levels}) > 1
+    if any(level.folders for level in levels.values()):
+        return several or not others
+    return several and not others
+
+
+def _part(walk: Walk, level: _Level, name: str, place: int) -> Part:
+    _name_strays(walk, level, "outside the class folders", [])
+    classes = {}
+    for folder in naturally(level.folders):
+        _refuse_undecodable(level.key + folder)
+        classes[folder] = walk.class_folder(f"{level.key}{folder}/", level.folders[folder])
+    return Part(name, place, classes)
+
+
+def _name_strays(walk: Walk, level: _Level, where: str, folders: Iterable[str]) -> None:
+    walk.ignored.extend((level.key + name, f"a picture {where}") for name in level.pictures)
+    walk.ignored.extend((f"{level.key}{name}/", f"a folder {where}") for name in folders)
+
+
+def _refuse_undecodable(key: str) -> None:
+    try:
+        key.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(f"The name of the class folder {shown(key)} is not UTF-8.", "Rename the folder.") from error
+
+
+def _refuse_no_classes(level: _Level, walk: Walk) -> None:
+    where = shown(os.path.join(walk.root, level.key).rstrip("/"))
+    if level.pictures:
+        raise DataError(
+            f"{where} holds pictures directly ({len(level.pictures):,}) and no class folders, so none has a class.",
+            f"Put each picture in a folder named after its class. {EXAMPLE}",
+        )
+    raise DataError(
+        f"{where} holds no class folders and no pictures.", f"Name the folder that holds the class folders. {EXAMPLE}"
+    )
+
+
+def _refuse_unclear_parts(named: dict[str, int], levels: dict[str, _Level], walk: Walk) -> None:
+    first: dict[int, str] = {}
+    for name, place in named.items():
+        if place in first:
+            raise DataError(f"{first[place]}/ and {name}/ are both the {PARTS[place]} part.", "Keep one of them.")
+        first[place] = name
+    if 0 not in first:
+        raise DataError(
+            f"{shown(walk.root)} has {_slashed(named)} and no train/ folder.", f"Add the folder train/. {EXAMPLE}"
+        )
+    for name in sorted(named, key=lambda name: named[name]):
+        if not levels[name].folders:
+            _refuse_no_classes(levels[name], walk)
+
+
+def _refuse_mistyped_part(top: _Level, levels: dict[str, _Level], walk: Walk) -> None:
+    """A `train` full of class folders beside a `validaton` with the same ones is a part with a mistyped sister."""
+    for name, level in levels.items():
+        for other in [other for other in naturally(top.folders) if other not in levels]:
+            same = set(level.folders) & set(_level(walk, f"{other}/", top.folders[other]).folders)
+            if same:
+                raise DataError(
+                    f"{name}/ and {other}/ hold the same class folders, but {other}/ is not a part's name.",
+                    f"Call it one of: {', '.join(PART_NAMES)}.",
+                )
+
+
+def _slashed(names: Sequence[str] | dict[str, int]) -> str:
+    return " and ".join(f"{name}/" for name in names)

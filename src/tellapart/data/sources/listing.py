@@ -1,0 +1,107 @@
+"""Walk a folder tree once: which files are pictures, which are something else, and that nothing leads out of it."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from tellapart.errors import DataError, StorageError
+
+PICTURES = frozenset((".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".pbm", ".bmp", ".tif", ".tiff", ".webp"))
+LITTER = frozenset(("thumbs.db", "desktop.ini", "__macosx"))
+"""What systems leave in folders; like names that begin with a dot, it is passed over without a word."""
+
+
+@dataclass
+class Listed:
+    """What lies in one class folder: `prefix + path` is the key of a picture. `others`: files that are not read."""
+
+    prefix: str = ""
+    pictures: list[str] = field(default_factory=list)
+    others: int = 0
+    example: str = ""
+
+
+def shown(path: object) -> str:
+    """A path as it can be printed, whatever bytes it holds."""
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file name ends like a picture that can be read; upper and lower case are the same."""
+    return os.path.splitext(name)[1].lower() in PICTURES
+
+
+class Walk:
+    """One pass over the tree below `root` (a real path). It collects what is ignored and the folders it has been in.
+
+    Raises StorageError when a folder cannot be read, and DataError for a link that leaves the root or that leads to a
+    folder which is read anyway: its pictures would be there twice, perhaps once in training and once in the test.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.ignored: list[tuple[str, str]] = []
+        self._seen: dict[str, str] = {}
+
+    def folders_and_files(self, path: str, real: str) -> tuple[list[tuple[str, str]], list[str], list[str]]:
+        """The content of one folder: its folders as (name, real path), its files, and the rest by name."""
+        folders, files, rest = [], [], []
+        for entry in self._entries(path):
+            if entry.name.startswith(".") or entry.name.lower() in LITTER:
+                continue
+            target = self._inside(entry) if entry.is_symlink() else ""
+            if entry.is_dir():
+                folders.append((entry.name, target or os.path.join(real, entry.name)))
+            else:
+                (files if entry.is_file() else rest).append(entry.name)
+        return folders, files, rest
+
+    def class_folder(self, prefix: str, real: str) -> Listed:
+        """Everything below one class folder, however deep. `prefix`: its path below the root, with a final `/`."""
+        listed = Listed(prefix)
+        waiting = [("", real)]
+        while waiting:
+            below, real = waiting.pop()
+            self.enter(prefix + below, real)
+            folders, files, rest = self.folders_and_files(os.path.join(self.root, prefix + below), real)
+            waiting += [(f"{below}{name}/", target) for name, target in folders]
+            listed.pictures += [below + name for name in files if is_picture(name)]
+            for name in files:
+                if not is_picture(name):
+                    what = os.path.splitext(name)[1] or "a file without extension"
+                    self._other(listed, below + name, f"{what} is not read")
+            for name in rest:
+                self._other(listed, below + name, "a link to nothing, or not a regular file")
+        return listed
+
+    def enter(self, key: str, real: str) -> None:
+        """Note a folder as read. Raises DataError when it was read before under another name."""
+        first = self._seen.setdefault(real, key)
+        if first != key:
+            raise DataError(
+                f"{shown(key)} and {shown(first)} are the same folder: one is a link to the other.",
+                "Its pictures would count twice. Remove the link, or copy the pictures that are meant.",
+            )
+
+    def _entries(self, path: str) -> Iterator[os.DirEntry[str]]:
+        try:
+            with os.scandir(path) as entries:
+                yield from entries
+        except OSError as error:
+            raise StorageError(f"{shown(path)} cannot be read: {error.strerror}.", "Check the permissions.") from error
+
+    def _inside(self, entry: os.DirEntry[str]) -> str:
+        """The real path of a link. Raises DataError when it lies outside the root."""
+        target = os.path.realpath(entry.path)
+        if target != self.root and not target.startswith(os.path.join(self.root, "")):
+            key = shown(os.path.relpath(entry.path, self.root))
+            raise DataError(
+                f"{key} is a link that leaves {shown(self.root)}: it leads to {shown(target)}.",
+                "Copy the pictures into the folder, or remove the link.",
+            )
+        return target
+
+    def _other(self, listed: Listed, below: str, reason: str) -> None:
+        listed.others += 1
+        listed.example = listed.example or below
+        self.ignored.append((listed.prefix + below, reason))

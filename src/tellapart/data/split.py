@@ -1,0 +1,108 @@
+"""Who is trained on, who validates, who is sealed: stratified, seeded, decided by content, groups kept together."""
+
+import hashlib
+import re
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.data.index import NO_PART, Index
+from tellapart.errors import DataError, UsageError
+from tellapart.names import PARTS
+
+TRAIN, VALIDATION, TEST = range(3)
+
+
+def grouped(index: Index, pattern: str) -> Index:
+    """The index with groups: keys for which `pattern` matches the same text (or the same first group) stay together."""
+    if not pattern:
+        return index
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"data.group_by is not a regular expression: {error}. Received: {pattern!r}.") from error
+    found = [compiled.search(key) for key in index.keys]
+    missing = [key for key, match in zip(index.keys, found, strict=True) if match is None]
+    if missing:
+        raise DataError(
+            f"data.group_by {pattern!r} matches nothing in {len(missing)} keys, such as {missing[0]}.",
+            "Change the pattern so that every key has a group.",
+        )
+    names = [match.group(match.re.groups and 1) for match in found if match is not None]
+    return replace(index, groups=np.unique(names, return_inverse=True)[1].astype(np.int64))
+
+
+def divided(index: Index, *, validation: float, test: float, seed: int, anew: bool = False) -> Index:
+    """The index with every row placed in train, validation or test.
+
+    Parts that the data bring are kept (unless `anew`); what is missing is made from the training rows, class by class,
+    by a hash of seed and content, so that adding pictures moves few others and equal pictures never straddle parts.
+    Data that bring train and validation only get no test: none is invented.
+    """
+    parts = np.full(len(index), NO_PART, np.uint8) if anew else index.parts.copy()
+    has = {part: bool((parts == number).any()) for number, part in enumerate(PARTS)}
+    if not any(has.values()):
+        shares = {VALIDATION: validation, TEST: test}
+    else:
+        parts[parts == NO_PART] = TRAIN
+        shares = {} if has["validation"] else {VALIDATION: validation}
+    if shares:
+        open_rows = np.flatnonzero((parts == NO_PART) | (parts == TRAIN))
+        parts[open_rows] = _placed(index.take(open_rows), shares, seed)
+    return _complete(replace(index, parts=parts))
+
+
+def _placed(index: Index, shares: dict[int, float], seed: int) -> NDArray[np.uint8]:
+    """Parts (N) for the rows of `index`: units in the order of their hash fill each part's quota of each class."""
+    parts = np.full(len(index), TRAIN, np.uint8)
+    wanted = {part: _quota(index.counts(), share) for part, share in shares.items() if share > 0}
+    labels = index.labels.tolist()
+    for rows in _units(index, seed):
+        classes = {labels[row] for row in rows}
+        part = next((p for p, left in wanted.items() if all(left[k] > 0 for k in classes)), TRAIN)
+        if part != TRAIN:
+            parts[rows] = part
+            for row in rows:
+                wanted[part][labels[row]] -= 1
+    return parts
+
+
+def _quota(counts: NDArray[np.int64], share: float) -> list[int]:
+    """How many of each class a part should get: its share, at least one where the class has three or more."""
+    return [max(round(count * share), int(count >= 3)) for count in counts.tolist()]
+
+
+def _units(index: Index, seed: int) -> list[list[int]]:
+    """Rows that must stay together (a group, or equal pictures), in the order of a hash of seed and name."""
+    if index.groups is not None:
+        names = [b"%d" % group for group in index.groups.tolist()]
+    elif index.digests is not None:
+        names = [row.tobytes() for row in index.digests]
+    else:
+        names = [key.encode("utf-8", "surrogateescape") for key in index.keys]
+    rows: dict[bytes, list[int]] = {}
+    for row, name in enumerate(names):
+        rows.setdefault(name, []).append(row)
+    prefix = b"%d:" % seed
+    ordered = sorted(rows, key=lambda name: hashlib.blake2b(prefix + name, digest_size=8).digest())
+    return [rows[name] for name in ordered]
+
+
+def _complete(index: Index) -> Index:
+    """The index, unless a class has no picture in a part that the others have."""
+    for part in PARTS:
+        counts = index.counts(part)
+        empty = [name for name, count in zip(index.classes, counts, strict=True) if count == 0]
+        if part == "train" or counts.any():
+            _refuse_empty(index, part, empty)
+    return index
+
+
+def _refuse_empty(index: Index, part: str, empty: list[str]) -> None:
+    if empty:
+        total = index.counts()[index.classes.index(empty[0])]
+        raise DataError(
+            f"Class '{empty[0]}' has no picture in the {part} part ({total} in all).",
+            "Add pictures of it, remove the class, or change --set data.validation and data.test.",
+        )

@@ -1,0 +1,1 @@
+"""Predict once, then judge: logits, metrics, intervals."""

@@ -1,0 +1,94 @@
+"""Numbers from (logits, labels), each with its n and its 95 % interval. NumPy only; pure functions."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.evaluation.intervals import of_mean, wilson
+from tellapart.evaluation.predictions import Predictions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One number that may be reported: its value, on how many pictures, and the interval it comes with."""
+
+    name: str
+    value: float
+    n: int
+    low: float
+    high: float
+    part: str
+    about: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The figure as plain data; a bound that is not finite becomes null."""
+        return {k: (None if isinstance(v, float) and not np.isfinite(v) else v) for k, v in asdict(self).items()}
+
+
+def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(N K) logits to probabilities: exp(x - max) / sum exp(x - max).
+
+    >>> softmax(np.array([[3.0, 1.0, -3.0]])).round(4).tolist()
+    [[0.8789, 0.1189, 0.0022]]
+    """
+    shifted = np.asarray(logits, np.float64)
+    shifted = np.exp(shifted - shifted.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+def cross_entropies(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(N) losses: -x[class] + ln sum_j exp(x[j])."""
+    values = np.asarray(logits, np.float64)
+    top = values.max(axis=1)
+    return np.log(np.exp(values - top[:, None]).sum(axis=1)) + top - values[np.arange(len(labels)), labels]
+
+
+def confusion(guesses: NDArray[np.int64], labels: NDArray[np.int64], num_classes: int) -> NDArray[np.int64]:
+    """(K K) counts: the row is the true class, the column the predicted one."""
+    flat = np.bincount(labels * num_classes + guesses, minlength=num_classes**2)
+    return flat.reshape(num_classes, num_classes)
+
+
+def top_k_hits(logits: NDArray[np.floating], labels: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
+    """(N): whether the true class is among the k highest logits; of equal logits the lower class number goes first."""
+    own = logits[np.arange(len(labels)), labels][:, None]
+    before = (logits > own) | ((logits == own) & (np.arange(logits.shape[1])[None, :] < labels[:, None]))
+    return before.sum(axis=1) < k
+
+
+def proportion(name: str, hits: int, n: int, part: str, about: str = "") -> Figure:
+    """A share of n pictures with its Wilson interval."""
+    low, high = wilson(hits, n)
+    return Figure(name=name, value=hits / n if n else float("nan"), n=n, low=low, high=high, part=part, about=about)
+
+
+def judge(predictions: Predictions) -> list[Figure]:
+    """The headline figures of one part: accuracy, top-5 accuracy when there are more than five classes, mean loss."""
+    logits, labels, part = predictions.logits, predictions.labels, predictions.part
+    n = len(labels)
+    figures = [proportion("accuracy", int(top_k_hits(logits, labels, 1).sum()), n, part)]
+    if logits.shape[1] > 5:
+        figures.append(proportion("top-5 accuracy", int(top_k_hits(logits, labels, 5).sum()), n, part))
+    losses = cross_entropies(logits, labels)
+    low, high = of_mean(losses)
+    return [*figures, Figure(name="loss", value=float(losses.mean()), n=n, low=max(0.0, low), high=high, part=part)]
+
+
+def judge_classes(predictions: Predictions) -> list[Figure]:
+    """Recall and precision of each class, with their own n: of its pictures, and of the pictures called so."""
+    classes = predictions.classes
+    table = confusion(predictions.logits.argmax(axis=1), predictions.labels, len(classes))
+    figures = []
+    for k, name in enumerate(classes):
+        hits = int(table[k, k])
+        figures.append(proportion("recall", hits, int(table[k].sum()), predictions.part, name))
+        figures.append(proportion("precision", hits, int(table[:, k].sum()), predictions.part, name))
+    return figures
+
+
+def document(figures: list[Figure], **more: Any) -> Mapping[str, Any]:
+    """What `--json` prints: every figure with name, value, n, low, high and part."""
+    return {"format": 1, **more, "figures": [figure.to_json() for figure in figures]}

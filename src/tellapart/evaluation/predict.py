@@ -1,0 +1,51 @@
+"""A model meets pictures, every row once, in order; nothing is padded and nothing is counted twice."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from tellapart.data.augment import network_input
+from tellapart.data.loader import Batch, Loader
+from tellapart.data.pictures import Pictures
+from tellapart.evaluation.predictions import Predictions
+from tellapart.preprocess import Preprocess
+
+THUMBNAIL = 64
+BATCH = 256
+
+
+def logits_of(model: nn.Module, batches: Iterable[Batch], preprocess: Preprocess) -> Iterator[NDArray[np.float32]]:
+    """The logits (B K) of each batch, in eval mode and without a graph; the model's own mode is restored."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            for batch in batches:
+                yield model(network_input(batch.images, preprocess)).float().cpu().numpy()
+    finally:
+        model.train(training)
+
+
+def predict_part(model: nn.Module, pictures: Pictures, part: str, *, device: torch.device) -> Predictions:
+    """What the model says of every picture of one part, in the order of the index."""
+    index, rows = pictures.index, pictures.index.rows(part)
+    loader = Loader(pictures=pictures, rows=rows, batch_size=BATCH, device=device, shuffle=False)
+    logits = np.concatenate(list(logits_of(model, loader.epoch(0), pictures.preprocess)))
+    return Predictions(
+        part=part,
+        classes=index.classes,
+        keys=tuple(index.keys[int(row)] for row in rows),
+        logits=logits,
+        labels=index.labels[rows],
+        thumbnails=_thumbnails(pictures, rows),
+    )
+
+
+def _thumbnails(pictures: Pictures, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """(N T T C) small copies of what the network saw, so that mistakes can be shown without the pictures."""
+    step = -(-pictures.preprocess.size // THUMBNAIL)
+    chunks = [pictures.pixels.gather(rows[n : n + BATCH])[:, ::step, ::step] for n in range(0, len(rows), BATCH)]
+    return np.concatenate(chunks)

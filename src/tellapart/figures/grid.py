@@ -1,0 +1,71 @@
+"""A sheet of pictures with a caption under each, as one image."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+GAP = 6
+PAPER, INK, UNDER = (255, 255, 255), (20, 20, 20), (236, 236, 236)
+"""The sheet, the captions, and what shows where a picture does not fill its tile."""
+
+
+def grid(
+    images: Sequence[NDArray[np.uint8]], captions: Sequence[str], *, columns: int = 0, tile: int = 96
+) -> Image.Image:
+    """The pictures (H, W, 1 or 3) uint8 row by row, each in a square of `tile` pixels with its caption below.
+
+    Small pictures grow by a whole factor without smoothing, so that single pixels show; large ones shrink with
+    antialiasing; neither changes its shape. A caption may have several lines; a line too wide for its tile ends in "…".
+    `columns`: 0 makes the sheet about square. Returns an RGB image; saving it is the caller's business.
+    Raises ValueError when there are no pictures, or not as many captions.
+    """
+    if not images or len(images) != len(captions):
+        raise ValueError(
+            f"Expected pictures with one caption each, received {len(images)} pictures and {len(captions)}."
+        )
+    font = ImageFont.load_default(size=max(10, min(14, tile // 7)))
+    lines = [[_short(line, font, tile) for line in caption.splitlines()] for caption in captions]
+    step = sum(font.getmetrics()) if isinstance(font, ImageFont.FreeTypeFont) else 12
+    columns = min(columns or math.ceil(math.sqrt(len(images))), len(images))
+    height = tile + 2 + step * max(len(caption) for caption in lines)
+    sheet = _sheet(columns, math.ceil(len(images) / columns), tile, height)
+    draw = ImageDraw.Draw(sheet)
+    for number, (image, caption) in enumerate(zip(images, lines, strict=True)):
+        left, top = GAP + number % columns * (tile + GAP), GAP + number // columns * (height + GAP)
+        sheet.paste(_tile(image, tile), (left, top))
+        for row, line in enumerate(caption):
+            draw.text((left + tile / 2, top + tile + 2 + row * step), line, fill=INK, font=font, anchor="ma")
+    return sheet
+
+
+def _sheet(columns: int, rows: int, width: int, height: int) -> Image.Image:
+    return Image.new("RGB", (GAP + columns * (width + GAP), GAP + rows * (height + GAP)), PAPER)
+
+
+def _tile(image: NDArray[np.uint8], side: int) -> Image.Image:
+    """One picture in the middle of a square."""
+    pixels = image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image
+    picture = Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB")
+    longest = max(picture.size)
+    if longest <= side:
+        factor = side // longest
+        picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+    else:
+        size = [max(1, round(length * side / longest)) for length in picture.size]
+        picture = picture.resize((size[0], size[1]), Image.Resampling.LANCZOS)
+    square = Image.new("RGB", (side, side), UNDER)
+    square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+    return square
+
+
+def _short(line: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    """The line as far as it fits, with "…" in place of what does not."""
+    if font.getlength(line) <= width:
+        return line
+    # a caption is short; one character at a time is fast enough, and right for any font
+    while line and font.getlength(f"{line}…") > width:
+        line = line[:-1]
+    return f"{line}…"

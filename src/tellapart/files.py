@@ -1,0 +1,61 @@
+"""Writing files so that they exist whole or not at all."""
+
+import contextlib
+import errno
+import os
+import uuid
+from pathlib import Path
+
+from tellapart.errors import StorageError
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write beside `path`, flush to the disk, and rename over it. Raises StorageError; the old file then still stands."""
+    raw = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
+    staged = path.with_name(f".{path.name[:80]}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with staged.open("xb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(staged, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            staged.unlink()
+        raise cannot_write(path, error, needed=len(raw)) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's own entries, so that a rename outlives a power cut. Systems that cannot do it are left alone."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def cannot_write(path: Path, error: OSError, *, needed: int = 0) -> StorageError:
+    """The StorageError for a failed write: which file, why, and what would help."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        need = f" ({needed:,} bytes needed)" if needed else ""
+        return StorageError(
+            f"The disk is full: {path} could not be written{need}.",
+            "Free some space, or choose another place with --runs.",
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return StorageError(
+            f"{path} cannot be written: {error.strerror}.", "Choose a place you may write to with --runs."
+        )
+    return StorageError(f"{path} cannot be written: {error.strerror or error}.", "What was saved before is untouched.")
+
+
+def read_text(path: Path) -> str:
+    """The text of a small file. Raises StorageError with the reason."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise StorageError(f"{path} cannot be read: {reason}.") from error

@@ -1,0 +1,87 @@
+"""From a name and its arguments to a network: the one dict of builders."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from tellapart.errors import StorageError, UsageError, unknown
+from tellapart.models.plain import build_linear, build_mlp, build_quick
+from tellapart.models.small import SmallNet
+from tellapart.models.zoo import build_torchvision
+from tellapart.names import OWN_MODELS, TORCHVISION_MODELS, hidden_sizes, is_model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """What is needed to build a network again: its name, what goes in, what comes out, and its own arguments."""
+
+    name: str
+    num_classes: int
+    channels: int
+    size: int
+    args: Mapping[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "args": dict(self.args)}
+
+    @classmethod
+    def from_json(cls, values: Any) -> "Architecture":
+        """Read what `to_json` gave. Raises StorageError when it is not an architecture that can be built."""
+        try:
+            made = cls(**values)
+            numbers = [made.num_classes, made.channels, made.size, *made.args.values()]
+            sound = is_model(made.name) and all(type(n) is int and 0 < n <= 100_000 for n in numbers)
+        except (TypeError, AttributeError) as error:
+            raise StorageError(f"The architecture in this file cannot be read: {error}.") from error
+        if not sound:
+            raise StorageError(f"The architecture in this file is not one that can be built: {values!r}.")
+        return made
+
+
+def _small(a: Architecture) -> nn.Module:
+    return SmallNet(a.channels, a.num_classes, a.size, **a.args)
+
+
+def _quick(a: Architecture) -> nn.Module:
+    return build_quick(a.channels, a.num_classes, a.size)
+
+
+def _linear(a: Architecture) -> nn.Module:
+    return build_linear(a.channels, a.num_classes, a.size)
+
+
+def _mlp(a: Architecture) -> nn.Module:
+    return build_mlp(a.channels, a.num_classes, a.size, hidden=hidden_sizes(a.name) or ())
+
+
+def _torchvision(a: Architecture) -> nn.Module:
+    return build_torchvision(a.name, a.num_classes)
+
+
+BUILDERS: dict[str, Callable[[Architecture], nn.Module]] = {"small": _small, "quick": _quick, "linear": _linear}
+
+
+def build(architecture: Architecture, *, seed: int = 0) -> nn.Module:
+    """The network with fresh weights drawn from `seed`; the global random state is left as it was.
+
+    Raises UsageError for an unknown name, or a picture size that the network cannot take.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            return _builder(architecture.name)(architecture)
+        except (ValueError, RuntimeError, AssertionError) as error:
+            raise UsageError(f"{architecture.name} cannot be built for {architecture.size} pixels: {error}") from error
+
+
+def _builder(name: str) -> Callable[[Architecture], nn.Module]:
+    if name in TORCHVISION_MODELS:
+        return _torchvision
+    if hidden_sizes(name) is not None:
+        return _mlp
+    if name not in BUILDERS:
+        raise unknown("model", name, [*OWN_MODELS, "mlp:256", *TORCHVISION_MODELS])
+    return BUILDERS[name]

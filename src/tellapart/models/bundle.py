@@ -1,0 +1,115 @@
+"""Bundle: a model someone can use, as one safetensors file: weights, preprocessing, class names, scores, origin."""
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tellapart.errors import StorageError
+from tellapart.files import write_atomically
+from tellapart.models.build import Architecture, build
+from tellapart.preprocess import Preprocess
+
+FORMAT = 1
+MAX_HEADER = 64 * 1024**2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """A trained classifier as a value. `state` maps parameter names to tensors on the CPU."""
+
+    architecture: Architecture
+    preprocess: Preprocess
+    classes: tuple[str, ...]
+    state: Mapping[str, Tensor]
+    scores: tuple[Mapping[str, Any], ...] = ()
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    temperature: float = 1.0
+
+    def module(self, device: torch.device | str = "cpu") -> nn.Module:
+        """The network with these weights, in eval mode, on `device`. Raises StorageError when they do not fit."""
+        network = build(self.architecture)
+        try:
+            network.load_state_dict(dict(self.state), strict=True)
+        except RuntimeError as error:
+            raise StorageError(f"The weights do not fit the architecture {self.architecture.name}: {error}") from error
+        return network.to(device).eval()
+
+
+def save_bundle(bundle: Bundle, path: Path) -> None:
+    """Write the bundle as one file, whole or not at all. Raises StorageError when it cannot be written."""
+    from safetensors.torch import save
+
+    header = {
+        "format": FORMAT,
+        "architecture": bundle.architecture.to_json(),
+        "preprocess": bundle.preprocess.to_json(),
+        "classes": list(bundle.classes),
+        "scores": [dict(s) for s in bundle.scores],
+        "origin": dict(bundle.origin),
+        "temperature": bundle.temperature,
+    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.state.items()}
+    write_atomically(path, save(tensors, metadata={"tellapart": json.dumps(header, ensure_ascii=False)}))
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Read a model file. Nothing in it is executed. Raises StorageError when it is not a model of ours, or is broken."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    header = read_header(path)
+    try:
+        state = load(path.read_bytes())
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise StorageError(f"{path} is damaged: {error}.", "Copy it again from where it was made.") from error
+    return _of_header(header, state, path)
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The JSON header of a model file, without its weights."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+            length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+            if not 0 < length <= MAX_HEADER:
+                raise StorageError(
+                    f"{path} is not a model file.", "Give a model.safetensors that `train` wrote, or a run."
+                )
+            text = json.loads(file.read(length))["__metadata__"]["tellapart"]
+            header = json.loads(text)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise StorageError(
+            f"{path} is not a model file of tellapart ({type(error).__name__}).",
+            "Give a model.safetensors that `train` wrote, or a run.",
+        ) from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        found = header.get("format") if isinstance(header, dict) else None
+        raise StorageError(f"{path} has format {found!r}; this version reads format {FORMAT}.", "Update tellapart.")
+    return header
+
+
+def _of_header(header: dict[str, Any], state: dict[str, Tensor], path: Path) -> Bundle:
+    try:
+        classes = tuple(header["classes"])
+        if not classes or not all(isinstance(name, str) for name in classes):
+            raise StorageError(f"{path} has no class names.")
+        architecture = Architecture.from_json(header["architecture"])
+        if architecture.num_classes != len(classes):
+            raise StorageError(f"{path} names {len(classes)} classes for {architecture.num_classes} outputs.")
+        return Bundle(
+            architecture=architecture,
+            preprocess=Preprocess.from_json(header["preprocess"]),
+            classes=classes,
+            state=state,
+            scores=tuple(header["scores"]),
+            origin=header["origin"],
+            temperature=float(header["temperature"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise StorageError(f"{path} lacks a part of its header: {error}.") from error

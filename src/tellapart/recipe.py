@@ -1,0 +1,220 @@
+"""Recipe: everything that was asked for, as frozen data; each field says itself once, in its one line of help."""
+
+import dataclasses
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tellapart import names
+from tellapart.errors import UsageError, did_you_mean
+from tellapart.recipe_values import Rule, checked, to_toml_value
+
+Values = Mapping[str, Any]
+
+
+def _f(default: Any, help: str, *, kind: type | None = None, flag: str = "", **limits: Any) -> Any:
+    """One field: its default (None = found out from the data), its help line, its flag, its limits."""
+    rule = Rule(kind=kind or type(default), help=help, flag=flag, auto=default is None, **limits)
+    return field(default=default, metadata={"rule": rule})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    source: str = _f("digits", "the pictures: a folder of class folders, or the name of a known data set")
+    root: str = _f("", "folder that holds the files of a named data set", flag="--root")
+    validation: float = _f(0.15, "share of the training pictures kept for validation", low=0.0, high=0.9)
+    test: float = _f(0.15, "share sealed for the test, when the data bring no test part", low=0.0, high=0.9)
+    split: str = _f(
+        "auto",
+        "auto: keep the parts the data bring; new: make train, validation and test anew",
+        choices=("auto", "new"),
+    )
+    split_seed: int = _f(0, "seed of the split; the training seed leaves the split alone", low=0)
+    group_by: str = _f("", "regular expression; pictures whose key gives the same match stay in one part")
+    limit: int = _f(None, "use at most this many pictures of each part", kind=int, flag="--limit", low=1)
+    on_bad: str = _f(
+        "stop",
+        "what to do with files that are not pictures: stop, or skip and count them",
+        choices=names.ON_BAD,
+        flag="--on-bad",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    size: int = _f(None, "side of the square the network sees, in pixels", kind=int, low=4, high=1024)
+    channels: int = _f(None, "1 for grey, 3 for colour", kind=int, choices=(1, 3))
+    fit: str = _f("crop", "how a picture becomes square: crop its centre, pad it, or squash it", choices=names.FITS)
+    filter: str = _f("bilinear", "resize filter", choices=names.FILTERS)
+    normalize: str = _f(
+        "data",
+        "mean and deviation: of the training pictures, none, half ([0,1] to [-1,1]), imagenet",
+        choices=names.NORMALIZATIONS,
+    )
+    shift: float = _f(
+        None,
+        "augmentation: move each picture by up to this share of its side (0.1 in colour, none in grey)",
+        kind=float,
+        low=0.0,
+        high=0.5,
+    )
+    flip: bool = _f(None, "augmentation: mirror left and right at random (on in colour, off in grey)", kind=bool)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    name: str = _f(
+        "small", "small, quick, linear, mlp:256,128 or any torchvision classifier such as resnet18", flag="--model"
+    )
+    width: int = _f(16, "channels of the first stage of `small`", low=4, high=512)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    name: str = _f("cross-entropy", "the loss", choices=names.LOSSES)
+    label_smoothing: float = _f(0.1, "share of each target spread over all classes", low=0.0, high=0.9)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optim:
+    name: str = _f("sgd", "the optimiser", choices=names.OPTIMIZERS, flag="--optimizer")
+    lr: float = _f(None, "peak learning rate (each optimiser has its own default)", kind=float, flag="--lr", above=0.0)
+    momentum: float = _f(0.9, "momentum of sgd and rmsprop", low=0.0, high=0.9999)
+    dampening: float = _f(0.0, "dampening of sgd's momentum", low=0.0, high=1.0)
+    nesterov: bool = _f(True, "Nesterov momentum for sgd")
+    weight_decay: float = _f(5e-4, "penalty on the weights; norms and biases are spared", low=0.0)
+    schedule: str = _f("one-cycle", "how the learning rate moves", choices=names.SCHEDULES)
+    warmup: float = _f(0.2, "share of the steps in which the rate rises (one-cycle)", low=0.0, high=0.9)
+    step_every: int = _f(7, "epochs between drops of the `step` schedule", low=1)
+    step_factor: float = _f(0.1, "factor of each drop of the `step` schedule", above=0.0, high=1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    epochs: int = _f(None, "passes over the training pictures", kind=int, flag="--epochs", low=1)
+    max_steps: int = _f(None, "stop after this many steps, whatever the epochs", kind=int, low=1)
+    batch_size: int = _f(64, "pictures in one step", flag="--batch-size", low=1)
+    patience: int = _f(
+        None, "stop when validation has not improved for this many epochs", kind=int, flag="--patience", low=1
+    )
+    seed: int = _f(0, "seed of the weights, the order and the augmentation", flag="--seed", low=0)
+    shuffle: bool = _f(True, "a new order of the training pictures in every epoch")
+    drop_last: bool = _f(False, "leave out the last, shorter batch of an epoch")
+    log_every: int = _f(100, "steps between two lines of the training loss", low=1)
+    save_every: int = _f(0, "keep every Nth epoch's checkpoint (0: only last and best)", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    device: str = _f("auto", "auto, cpu, cuda, cuda:1 or mps", flag="--device")
+    workers: int = _f(
+        0, "threads that decode pictures beside the training (the result is the same for any number)", low=0, high=64
+    )
+    threads: int = _f(None, "CPU threads for the arithmetic", kind=int, low=1, high=1024)
+    channels_last: bool = _f(True, "keep pictures in NHWC memory order, which is faster for convolutions")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What was asked. `None` in a field means: found out from the data, and written down when it is.
+
+    >>> Recipe.from_values({"optim.lr": "0.05", "train.epochs": 3}).optim.lr
+    0.05
+    """
+
+    data: Data = field(default_factory=Data)
+    input: Input = field(default_factory=Input)
+    model: Model = field(default_factory=Model)
+    loss: Loss = field(default_factory=Loss)
+    optim: Optim = field(default_factory=Optim)
+    train: Train = field(default_factory=Train)
+    machine: Machine = field(default_factory=Machine)
+
+    @classmethod
+    def from_values(cls, values: Values) -> "Recipe":
+        """A recipe with `section.key` values laid over the defaults. Raises UsageError naming every bad one."""
+        return Recipe().replaced(values)
+
+    @classmethod
+    def from_toml(cls, text: str, *, where: str = "recipe") -> "Recipe":
+        """Read what `to_toml` wrote, or a part of it. Raises UsageError on a bad file, key or value."""
+        return cls.from_values(values_of_toml(text, where=where))
+
+    def replaced(self, values: Values) -> "Recipe":
+        """The same recipe with some `section.key` values changed. Raises UsageError naming every bad one."""
+        sections: dict[str, dict[str, Any]] = {}
+        problems = []
+        for path, value in values.items():
+            try:
+                section, _, key = path.partition(".")
+                sections.setdefault(section, {})[key] = checked(path, value, rule_of(path))
+            except UsageError as error:
+                problems.append(error)
+        if problems:
+            raise problems[0] if len(problems) == 1 else UsageError("\n".join(str(p) for p in problems))
+        return dataclasses.replace(self, **{s: dataclasses.replace(getattr(self, s), **v) for s, v in sections.items()})
+
+    def values(self) -> dict[str, Any]:
+        """All settings as `{"section.key": value}`, in the order of the file."""
+        return {path: getattr(getattr(self, path.split(".")[0]), path.split(".")[1]) for path, _ in rules()}
+
+    def to_toml(self, origins: Mapping[str, str] | None = None) -> str:
+        """The recipe as TOML; reading it back gives an equal recipe. `origins` become comments: where a value is from."""
+        lines: list[str] = []
+        for path, value in self.values().items():
+            section, key = path.split(".")
+            if f"[{section}]" not in lines:
+                lines += [""] * bool(lines) + [f"[{section}]"]
+            remark = "" if origins is None else f"  # {printable(origins.get(path, 'default'))}"
+            lines.append(f"{key} = {to_toml_value(value)}{remark}")
+        return "\n".join(lines) + "\n"
+
+
+def printable(text: str) -> str:
+    """The text on one line, without control characters."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def rules() -> Iterator[tuple[str, Rule]]:
+    """Every `section.key` with its rule, in order."""
+    for section in dataclasses.fields(Recipe):
+        for entry in dataclasses.fields(section.default_factory):  # type: ignore[arg-type]
+            yield f"{section.name}.{entry.name}", entry.metadata["rule"]
+
+
+def rule_of(path: str) -> Rule:
+    """The rule of one `section.key`. Raises UsageError with the nearest known key."""
+    table = dict(rules())
+    if path not in table:
+        raise UsageError(f"Unknown recipe key '{path}'.", did_you_mean(path, _likely(path, table)))
+    return table[path]
+
+
+def _likely(path: str, table: Values) -> list[str]:
+    """The keys to suggest from: those of the named section, else those with the same last word, else all."""
+    section, _, key = path.rpartition(".")
+    inside = [known for known in table if known.startswith(f"{section}.")]
+    same = [known for known in table if known.split(".")[1] == key]
+    return same or inside or list(table)
+
+
+def values_of_toml(text: str, *, where: str) -> dict[str, Any]:
+    """The `section.key` values a TOML text sets. Raises UsageError when it is not TOML or not of two levels."""
+    try:
+        tree = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UsageError(f"{where} is not TOML: {error}.", "Compare it with `tellapart config show`.") from error
+    values: dict[str, Any] = {}
+    for section, entries in tree.items():
+        if not isinstance(entries, dict):
+            home = _home(section)
+            raise UsageError(
+                f"{where}: '{section}' stands outside a section.", f"Put it below a line such as [{home}]."
+            )
+        values |= {f"{section}.{key}": value for key, value in entries.items()}
+    return values
+
+
+def _home(key: str) -> str:
+    return next((path.split(".")[0] for path, _ in rules() if path.split(".")[1] == key), "train")

@@ -1,0 +1,103 @@
+"""One value of a recipe: its rule, its check, and its spelling in TOML."""
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from tellapart.errors import UsageError, did_you_mean
+
+AUTO = "auto"
+"""How a value that is found out from the data is spelled on the command line and in a file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """What a field takes. `low` and `high` are included, `above` is not."""
+
+    kind: type
+    help: str
+    flag: str = ""
+    auto: bool = False
+    choices: tuple[Any, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+
+    def wants(self) -> str:
+        """The rule in words: 'a whole number, at least 1'."""
+        noun = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[self.kind]
+        if self.choices:
+            noun = "one of " + ", ".join(str(choice) for choice in self.choices)
+        limits = [
+            word
+            for word in (
+                self._limit("at least", self.low),
+                self._limit("above", self.above),
+                self._limit("at most", self.high),
+            )
+            if word
+        ]
+        return ", ".join([noun, *limits]) + (f", or {AUTO}" if self.auto else "")
+
+    @staticmethod
+    def _limit(word: str, value: float | None) -> str:
+        return "" if value is None else f"{word} {value:g}"
+
+
+def checked(path: str, value: Any, rule: Rule) -> Any:
+    """`value` in the type of the rule. Raises UsageError: expected …, received …, do …."""
+    if rule.auto and (value is None or value == AUTO):
+        return None
+    converted = _converted(value, rule.kind)
+    if converted is None or not _within(converted, rule):
+        hint = did_you_mean(str(value), [str(c) for c in rule.choices]) if rule.choices else ""
+        raise UsageError(f"{path}: expected {rule.wants()}. Received: {value!r}.", hint)
+    return converted
+
+
+def _converted(value: Any, kind: type) -> Any:
+    """The value in its kind, from a TOML value or from the text of a flag; None when it cannot be."""
+    if isinstance(value, str) and kind is not str:
+        return _from_text(value, kind)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return value if type(value) is kind else None
+
+
+def _from_text(text: str, kind: type) -> Any:
+    if kind is bool:
+        return {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}.get(text.lower())
+    try:
+        return kind(text) if text.isascii() and "_" not in text else None
+    except ValueError:
+        return None
+
+
+def _within(value: Any, rule: Rule) -> bool:
+    if rule.choices:
+        return value in rule.choices
+    if isinstance(value, str):
+        return "\x00" not in value
+    if not math.isfinite(value):
+        return False
+    return (
+        (rule.low is None or value >= rule.low)
+        and (rule.high is None or value <= rule.high)
+        and (rule.above is None or value > rule.above)
+    )
+
+
+def to_toml_value(value: Any) -> str:
+    """The TOML spelling of a value; None is written "auto".
+
+    >>> to_toml_value(True), to_toml_value(1e-05), to_toml_value("a\\\\b")
+    ('true', '1e-05', '"a\\\\\\\\b"')
+    """
+    if value is None:
+        return f'"{AUTO}"'
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return repr(value)

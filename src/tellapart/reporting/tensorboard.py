@@ -1,0 +1,182 @@
+"""Write a run's TensorBoard event file: scalars, pictures, text and the model graph.
+
+It rests on tensorboard's own writer and protobufs: slightly quicker to import than torch.utils.tensorboard, and
+free of torch.
+"""
+
+import importlib.util
+import time
+from importlib import import_module
+from io import BytesIO
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeAlias, final
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+GraphDef: TypeAlias = Any  # of tensorboard.compat.proto.graph_pb2: protobuf makes its classes at run time
+
+_SMALLEST = 64  # px; TensorBoard shows pictures at their own size, and a 28 px digit with a caption is unreadable
+_CAPTION = 13  # px, height of the letters
+_LONGEST = 48  # letters of a class name that fit under a picture
+_WIDE_FONTS = (  # files that hold Chinese, Japanese and Korean: Windows, macOS, Linux; Pillow's own font has only Latin
+    "msyh.ttc",
+    "simhei.ttf",
+    "PingFang.ttc",
+    "Hiragino Sans GB.ttc",
+    "NotoSansCJK-Regular.ttc",
+    "wqy-microhei.ttc",
+    "DroidSansFallbackFull.ttf",
+)
+
+
+def open_board(folder: Path) -> "Board | None":
+    """A `Board` on `folder`, or None when tensorboard is not installed (say so, and train on)."""
+    if importlib.util.find_spec("tensorboard") is None:
+        return None
+    return Board(folder)
+
+
+@final
+class Board:
+    """One event file in `folder`; a context manager. `flush` and `close` may be called any number of times.
+
+    Args:
+        folder: made when missing; TensorBoard takes each folder with an event file for one run.
+
+    >>> import tempfile
+    >>> with Board(Path(tempfile.mkdtemp())) as board:
+    ...     board.scalars(0, {"train/loss": 2.3, "train/rate": 0.1})
+    """
+
+    def __init__(self, folder: Path) -> None:
+        writer = import_module("tensorboard.summary.writer.event_file_writer")
+        self._event: Any = import_module("tensorboard.compat.proto.event_pb2").Event
+        self._summary: Any = import_module("tensorboard.compat.proto.summary_pb2")
+        self._folder = folder
+        self._file = writer.EventFileWriter(str(folder))
+        self._described: set[str] = set()
+        self._has_graph = False
+        self._closed = False
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """One point per tag at `step`; kept as float32. NaN and infinity are kept too, TensorBoard marks them."""
+        points = [self._value(tag, plugin="scalars", content={"simple_value": float(y)}) for tag, y in values.items()]
+        self._values(step, points)
+
+    def pictures(self, tag: str, images: np.ndarray, names: list[str], *, step: int = 0) -> None:
+        """One captioned picture per step, so that a slider leafs through them: picture i is at `step + i`.
+
+        Args:
+            tag: the heading they share.
+            images: uint8 N H W C with C = 1, 3 or 4; small ones are enlarged without smoothing to 64 px or more.
+            names: N class names, drawn below; Chinese and the like need such a font on this machine.
+            step: that of the first picture.
+
+        Raises:
+            ValueError: other than four dimensions, or not as many names as pictures.
+        """
+        if images.ndim != 4 or len(images) != len(names):
+            raise ValueError(f"pictures '{tag}' need N H W C and N names, got {images.shape} and {len(names)} names")
+        for i, (pixels, name) in enumerate(zip(images, names, strict=True)):
+            self._picture(tag, _captioned(_picture(pixels), name), step=step + i)
+
+    def image(self, tag: str, picture_array_hwc_uint8: np.ndarray, step: int) -> None:
+        """One picture as it is: uint8 H W C with C = 1 (grey), 3 (RGB) or 4 (RGBA); ValueError for any other."""
+        self._picture(tag, _picture(picture_array_hwc_uint8), step=step)
+
+    def text(self, tag: str, markdown: str) -> None:
+        """A page of markdown, at step 0."""
+        tensor = import_module("tensorboard.compat.proto.tensor_pb2").TensorProto
+        types = import_module("tensorboard.compat.proto.types_pb2")
+        page = tensor(dtype=types.DT_STRING, string_val=[markdown.encode()])
+        self._values(0, [self._value(tag, plugin="text", content={"tensor": page})])
+
+    def graph(self, graph_def: GraphDef) -> None:
+        """The model graph of `trace_graph`, once: TensorBoard shows only a run's last and warns of the others."""
+        if self._has_graph:
+            raise ValueError(f"board {self._folder} has its graph; a run has one")
+        self._write(self._event(graph_def=graph_def.SerializeToString()))
+        self._has_graph = True
+
+    def flush(self) -> None:
+        """Everything so far is in the file on return; nothing happens on a closed board."""
+        if not self._closed:
+            self._file.flush()
+
+    def close(self) -> None:
+        """Flush and close the file; nothing happens on a closed board."""
+        if not self._closed:
+            self._closed = True
+            self._file.close()
+
+    def __enter__(self) -> "Board":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _picture(self, tag: str, picture: Image.Image, *, step: int) -> None:
+        kept = self._summary.Summary.Image(
+            height=picture.height,
+            width=picture.width,
+            colorspace=len(picture.getbands()),
+            encoded_image_string=_png(picture),
+        )
+        self._values(step, [self._value(tag, plugin="images", content={"image": kept})])
+
+    def _value(self, tag: str, *, plugin: str, content: dict[str, Any]) -> Any:
+        """A summary value; its metadata (which plugin shows it) goes with a tag's first one, where readers look."""
+        if tag in self._described:
+            return self._summary.Summary.Value(tag=tag, **content)
+        self._described.add(tag)
+        metadata = self._summary.SummaryMetadata()
+        metadata.plugin_data.plugin_name = plugin
+        return self._summary.Summary.Value(tag=tag, metadata=metadata, **content)
+
+    def _write(self, event: Any) -> None:
+        if self._closed:
+            raise ValueError(f"board {self._folder} is closed; open another one to write more")
+        event.wall_time = time.time()
+        self._file.add_event(event)
+
+    def _values(self, step: int, values: list[Any]) -> None:
+        self._write(self._event(step=step, summary=self._summary.Summary(value=values)))
+
+
+def _picture(pixels: np.ndarray) -> Image.Image:
+    """uint8 H W C as a PIL picture; other types are refused, for guessing their range would repaint them."""
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4):
+        raise ValueError(f"a picture is uint8 H W C with C = 1, 3 or 4, got {pixels.dtype} {pixels.shape}")
+    return Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels))
+
+
+def _captioned(picture: Image.Image, name: str) -> Image.Image:
+    """The picture, enlarged by a whole factor, above its name; the canvas is as wide as the wider of the two."""
+    factor = max(1, -(-_SMALLEST // min(picture.size)))
+    large = picture.convert("RGB").resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+    name = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+    font = _font(name)
+    left, _, right, _ = (round(edge) for edge in font.getbbox(name))
+    canvas = Image.new("RGB", (max(large.width, right - left + 8), large.height + _CAPTION + 9), "white")
+    canvas.paste(large, ((canvas.width - large.width) // 2, 0))
+    across = (canvas.width - (right - left)) // 2 - left
+    ImageDraw.Draw(canvas).text((across, large.height + 3), name, fill="black", font=font)
+    return canvas
+
+
+def _font(text: str) -> Any:
+    """A font that has the letters of `text`, as far as this machine has one."""
+    for file in () if text.isascii() else _WIDE_FONTS:
+        try:
+            return ImageFont.truetype(file, _CAPTION)
+        except OSError:
+            continue
+    return ImageFont.load_default(_CAPTION)
+
+
+def _png(picture: Image.Image) -> bytes:
+    buffer = BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()

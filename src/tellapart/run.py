@@ -1,0 +1,191 @@
+"""Run: one training, on disk: a folder that holds its whole story. No torch here."""
+
+import contextlib
+import json
+import os
+import platform
+import re
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from tellapart.errors import StorageError, UsageError
+from tellapart.files import cannot_write, read_text, write_atomically
+
+RUNS = Path("runs")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+PACKAGES = ("tellapart", "torch", "torchvision", "numpy", "pillow", "safetensors")
+
+
+def fresh_name(about: str) -> str:
+    """A name that sorts by time: 20261121-140301-digits-small."""
+    words = re.sub(r"[^A-Za-z0-9]+", "-", about).strip("-")[:40]
+    return f"{datetime.now():%Y%m%d-%H%M%S}-{words}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder. Paths are absolute."""
+
+    folder: Path
+
+    @classmethod
+    def create(cls, runs: Path, name: str, *, about: str = "") -> "Run":
+        """A new, empty run folder; an existing one is never touched. Raises UsageError or StorageError."""
+        if name and not NAME.fullmatch(name):
+            raise UsageError(f"'{name}' cannot be the name of a run.", "Use letters, digits, '.', '_', '+' and '-'.")
+        folder = runs.absolute() / (name or fresh_name(about))
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            made = _make_new(folder, numbered=not name)
+            (made / "checkpoints").mkdir()
+            (made / "predictions").mkdir()
+        except FileExistsError as error:
+            raise UsageError(
+                f"The run folder {folder} exists already.", f"Choose another name, such as --run {name}-2."
+            ) from error
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+        return cls(made)
+
+    @classmethod
+    def open(cls, runs: Path, name: str) -> "Run":
+        """The run of that name, or at that path. Raises UsageError with the nearest name."""
+        from tellapart.errors import did_you_mean
+
+        for folder in (Path(name), runs / name):
+            if (folder / "status.json").is_file():
+                return cls(folder.absolute())
+        known = [run.name for run in every_run(runs)]
+        hint = (
+            did_you_mean(name, known)
+            if known
+            else f"There is no run in {runs.absolute()} yet; `tellapart train` makes one."
+        )
+        raise UsageError(f"There is no run '{name}'.", hint)
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def bundle(self) -> Path:
+        return self.folder / "model.safetensors"
+
+    def predictions(self, part: str) -> Path:
+        return self.folder / "predictions" / f"{part}.safetensors"
+
+    def write(self, file: str, content: str | bytes) -> None:
+        """Write one file of the run, whole or not at all."""
+        write_atomically(self.folder / file, content)
+
+    def append(self, file: str, line: str) -> None:
+        """Add one line to a log of the run."""
+        try:
+            with (self.folder / file).open("a", encoding="utf-8", errors="surrogateescape") as log:
+                log.write(line + "\n")
+        except OSError as error:
+            raise cannot_write(self.folder / file, error) from error
+
+    def record(self, values: Mapping[str, Any]) -> None:
+        """Add one object to metrics.jsonl."""
+        self.append("metrics.jsonl", json.dumps(values))
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """The objects of metrics.jsonl; a last line that was torn by a crash is left out."""
+        for line in read_text(self.folder / "metrics.jsonl").splitlines():
+            with contextlib.suppress(ValueError):
+                yield json.loads(line)
+
+    def status(self) -> dict[str, Any]:
+        """How the run stands."""
+        try:
+            return json.loads(read_text(self.folder / "status.json"))
+        except ValueError as error:
+            raise StorageError(f"{self.folder / 'status.json'} is damaged: {error}.") from error
+
+    def set_status(self, **changes: Any) -> dict[str, Any]:
+        """Change some entries of status.json and its heartbeat."""
+        old = self.status() if (self.folder / "status.json").is_file() else {"format": 1}
+        new = {**old, **changes, "heartbeat": now()}
+        self.write("status.json", json.dumps(new, indent=1) + "\n")
+        return new
+
+
+def _make_new(folder: Path, *, numbered: bool) -> Path:
+    """Make the folder; when two fresh names meet in one second, number the later one."""
+    for n in range(100):
+        candidate = folder if n == 0 else folder.with_name(f"{folder.name}-{n + 1}")
+        try:
+            candidate.mkdir()
+            return candidate
+        except FileExistsError:
+            if not numbered:
+                raise
+    raise FileExistsError(folder)
+
+
+def every_run(runs: Path) -> list[Run]:
+    """All runs in a folder, by name."""
+    if not runs.is_dir():
+        return []
+    return [Run(f.absolute()) for f in sorted(runs.iterdir()) if (f / "status.json").is_file()]
+
+
+def now() -> str:
+    """The time, to the second, with its zone."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def environment() -> dict[str, Any]:
+    """Where this runs: versions, system, machine. Without importing the libraries it names."""
+    versions = {}
+    for package in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return {
+        "time": now(),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "cores": _cores(),
+        "packages": versions,
+    }
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def openings(runs: Path, test_part: str) -> list[str]:
+    """The runs that opened this test part before, oldest first, as the ledger beside the runs has them."""
+    ledger = runs / "openings.jsonl"
+    lines = read_text(ledger).splitlines() if ledger.is_file() else []
+    return [entry["run"] for entry in map(_entry, lines) if entry and entry.get("test_part") == test_part]
+
+
+def _entry(line: str) -> dict[str, Any] | None:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
+def note_opening(runs: Path, test_part: str, run: str) -> None:
+    """Write down, before the seal is opened, that this run opens this test part."""
+    line = json.dumps({"test_part": test_part, "run": run, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}) + "\n"
+    try:
+        handle = os.open(runs / "openings.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            os.write(handle, line.encode())
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise cannot_write(runs / "openings.jsonl", error) from error

@@ -1,0 +1,1 @@
+"""The loop, and what it steps with: optimisers, schedules, losses, checkpoints."""

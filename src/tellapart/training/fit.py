@@ -1,0 +1,157 @@
+"""The loop. It reads like the one a person would write by hand: fetch, augment, forward, loss, backward, step; then
+validate, save, and yield a record. Whoever wants to watch iterates over it.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from tellapart.data.augment import moved, network_input
+from tellapart.data.chance import step_seed
+from tellapart.data.loader import Loader
+from tellapart.errors import TellapartError
+from tellapart.training.checkpoint import Checkpoint, Position
+from tellapart.training.losses import LossFunction, check_outputs
+from tellapart.training.optim import Optimiser
+from tellapart.training.watch import gradient_norm, judged, refuse_divergence, seed_dropout
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """One step is done. Loss, rate and gradient norm are there at every `log_every`th step only."""
+
+    step: int
+    epoch: int
+    pictures: int
+    loss: float | None = None
+    lr: float | None = None
+    grad_norm: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """One epoch is done and validated."""
+
+    epoch: int
+    step: int
+    train_loss: float
+    val_loss: float
+    val_accuracy: float
+    val_n: int
+    lr: float
+    seconds: float
+    pictures_per_second: float
+    best: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How long, how often, and how the pictures are moved."""
+
+    epochs: int
+    max_steps: int
+    patience: int
+    log_every: int
+    seed: int
+    shift: float
+    flip: bool
+    channels_last: bool
+
+
+Judge = Callable[[nn.Module], tuple[float, float, int]]
+"""Validation: the model to (mean loss, accuracy, n)."""
+
+Keep = Callable[[str, Callable[[], Checkpoint]], None]
+"""Is offered a checkpoint as "best", "epoch", "last" or "final", and makes it when it wants it."""
+
+Asked = Callable[[], TellapartError | None]
+"""Whether someone asked to stop, and with which ending."""
+
+
+def fit(
+    model: nn.Module,
+    train: Loader,
+    *,
+    loss_function: LossFunction,
+    optimiser: Optimiser,
+    rate: Callable[[int], float],
+    judge: Judge,
+    plan: Plan,
+    keep: Keep,
+    asked: Asked,
+    start: Position,
+) -> Iterator[Step | Epoch]:
+    """Train until the plan is fulfilled; yields a record for each step and each epoch.
+
+    Raises DivergedError when the loss is no longer a usable number, or the ending that `asked` returns; both after
+    offering what is finite to `keep`.
+    """
+    at, step, device = start, start.step, train.device
+
+    def now() -> Checkpoint:
+        return Checkpoint(position=at, model=model.state_dict(), optimiser=optimiser.state())
+
+    model.train()
+    for epoch in range(start.epoch, plan.epochs):
+        began, total, seen = time.monotonic(), torch.tensor(at.loss_total, device=device), at.seen
+        for batch in train.epoch(epoch, skip=at.step_in_epoch):
+            seed_dropout(device, step_seed(plan.seed, step))
+            images = moved(batch.images, batch.chance, shift=plan.shift, flip=plan.flip)
+            logits = model(network_input(images, train.pictures.preprocess, channels_last=plan.channels_last))
+            if step == start.step:
+                check_outputs(logits, batch=len(batch), num_classes=len(train.pictures.index.classes))
+            loss = loss_function(logits, batch.labels)
+            if device.type == "cpu" or (step + 1) % plan.log_every == 0:
+                refuse_divergence(loss, logits.shape[1], step, model, lambda: keep("last", now))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step(rate(step))
+
+            total += loss.detach() * len(batch)
+            seen, step = seen + len(batch), step + 1
+            if step % plan.log_every:
+                yield Step(step=step, epoch=epoch, pictures=len(batch))
+            else:
+                yield Step(
+                    step=step,
+                    epoch=epoch,
+                    pictures=len(batch),
+                    loss=loss.item(),
+                    lr=rate(step - 1),
+                    grad_norm=gradient_norm(model),
+                )
+            ending = asked()
+            if ending is not None:
+                at = replace(
+                    at, epoch=epoch, step=step, step_in_epoch=step - at.first, loss_total=total.item(), seen=seen
+                )
+                keep("last", now)
+                raise ending
+            if step >= plan.max_steps:
+                break
+
+        seconds = time.monotonic() - began
+        val_loss, val_accuracy, val_n = judge(model)
+        speed = (seen - at.seen) / max(seconds, 1e-9)
+        at, best = judged(at, epoch=epoch, step=step, loss=val_loss, accuracy=val_accuracy)
+        if best:
+            keep("best", now)
+        keep("epoch", now)
+        yield Epoch(
+            epoch=epoch,
+            step=step,
+            train_loss=total.item() / seen,
+            val_loss=val_loss,
+            val_accuracy=val_accuracy,
+            val_n=val_n,
+            lr=rate(step - 1),
+            seconds=seconds,
+            pictures_per_second=speed,
+            best=best,
+        )
+        if at.stale_epochs >= plan.patience or step >= plan.max_steps:
+            break
+    keep("final", now)

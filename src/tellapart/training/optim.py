@@ -1,0 +1,194 @@
+"""Optimisers: one step over all weights at once. SGD, Adam and AdamW are our own, because making the first object of
+`torch.optim` loads half of a compiler (seconds); tests hold them equal to `torch.optim`. The others are torch's.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from tellapart.recipe import Optim
+
+
+class Optimiser(Protocol):
+    """What the loop needs: gradients cleared, one step at a learning rate, and its state as tensors."""
+
+    def zero_grad(self) -> None: ...
+    def step(self, lr: float) -> None: ...
+    def state(self) -> dict[str, Tensor]: ...
+    def load(self, state: dict[str, Tensor]) -> None: ...
+
+
+@dataclass
+class Group:
+    """Weights that share a weight decay, with the buffers kept for each."""
+
+    params: list[Tensor]
+    weight_decay: float
+    buffers: dict[str, list[Tensor]] = field(default_factory=dict)
+
+
+def groups_of(model: nn.Module, weight_decay: float) -> list[Group]:
+    """Two groups: matrices and filters decay; norms and biases (one dimension) do not."""
+    params = [p for p in model.parameters() if p.requires_grad]
+    decayed, spared = [p for p in params if p.ndim > 1], [p for p in params if p.ndim <= 1]
+    return [Group(group, decay) for group, decay in ((decayed, weight_decay), (spared, 0.0)) if group]
+
+
+class _Own:
+    """What our own optimisers share: clearing gradients, and buffers as named tensors."""
+
+    def __init__(self, groups: list[Group], names: Iterable[str]) -> None:
+        self.groups, self.steps = groups, 0
+        for group in groups:
+            group.buffers = {name: [torch.zeros_like(p) for p in group.params] for name in names}
+
+    def zero_grad(self) -> None:
+        for group in self.groups:
+            for param in group.params:
+                param.grad = None
+
+    def state(self) -> dict[str, Tensor]:
+        named = {
+            f"{g}.{name}.{n}": buffer
+            for g, group in enumerate(self.groups)
+            for name, buffers in group.buffers.items()
+            for n, buffer in enumerate(buffers)
+        }
+        return {"steps": torch.tensor(self.steps), **named}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        self.steps = int(state["steps"])
+        for key, buffer in self.state().items():
+            if key != "steps":
+                buffer.copy_(state[key])
+
+
+class Sgd(_Own):
+    """SGD with momentum, as torch.optim.SGD has it: v = m v + (1 - dampening) g; w -= lr (g + m v) or lr v."""
+
+    def __init__(self, groups: list[Group], *, momentum: float, dampening: float, nesterov: bool) -> None:
+        super().__init__(groups, ["momentum"] if momentum else [])
+        self.momentum, self.dampening, self.nesterov = momentum, dampening, nesterov and momentum > 0 and not dampening
+
+    @torch.no_grad()
+    def step(self, lr: float) -> None:
+        for group in self.groups:
+            params, grads = _with_gradients(group)
+            if params:
+                torch._fused_sgd_(
+                    params,
+                    grads,
+                    group.buffers.get("momentum", []),
+                    weight_decay=group.weight_decay,
+                    momentum=self.momentum,
+                    lr=lr,
+                    dampening=self.dampening,
+                    nesterov=self.nesterov,
+                    maximize=False,
+                    is_first_step=self.steps == 0,
+                )
+        self.steps += 1
+
+
+class Adam(_Own):
+    """Adam (Kingma and Ba, 2015), and AdamW (Loshchilov and Hutter, 2019) when the decay is decoupled."""
+
+    def __init__(
+        self, groups: list[Group], *, decoupled: bool, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
+    ):
+        super().__init__(groups, ["mean", "square"])
+        self.decoupled, self.betas, self.eps = decoupled, betas, eps
+
+    @torch.no_grad()
+    def step(self, lr: float) -> None:
+        self.steps += 1
+        fused = torch._fused_adamw_ if self.decoupled else torch._fused_adam_
+        for group in self.groups:
+            params, grads = _with_gradients(group)
+            if params:
+                count = [torch.tensor(float(self.steps), device=params[0].device)] * len(params)
+                fused(
+                    params,
+                    grads,
+                    group.buffers["mean"],
+                    group.buffers["square"],
+                    [],
+                    count,
+                    lr=lr,
+                    beta1=self.betas[0],
+                    beta2=self.betas[1],
+                    weight_decay=group.weight_decay,
+                    eps=self.eps,
+                    amsgrad=False,
+                    maximize=False,
+                )
+
+
+def _with_gradients(group: Group) -> tuple[list[Tensor], list[Tensor]]:
+    """The weights and gradients of a group; a weight the loss does not reach counts as having a zero gradient."""
+    return group.params, [p.grad if p.grad is not None else torch.zeros_like(p) for p in group.params]
+
+
+class FromTorch:
+    """An optimiser of torch.optim behind the same four verbs."""
+
+    def __init__(self, groups: list[Group], kind: str, **options: Any) -> None:
+        described = [{"params": group.params, "weight_decay": group.weight_decay} for group in groups]
+        self.inner = getattr(torch.optim, kind)(described, lr=1.0, **options)
+
+    def zero_grad(self) -> None:
+        self.inner.zero_grad(set_to_none=True)
+
+    def step(self, lr: float) -> None:
+        for group in self.inner.param_groups:
+            group["lr"] = lr
+        self.inner.step()
+
+    def state(self) -> dict[str, Tensor]:
+        entries = self.inner.state_dict()["state"]
+        return {f"{n}.{key}": torch.as_tensor(value) for n, entry in entries.items() for key, value in entry.items()}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        whole = self.inner.state_dict()
+        whole["state"] = {}
+        for name, value in state.items():
+            number, _, key = name.partition(".")
+            whole["state"].setdefault(int(number), {})[key] = value
+        self.inner.load_state_dict(whole)
+
+
+def _sgd(groups: list[Group], o: Optim) -> Optimiser:
+    return Sgd(groups, momentum=o.momentum, dampening=o.dampening, nesterov=o.nesterov)
+
+
+def _adam(groups: list[Group], o: Optim) -> Optimiser:
+    return Adam(groups, decoupled=False)
+
+
+def _adamw(groups: list[Group], o: Optim) -> Optimiser:
+    return Adam(groups, decoupled=True)
+
+
+def _adagrad(groups: list[Group], o: Optim) -> Optimiser:
+    return FromTorch(groups, "Adagrad")
+
+
+def _rmsprop(groups: list[Group], o: Optim) -> Optimiser:
+    return FromTorch(groups, "RMSprop", momentum=o.momentum)
+
+
+OPTIMISERS: dict[str, Callable[[list[Group], Optim], Optimiser]] = {
+    "sgd": _sgd,
+    "adam": _adam,
+    "adamw": _adamw,
+    "adagrad": _adagrad,
+    "rmsprop": _rmsprop,
+}
+
+
+def make_optimiser(model: nn.Module, optim: Optim) -> Optimiser:
+    """The optimiser a recipe names, over the weights of `model` (already on its device)."""
+    return OPTIMISERS[optim.name](groups_of(model, optim.weight_decay), optim)

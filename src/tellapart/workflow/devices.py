@@ -1,0 +1,43 @@
+"""Which device: what was asked for, or the best there is. Imports torch."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from tellapart.errors import UsageError
+
+
+def cores() -> int:
+    """Processor cores this process may use: what the system and a container's quota allow."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(allowed, int(quota) // int(period)))
+    except (OSError, ValueError):
+        return allowed
+
+
+def available() -> list[str]:
+    """The devices of this machine, best first: cuda:0, cuda:1, mps, cpu."""
+    cuda = [f"cuda:{n}" for n in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    return [*cuda, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+
+
+def choose(asked: str) -> torch.device:
+    """The device for `auto`, `cpu`, `cuda`, `cuda:1` or `mps`. Raises UsageError that lists what there is."""
+    here = available()
+    if asked == "auto":
+        return torch.device(here[0])
+    if asked == "cuda" and any(name.startswith("cuda") for name in here):
+        return torch.device("cuda", torch.cuda.current_device())
+    if asked not in here:
+        raise UsageError(f"The device '{asked}' is not on this machine.", f"Choose one of: auto, {', '.join(here)}.")
+    return torch.device(asked)
+
+
+def words(device: torch.device) -> str:
+    """The device for a person: 'cpu (2 threads)', 'cuda:0 (NVIDIA H200)'."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)

@@ -1,0 +1,145 @@
+"""Doctor: what is installed, what works, what is missing, and whether torch and torchvision belong together."""
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+REQUIRED = ("torch", "torchvision", "numpy", "pillow", "safetensors", "tensorboard", "click", "rich")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing the doctor looked at. `trouble` is empty when it is well, else says what to do."""
+
+    name: str
+    value: str
+    trouble: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def examine() -> list[Finding]:
+    """Everything the doctor looks at, in order. Imports torch last, and only if it is installed."""
+    versions = {package: _version(package) for package in REQUIRED}
+    return [*_system(), *_packages(versions), *pair(versions["torch"], _wanted_torch()), *_devices(), *_places()]
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _system() -> list[Finding]:
+    conda = os.environ.get("CONDA_DEFAULT_ENV")
+    return [
+        Finding(name="system", value=platform.platform()),
+        Finding(
+            name="python",
+            value=platform.python_version(),
+            trouble="" if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed.",
+        ),
+        Finding(name="executable", value=sys.executable),
+        Finding(name="environment", value=f"{sys.prefix}" + (f" (conda: {conda})" if conda else "")),
+    ]
+
+
+def _packages(versions: dict[str, str]) -> list[Finding]:
+    return [
+        Finding(
+            name=package,
+            value=version or "missing",
+            trouble="" if version else f"Install it: python3 -m pip install {package}",
+        )
+        for package, version in versions.items()
+    ]
+
+
+def _wanted_torch() -> str:
+    """The torch version that the installed torchvision was built for, as its own metadata says; '' when unknown."""
+    try:
+        needs = metadata.requires("torchvision") or []
+    except metadata.PackageNotFoundError:
+        return ""
+    found = [re.match(r"torch\s*\(?==\s*([0-9.]+)", need) for need in needs]
+    return next((match.group(1) for match in found if match), "")
+
+
+def pair(torch_version: str, wanted: str) -> list[Finding]:
+    """Whether torch is the one that torchvision was built for."""
+    if not torch_version or not wanted:
+        return []
+    plain = torch_version.split("+")[0]
+    trouble = (
+        ""
+        if plain == wanted
+        else (
+            f"torch {plain} is installed, but this torchvision was built for torch {wanted}: install the two together."
+        )
+    )
+    return [
+        Finding(name="torch and torchvision", value="belong together" if not trouble else "mismatched", trouble=trouble)
+    ]
+
+
+def _devices() -> list[Finding]:
+    try:
+        import torch
+    except ImportError:
+        return []
+    from tellapart.workflow import devices
+
+    found = devices.available()
+    cuda = torch.version.cuda or "none (a build for the CPU)"
+    rows = [
+        Finding(name="cuda available", value=str(torch.cuda.is_available())),
+        Finding(name="cuda runtime of torch", value=cuda),
+        Finding(name="driver", value=_driver()),
+    ]
+    rows += [
+        Finding(
+            name=name,
+            value=f"{torch.cuda.get_device_name(name)}, "
+            f"{torch.cuda.get_device_properties(name).total_memory / 1024**3:.0f} GiB",
+        )
+        for name in found
+        if name.startswith("cuda")
+    ]
+    return [*rows, Finding(name="cpu cores", value=str(devices.cores())), Finding(name="device used", value=found[0])]
+
+
+def _driver() -> str:
+    """The NVIDIA driver's version, as nvidia-smi says it."""
+    if shutil.which("nvidia-smi") is None:
+        return "no NVIDIA driver: no GPU is used"
+    asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        said = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"nvidia-smi failed: {error}"
+    return said.splitlines()[0].strip() if said.strip() else "no GPU found"
+
+
+def _places() -> list[Finding]:
+    from tellapart.data.download import default_root
+
+    free = shutil.disk_usage(Path.cwd()).free / 1024**3
+    unwritten = "PYTHONDONTWRITEBYTECODE" in os.environ
+    return [
+        Finding(name="data folder", value=str(default_root())),
+        Finding(name="free disk here", value=f"{free:.1f} GiB", trouble="" if free > 1 else "Less than 1 GiB is free."),
+        Finding(
+            name="bytecode",
+            value="not written" if unwritten else "written",
+            trouble="PYTHONDONTWRITEBYTECODE is set: every start compiles torch anew. Unset it." if unwritten else "",
+        ),
+    ]

@@ -1,0 +1,60 @@
+"""What a training tells while it goes: values that the command line prints and a notebook plots."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tellapart.evaluation.metrics import Figure
+from tellapart.training.fit import Epoch, Step
+
+__all__ = ["Begun", "Epoch", "Event", "Said", "Step", "Verdict", "Working"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """One line for a person. `stage` counts the nine steps of a training, 0 for a remark, -1 for a warning."""
+
+    text: str
+    stage: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Working:
+    """Progress on something that takes a while: `done` of `total`."""
+
+    what: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """The loop starts: how many steps and epochs it will take at most, from which step."""
+
+    run: str
+    total_steps: int
+    epochs: int
+    first_step: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What may be said of the model. `opened_before`: the runs that opened this test part earlier; None while sealed."""
+
+    run: str
+    folder: str
+    model: str
+    classes: tuple[str, ...]
+    figures: list[Figure]
+    by_class: list[Figure] = field(default_factory=list)
+    opened_before: list[str] | None = None
+    test: str = ""
+    seconds: float = 0.0
+    origin: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def part(self) -> str:
+        """The part the verdict rests on."""
+        return "test" if self.opened_before is not None else "validation"
+
+
+Event = Said | Working | Begun | Step | Epoch | Verdict

@@ -1,0 +1,78 @@
+"""The final judgement: the saved file is read back, validation is judged, then the seal is opened, once."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from tellapart.data.pictures import Pictures
+from tellapart.data.seal import open_test
+from tellapart.errors import StorageError
+from tellapart.evaluation.metrics import Figure, judge, judge_classes
+from tellapart.evaluation.predict import predict_part
+from tellapart.evaluation.predictions import Predictions
+from tellapart.models.bundle import load_bundle, save_bundle
+from tellapart.run import Run, note_opening, openings
+from tellapart.workflow.events import Event, Said, Verdict
+from tellapart.workflow.prepare import Prepared
+
+
+def verdict(
+    run: Run, prepared: Prepared, device: torch.device, *, open_test: bool, runs: Path, began: float
+) -> Iterator[Event]:
+    """Stages 8 and 9: judge the model that was saved, not the one in memory, and say what may be said of it."""
+    model = load_bundle(run.bundle).module(device)
+    validation = predict_part(model, prepared.pictures, "validation", device=device)
+    _refuse_other_score(run, validation)
+    validation.save(run.predictions("validation"))
+    figures, by_class, before = judge(validation), judge_classes(validation), None
+    if open_test and prepared.test_part:
+        yield Said(stage=8, text=f"test: the seal on {prepared.counts['test']:,} pictures is opened")
+        before, test = opened(run, runs, prepared.test_part, model, prepared.pictures, device)
+        figures, by_class = [*figures, *judge(test)], judge_classes(test)
+    finish(run, [*figures, *by_class])
+    yield Said(stage=9, text=f"saved: {run.folder}")
+    yield Verdict(
+        run=run.name,
+        folder=str(run.folder),
+        model=str(run.bundle),
+        classes=validation.classes,
+        figures=figures,
+        by_class=by_class,
+        opened_before=before,
+        test="opened" if before is not None else "sealed" if prepared.test_part else "none",
+        seconds=time.monotonic() - began,
+    )
+
+
+def opened(
+    run: Run, runs: Path, test_part: str, model: nn.Module, pictures: Pictures, device: torch.device
+) -> tuple[list[str], Predictions]:
+    """Open the seal once: note it first, predict once, store the predictions. Gives the runs that opened it before."""
+    before = openings(runs, test_part)
+    note_opening(runs, test_part, run.name)
+    predictions = predict_part(model, open_test(pictures), "test", device=device)
+    predictions.save(run.predictions("test"))
+    return before, predictions
+
+
+def _refuse_other_score(run: Run, validation: Predictions) -> None:
+    """The file must score what training saw: otherwise something was lost on the way to the disk."""
+    best = run.status().get("best") or {}
+    found = judge(validation)[0].value
+    if best and abs(found - best["val_accuracy"]) > 1.5 / len(validation):
+        raise StorageError(
+            f"The saved model scores {found:.4f} on validation, in training it was {best['val_accuracy']:.4f}.",
+            "Please report this; the checkpoints are untouched.",
+        )
+
+
+def finish(run: Run, figures: list[Figure]) -> None:
+    """Put the figures into the model file and into status.json."""
+    scores = tuple(figure.to_json() for figure in figures)
+    save_bundle(replace(load_bundle(run.bundle), scores=scores), run.bundle)
+    headline = [figure.to_json() for figure in figures if not figure.about]
+    run.set_status(state="finished", figures=headline)

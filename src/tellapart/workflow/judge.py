@@ -1,0 +1,161 @@
+"""Judge: open the sealed part of a finished run, once; or judge a model on other labelled pictures."""
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tellapart.data.index import Index
+from tellapart.data.pictures import Progress, first_pass, memory_budget
+from tellapart.data.sources import open_source
+from tellapart.errors import DataError, MismatchError, StorageError, UsageError, did_you_mean
+from tellapart.evaluation.metrics import judge, judge_classes
+from tellapart.evaluation.predict import predict_part
+from tellapart.evaluation.predictions import Predictions
+from tellapart.files import read_text
+from tellapart.models.bundle import Bundle, load_bundle
+from tellapart.names import PARTS
+from tellapart.recipe import Recipe
+from tellapart.run import Run, openings
+from tellapart.workflow.events import Verdict
+from tellapart.workflow.final import finish, opened
+from tellapart.workflow.prepare import prepare
+from tellapart.workflow.settle import Settled
+
+Quiet: Progress = lambda done, total: None  # noqa: E731 - a named nothing
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A verdict, and the predictions it rests on."""
+
+    verdict: Verdict
+    predictions: Predictions
+
+
+def judge_run(run: Run, *, runs: Path, device: torch.device, progress: Progress = Quiet) -> Judged:
+    """Judge a run on its own sealed part. Opened already: the stored predictions are judged again, nothing is opened.
+
+    Raises MismatchError when the pictures are no longer those it was trained with.
+    """
+    began = time.monotonic()
+    if not run.bundle.is_file():
+        raise StorageError(
+            f"The run {run.name} has no model; it is {run.status().get('state')}.", "Choose another run."
+        )
+    validation = Predictions.load(run.predictions("validation"))
+    if run.predictions("test").is_file():
+        before = [name for name in openings(runs, run.status()["test_part"]) if name != run.name]
+        return _judged(run, validation, Predictions.load(run.predictions("test")), before, began)
+    if not run.status().get("test_part"):
+        return _judged(run, validation, None, None, began)
+    before, test = _open_now(run, runs, device, progress)
+    finish(run, [*judge(validation), *judge(test), *judge_classes(test)])
+    return _judged(run, validation, test, before, began)
+
+
+def _open_now(run: Run, runs: Path, device: torch.device, progress: Progress) -> tuple[list[str], Predictions]:
+    recipe = Recipe.from_toml(read_text(run.folder / "recipe.toml"), where=str(run.folder / "recipe.toml"))
+    prepared = prepare(Settled(recipe, {}), threads=max(1, recipe.machine.workers), progress=progress)
+    if prepared.split != run.status()["split"]:
+        raise MismatchError(
+            f"The pictures of {recipe.data.source} are no longer those that {run.name} was trained with.",
+            "Bring back the old ones, or judge it on them as other pictures: tellapart test RUN SOURCE.",
+        )
+    bundle = load_bundle(run.bundle)
+    pictures = replace(prepared.pictures, preprocess=bundle.preprocess)
+    return opened(run, runs, prepared.test_part, bundle.module(device), pictures, device)
+
+
+def _judged(
+    run: Run, validation: Predictions, test: Predictions | None, before: list[str] | None, began: float
+) -> Judged:
+    figures = judge(validation) + (judge(test) if test else [])
+    shown = test or validation
+    return Judged(
+        Verdict(
+            run=run.name,
+            folder=str(run.folder),
+            model=str(run.bundle),
+            classes=shown.classes,
+            figures=figures,
+            by_class=judge_classes(shown),
+            opened_before=before,
+            test="opened" if test else "none",
+            seconds=time.monotonic() - began,
+        ),
+        shown,
+    )
+
+
+def judge_elsewhere(
+    bundle: Bundle, source: str, *, root: str, device: torch.device, skip_bad: bool, progress: Progress = Quiet
+) -> Predictions:
+    """What a model says of other labelled pictures: their test part if they have one, else all of them.
+
+    Classes are matched by name. Raises DataError for a class that the model does not know.
+    """
+    index = by_name(open_source(source, root=root), bundle.classes)
+    part = "test" if len(index.rows("test")) else "validation" if len(index.rows("validation")) else ""
+    chosen = index.rows(part) if part else np.arange(len(index))
+    index = index.take(chosen)
+    index = replace(index, parts=np.full(len(index), PARTS.index("test"), np.uint8), name=source)
+    pictures = first_pass(index, bundle.preprocess, skip_bad=skip_bad, memory=memory_budget(), progress=progress)
+    return predict_part(bundle.module(device), pictures, "test", device=device)
+
+
+def by_name(index: Index, classes: tuple[str, ...]) -> Index:
+    """The index with its labels in the order of `classes`."""
+    number = {name: k for k, name in enumerate(classes)}
+    extra = [name for name in index.classes if name not in number]
+    if extra:
+        raise DataError(
+            f"The pictures have {len(index.classes)} classes; the model does not know '{extra[0]}' "
+            f"and {len(extra) - 1} more. It knows {len(classes)}."
+            if len(extra) > 1
+            else f"The model does not know the class '{extra[0]}'.",
+            did_you_mean(extra[0], classes),
+        )
+    table = np.array([number[name] for name in index.classes], np.int64)
+    return replace(index, classes=classes, labels=table[index.labels])
+
+
+def worst_first(predictions: Predictions) -> list[tuple[int, str]]:
+    """The rows that were answered wrongly, the surest mistake first, with 'key: true → said (probability)'."""
+    from tellapart.evaluation.metrics import softmax
+
+    shares = softmax(predictions.logits)
+    said = predictions.logits.argmax(axis=1)
+    wrong = np.flatnonzero(said != predictions.labels)
+    wrong = wrong[np.argsort(-shares[wrong, said[wrong]], kind="stable")]
+    names = predictions.classes
+    return [
+        (int(row), f"{names[predictions.labels[row]]} → {names[said[row]]} ({shares[row, said[row]]:.0%})")
+        for row in wrong
+    ]
+
+
+def draw_mistakes(predictions: Predictions, path: Path, *, most: int = 40) -> int:
+    """Write a picture of the mistakes, surest first; gives how many there are in all. Raises UsageError when none."""
+    from tellapart.figures.grid import grid
+
+    mistakes = worst_first(predictions)
+    if not mistakes or predictions.thumbnails is None:
+        raise UsageError("There is no mistake to show.")
+    shown = mistakes[:most]
+    image = grid([predictions.thumbnails[row] for row, _ in shown], [text for _, text in shown])
+    save_picture(image, path)
+    return len(mistakes)
+
+
+def save_picture(image, path: Path) -> None:
+    """Write a PNG, whole or not at all."""
+    import io
+
+    from tellapart.files import write_atomically
+
+    out = io.BytesIO()
+    image.save(out, format="PNG")
+    write_atomically(path, out.getvalue())

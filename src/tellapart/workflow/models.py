@@ -1,0 +1,21 @@
+"""Finding the model a person means: a run by name, a run folder, or a model file."""
+
+from pathlib import Path
+
+from tellapart.errors import StorageError
+from tellapart.models.bundle import Bundle, load_bundle
+from tellapart.run import Run
+
+
+def find_model(runs: Path, name: str) -> tuple[Bundle, str]:
+    """The bundle of a run or of a file, and what to call it. Raises UsageError or StorageError with the way out."""
+    path = Path(name)
+    if path.is_file():
+        return load_bundle(path), path.name
+    run = Run.open(runs, name)
+    if not run.bundle.is_file():
+        state = run.status().get("state", "unknown")
+        raise StorageError(
+            f"The run {run.name} has no model yet; it is {state}.", "Train again, or choose another run."
+        )
+    return load_bundle(run.bundle), run.name

@@ -1,0 +1,80 @@
+"""Predict: what a model says of files and folders. Every file asked for appears in the answer, also one that is broken."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tellapart.data.augment import network_input
+from tellapart.data.decode import decode, fitted
+from tellapart.data.sources.layout import PICTURES
+from tellapart.errors import DataError, UsageError
+from tellapart.evaluation.metrics import softmax
+from tellapart.models.bundle import Bundle
+from tellapart.preprocess import Preprocess
+
+BATCH = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guess:
+    """What the model says of one file. `top`: (class name, class number, probability), the likeliest first.
+
+    `size` is (width, height) of the file; `error` says why there is no answer.
+    """
+
+    path: str
+    top: tuple[tuple[str, int, float], ...] = ()
+    size: tuple[int, int] = (0, 0)
+    error: str = ""
+
+
+def files_of(paths: Iterable[str]) -> list[Path]:
+    """The files named, and the pictures below the folders named, in order. Raises UsageError for what does not exist."""
+    found: list[Path] = []
+    for name in paths:
+        path = Path(name)
+        if path.is_dir():
+            found += sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES and not p.name.startswith("."))
+        elif path.exists():
+            found.append(path)
+        else:
+            raise UsageError(f"There is no file or folder '{name}'.", "Check the spelling and the folder you are in.")
+    if not found:
+        raise DataError("No pictures were found there.", f"Pictures end in one of {', '.join(sorted(PICTURES))}.")
+    return found
+
+
+def predict(bundle: Bundle, paths: list[Path], *, device: torch.device, top_k: int = 5) -> Iterator[Guess]:
+    """One Guess for every path, in order."""
+    model = bundle.module(device)
+    for start in range(0, len(paths), BATCH):
+        opened = [_opened(path, bundle.preprocess) for path in paths[start : start + BATCH]]
+        squares = [square for _, square in opened if square is not None]
+        shares = iter(_shares(model, squares, bundle, device) if squares else ())
+        for guess, square in opened:
+            yield guess if square is None else _answered(guess, next(shares), bundle.classes, top_k)
+
+
+def _opened(path: Path, preprocess: Preprocess) -> tuple[Guess, np.ndarray | None]:
+    try:
+        pixels = decode(path.read_bytes())
+    except (DataError, OSError) as error:
+        return Guess(path=str(path), error=getattr(error, "message", str(error))), None
+    return Guess(path=str(path), size=(pixels.shape[1], pixels.shape[0])), fitted(pixels, preprocess)
+
+
+def _shares(model: torch.nn.Module, squares: list[np.ndarray], bundle: Bundle, device: torch.device) -> np.ndarray:
+    """Probabilities (B K) of the squares (S S C)."""
+    images = torch.from_numpy(np.stack(squares)).to(device)
+    with torch.inference_mode():
+        logits = model(network_input(images, bundle.preprocess)).float().cpu().numpy()
+    return softmax(logits / bundle.temperature)
+
+
+def _answered(guess: Guess, shares: np.ndarray, classes: tuple[str, ...], top_k: int) -> Guess:
+    best = np.argsort(-shares, kind="stable")[:top_k]
+    top = tuple((classes[int(k)], int(k), float(shares[k])) for k in best)
+    return Guess(path=guess.path, top=top, size=guess.size)

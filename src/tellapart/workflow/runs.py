@@ -1,0 +1,39 @@
+"""Runs: what stands in a folder of runs, best first. No torch here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tellapart.run import every_run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One run in the list. Figures are the plain data of `Figure`, or None."""
+
+    name: str
+    state: str
+    source: str
+    model: str
+    validation: dict[str, Any] | None
+    test: dict[str, Any] | None
+    heartbeat: str
+
+
+def listed(runs: Path) -> list[Row]:
+    """All runs, the best validation accuracy first: choosing by the test would unseal it. Runs without one come last."""
+    rows = [_row(run.name, run.status()) for run in every_run(runs)]
+    return sorted(rows, key=lambda row: (-(row.validation["value"] if row.validation else -1.0), row.name))
+
+
+def _row(name: str, status: dict[str, Any]) -> Row:
+    accuracies = {f["part"]: f for f in status.get("figures", []) if f["name"] == "accuracy"}
+    return Row(
+        name=name,
+        state=status.get("state", "unknown"),
+        source=status.get("source", ""),
+        model=status.get("model", ""),
+        validation=accuracies.get("validation"),
+        test=accuracies.get("test"),
+        heartbeat=status.get("heartbeat", ""),
+    )

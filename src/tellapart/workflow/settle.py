@@ -1,0 +1,145 @@
+"""Settle: what a recipe leaves open is found out from the data, and where each value comes from is written down."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.errors import UsageError, unknown
+from tellapart.names import OWN_MODELS, TORCHVISION_MODELS, is_model
+from tellapart.recipe import Recipe
+from tellapart.recipe_values import AUTO
+
+Origins = Mapping[str, str]
+
+DEFAULT_RATES = {"sgd": 0.1, "adam": 3e-3, "adamw": 3e-3, "adagrad": 1e-2, "rmsprop": 1e-3}
+"""The learning rate of each optimiser when none is asked for; a network without normalisation gets a tenth of it."""
+
+FIXED_SIZES = {
+    "vit_b_16": 224,
+    "vit_b_32": 224,
+    "vit_h_14": 224,
+    "vit_l_16": 224,
+    "vit_l_32": 224,
+    "maxvit_t": 224,
+    "inception_v3": 299,
+}
+"""Networks that take one size only, or were made for one."""
+
+OWN_LARGEST = 96
+ONE_THREAD = 1e9
+"""Operations of one step below which a second thread costs more than it gives (measured, docs/log.md)."""
+
+PATIENCE_OF_ENDLESS = 10
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A recipe without open values, and the origin of each value: default, a flag, a file, or a reason."""
+
+    recipe: Recipe
+    origins: Origins
+
+
+def check_names(recipe: Recipe) -> None:
+    """Refuse a model that does not exist before any picture is read."""
+    if not is_model(recipe.model.name):
+        raise unknown("model", recipe.model.name, [*OWN_MODELS, "mlp:256", *TORCHVISION_MODELS])
+
+
+def settle_input(settled: Settled, sizes: NDArray[np.int64]) -> Settled:
+    """Fill in size, channels and mirroring from the heights, widths and channels (n, 3) of the pictures."""
+    recipe = settled.recipe
+    own = recipe.model.name not in TORCHVISION_MODELS
+    short = int(np.median(sizes[:, :2].min(axis=1)))
+    size, why = _own_size(short) if own else _zoo_size(recipe.model.name, short)
+    grey = bool((sizes[:, 2] == 1).all())
+    channels = 1 if grey and own else 3
+    found = {
+        "input.size": (size, why),
+        "input.channels": (
+            channels,
+            "the pictures are grey"
+            if channels == 1
+            else "the pictures are in colour"
+            if not grey
+            else f"{recipe.model.name} takes colour pictures",
+        ),
+        "input.shift": (0.0 if grey else 0.1, f"{'grey' if grey else 'colour'} pictures"),
+        "input.flip": (not grey, "colour pictures may be mirrored" if not grey else "grey pictures are not mirrored"),
+    }
+    return _filled(settled, found)
+
+
+def _own_size(short: int) -> tuple[int, str]:
+    if short <= OWN_LARGEST:
+        return max(4, short), f"the shorter side of the pictures, {short}"
+    return OWN_LARGEST, f"the largest for our own networks; the pictures have {short}"
+
+
+def _zoo_size(name: str, short: int) -> tuple[int, str]:
+    if name in FIXED_SIZES:
+        return FIXED_SIZES[name], f"{name} was made for it"
+    size = next((size for size in (32, 64, 128) if short <= size * 1.1), 224)
+    return size, f"fits pictures with a shorter side of {short}"
+
+
+def settle_training(settled: Settled, *, num_train: int) -> Settled:
+    """Fill in epochs, learning rate and patience from the number of training pictures."""
+    recipe = settled.recipe
+    epochs = default_epochs(num_train)
+    recipe = _filled(settled, {"train.epochs": (epochs, f"for {num_train:,} training pictures")}).recipe
+    endless = recipe.optim.schedule == "constant"
+    patience = PATIENCE_OF_ENDLESS if endless else recipe.train.epochs
+    found = {
+        "train.epochs": (epochs, f"for {num_train:,} training pictures"),
+        "train.patience": (
+            patience,
+            "a constant rate has no end of its own" if endless else "the schedule comes to rest by itself",
+        ),
+    }
+    return _filled(settled, found)
+
+
+def default_epochs(num_train: int) -> int:
+    """Epochs for this many pictures: 1000 / sqrt(n), from 6 to 100; few pictures are seen often, many a few times.
+
+    >>> default_epochs(1257), default_epochs(18_000), default_epochs(45_000)
+    (28, 7, 6)
+    """
+    return min(100, max(6, round(1000 / math.sqrt(max(num_train, 1)))))
+
+
+def settle_network(settled: Settled, *, multiply_adds: int, normalised: bool, cores: int) -> Settled:
+    """Fill in the learning rate, and the CPU threads: one where a step is so little work that threads would only wait.
+
+    A step is three passes (forward, and backward for pictures and for weights) of two operations a multiply-add. The
+    choice rests on arithmetic, not on timing, because another number of threads gives other last bits.
+    """
+    operations = 6 * multiply_adds * settled.recipe.train.batch_size
+    threads, why = (cores, "all cores") if operations > ONE_THREAD else (1, "a step is too little work to share")
+    name = settled.recipe.optim.name
+    rate, of = (DEFAULT_RATES[name], "") if normalised else (DEFAULT_RATES[name] / 10, " without normalisation")
+    return _filled(
+        settled, {"machine.threads": (threads, why), "optim.lr": (rate, f"default of {name} for a network{of}")}
+    )
+
+
+def refuse_large_batch(recipe: Recipe, num_train: int) -> None:
+    """A batch larger than the data is an error, not a smaller batch in silence."""
+    if recipe.train.batch_size > num_train:
+        raise UsageError(
+            f"The batch of {recipe.train.batch_size} is larger than the {num_train} training pictures.",
+            f"Use --batch-size {max(1, num_train // 4)} or smaller.",
+        )
+
+
+def _filled(settled: Settled, found: Mapping[str, tuple[Any, str]]) -> Settled:
+    """Put found values where the recipe says auto; what was asked for stays."""
+    open_values = {path for path, value in settled.recipe.values().items() if value is None}
+    values = {path: value for path, (value, _) in found.items() if path in open_values}
+    reasons = {path: f"{AUTO}: {why}" for path, (_, why) in found.items() if path in open_values}
+    return Settled(settled.recipe.replaced(values), {**settled.origins, **reasons})
