@@ -8,15 +8,17 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from tellapart.errors import TellapartError as TellapartError
     from tellapart.recipe import Recipe as Recipe
+    from tellapart.workflow.train import Asking as Asking
     from tellapart.workflow.train import train as train
 
 _HOMES = {
     "Recipe": "tellapart.recipe",
     "TellapartError": "tellapart.errors",
+    "Asking": "tellapart.workflow.train",
     "train": "tellapart.workflow.train",
 }
 
-__all__ = ["Recipe", "TellapartError", "__version__", "train"]
+__all__ = ["Asking", "Recipe", "TellapartError", "__version__", "train"]
 
 
 def __getattr__(name: str) -> Any:

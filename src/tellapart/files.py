@@ -10,7 +10,7 @@ from tellapart.errors import StorageError
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write beside `path`, flush to the disk, and rename over it. Raises StorageError; the old file then still stands."""
+    """Write beside `path`, flush to the disk, rename over it. Raises StorageError; the old file then still stands."""
     raw = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
     staged = path.with_name(f".{path.name[:80]}.{uuid.uuid4().hex[:8]}.tmp")
     try:

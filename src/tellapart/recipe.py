@@ -160,7 +160,7 @@ class Recipe:
         return {path: getattr(getattr(self, path.split(".")[0]), path.split(".")[1]) for path, _ in rules()}
 
     def to_toml(self, origins: Mapping[str, str] | None = None) -> str:
-        """The recipe as TOML; reading it back gives an equal recipe. `origins` become comments: where a value is from."""
+        """The recipe as TOML; reading it back gives an equal recipe. `origins` become comments."""
         lines: list[str] = []
         for path, value in self.values().items():
             section, key = path.split(".")

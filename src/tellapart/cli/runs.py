@@ -27,9 +27,8 @@ def command(runs: Path, as_json: bool) -> None:
     width = max(len(row.name) for row in rows)
     click.echo(f"{'run':<{width}}  {'state':<11}  {'validation':<22}  {'test':<22}  source, model")
     for row in rows:
-        click.echo(
-            f"{row.name:<{width}}  {row.state:<11}  {share(row.validation):<22}  {share(row.test):<22}  {row.source}, {row.model}"
-        )
+        figures = f"{share(row.validation):<22}  {share(row.test):<22}"
+        click.echo(f"{row.name:<{width}}  {row.state:<11}  {figures}  {row.source}, {row.model}")
 
 
 def share(figure: dict[str, Any] | None) -> str:

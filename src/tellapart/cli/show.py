@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tellapart.evaluation.metrics import Figure
-from tellapart.workflow.events import Begun, Epoch, Event, Said, Step, Verdict, Working
+from tellapart.workflow.events import Begun, Event, Step, Verdict, line_of
 
 
 def percent(figure: Figure) -> str:
@@ -17,52 +17,43 @@ def percent(figure: Figure) -> str:
     return f"{100 * figure.value:.1f} % [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
 
 
-def epoch_line(epoch: Epoch, of: int) -> str:
-    """One epoch on one line."""
-    star = "  best so far" if epoch.best else ""
-    return (
-        f"epoch {epoch.epoch + 1}/{of}  train loss {epoch.train_loss:.4f}  validation loss {epoch.val_loss:.4f}  "
-        f"accuracy {100 * epoch.val_accuracy:.1f} % (n = {epoch.val_n:,})  "
-        f"{epoch.pictures_per_second:,.0f} pictures/s{star}"
-    )
-
-
 class Screen:
-    """Shows events on stderr; `follow` gives back the verdict. `log` gets every line as well."""
+    """Shows events on stderr; `follow` gives back the verdict."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        self.quiet, self.lines, self.epochs, self.bar, self.task = quiet, [], 0, None, None
-        self.drawn = 0.0
+    def __init__(self) -> None:
+        self.bar, self.task = None, None
+        self.epochs, self.seen, self.began, self.drawn = 0, 0, 0.0, 0.0
 
-    def follow(self, events: Iterable[Event]) -> Verdict | None:
-        """Show every event as it comes; the verdict is returned, not shown."""
+    def follow(self, events: Iterable[Event]) -> Verdict:
+        """Show every event as it comes; the last one, the verdict, is returned instead."""
+        verdict = None
         with self._bar():
             for event in events:
-                if isinstance(event, Verdict):
-                    return event
+                verdict = event if isinstance(event, Verdict) else verdict
                 self._show(event)
-        return None
+        if verdict is None:
+            raise RuntimeError("a training ended without a verdict")
+        return verdict
 
     def _show(self, event: Event) -> None:
+        line = line_of(event)
         if isinstance(event, Step):
             self._advance(event)
-        elif isinstance(event, Epoch):
-            self.say(epoch_line(event, self.epochs))
-        elif isinstance(event, Said):
-            self.say(
-                f"{event.stage}/9 {event.text}"
-                if event.stage > 0
-                else f"{'note: ' if event.stage < 0 else '    '}{event.text}"
-            )
         elif isinstance(event, Begun):
-            self.epochs = event.epochs
             self._start(event)
+        elif line is not None:
+            self.say(line)
+
+    def decoding(self, done: int, total: int) -> None:
+        """Progress of the first pass over the pictures."""
+        if self.bar is None:
+            return
+        if self.task is None:
+            self.task = self.bar.add_task("reading pictures", total=total, speed="")
+        self.bar.update(self.task, completed=done, visible=done < total)
 
     def say(self, line: str) -> None:
         """One line, above the bar when there is one."""
-        self.lines.append(line)
-        if self.quiet:
-            return
         if self.bar is not None:
             self.bar.console.print(line, markup=False, highlight=False)
         else:
@@ -70,7 +61,7 @@ class Screen:
 
     @contextmanager
     def _bar(self) -> Iterator[None]:
-        if self.quiet or not sys.stderr.isatty():
+        if not sys.stderr.isatty():
             yield
             return
         from rich.console import Console
@@ -90,12 +81,12 @@ class Screen:
     def _start(self, begun: Begun) -> None:
         if self.bar is not None:
             self.task = self.bar.add_task("training", total=begun.total_steps, completed=begun.first_step, speed="")
-        self.began, self.seen = time.monotonic(), 0
+        self.began, self.seen, self.epochs = time.monotonic(), 0, begun.epochs
 
     def _advance(self, step: Step) -> None:
         self.seen += step.pictures
         now = time.monotonic()
-        if self.bar is not None and now - self.drawn > 0.1:
+        if self.bar is not None and self.task is not None and now - self.drawn > 0.1:
             speed = f"{self.seen / max(now - self.began, 1e-9):,.0f} pictures/s"
             self.bar.update(
                 self.task, completed=step.step, speed=speed, description=f"epoch {step.epoch + 1}/{self.epochs}"
@@ -115,9 +106,10 @@ def verdict_lines(verdict: Verdict) -> Iterator[str]:
     elif verdict.opened_before:
         runs = verdict.opened_before
         shown = ", ".join(runs[-3:])
-        yield f"            this test part was opened {len(runs)} time(s) before, last by {shown}: choose nothing by it"
+        times = "once" if len(runs) == 1 else f"{len(runs)} times"
+        yield f"            opened {times} before, last by {shown}: the more often, the less it is a test"
     else:
-        yield "            this test part had not been opened before"
+        yield "            this test part was never opened before"
 
 
 def class_table(verdict: Verdict, *, most: int = 40) -> Iterator[str]:
@@ -156,4 +148,21 @@ def as_document(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-__all__ = ["Screen", "Working", "as_document", "class_table", "next_commands", "verdict_lines"]
+@contextmanager
+def download_bar() -> Iterator[Any]:
+    """A function (done, total, name) that draws a bar on a terminal and is silent elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda done, total, name: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def show(done: int, total: int | None, name: str) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=total)
+            bar.update(tasks[name], completed=done)
+
+        yield show

@@ -55,10 +55,8 @@ def command(
         lines = elsewhere_lines(source, predictions.classes, figures, by_class)
     if mistakes is not None:
         count = draw_mistakes(predictions, mistakes)
-        lines += [
-            "",
-            f"{count} mistakes among {len(predictions):,} pictures of the {predictions.part} part: {mistakes.absolute()}",
-        ]
+        among = f"{len(predictions):,} pictures of the {predictions.part} part"
+        lines += ["", f"{count} mistakes among {among}: {mistakes.absolute()}"]
     click.echo(json.dumps(answer, indent=1) if as_json else "\n".join(lines))
 
 

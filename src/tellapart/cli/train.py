@@ -34,23 +34,20 @@ def command(name: str, runs: Path, no_test: bool, as_json: bool, **flags: Any) -
     recipe, origins = asked(flags)
     from tellapart.cli.show import Screen, as_document, class_table, next_commands, verdict_lines
     from tellapart.workflow.stopping import Stopping
-    from tellapart.workflow.train import train
+    from tellapart.workflow.train import Asking, train
 
     screen = Screen()
     with Stopping() as stopping:
-        events = train(
-            recipe,
+        asking = Asking(
             runs=runs,
             name=name,
             open_test=not no_test,
+            command=shlex.join(["tellapart", *sys.argv[1:]]),
             origins=origins,
             asked=stopping.asked,
-            command=shlex.join(["tellapart", *sys.argv[1:]]),
+            progress=screen.decoding,
         )
-        verdict = screen.follow(events)
-    if verdict is None:
-        return
-    (Path(verdict.folder) / "log.txt").open("a", encoding="utf-8").write("\n".join(screen.lines) + "\n")
+        verdict = screen.follow(train(recipe, asking))
     if as_json:
         click.echo(json.dumps(as_document(verdict), indent=1))
         return

@@ -13,7 +13,7 @@ def digest(pixels: NDArray[np.uint8]) -> bytes:
     """16 bytes that name the pixels (H, W, C) of one picture: BLAKE2b over the shape and the values."""
     height, width, channels = pixels.shape
     hashed = hashlib.blake2b(b"%d %d %d;" % (height, width, channels), digest_size=16)
-    hashed.update(np.ascontiguousarray(pixels))
+    hashed.update(np.ascontiguousarray(pixels).data)
     return hashed.digest()
 
 

@@ -1,9 +1,9 @@
 """Index: which pictures there are, as columns: keys, labels, classes, parts, groups. No pixels."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,11 @@ class Strings(Sequence[str]):
     def __len__(self) -> int:
         return len(self.ends)
 
-    def __getitem__(self, row):  # type: ignore[override]
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[str]: ...
+    def __getitem__(self, row: int | slice) -> str | list[str]:
         if isinstance(row, slice):
             return [self[n] for n in range(*row.indices(len(self)))]
         row = range(len(self))[row]
@@ -129,10 +133,11 @@ def naturally(names: Iterable[str]) -> list[str]:
     >>> naturally(["img10", "img2", "Img1"])
     ['Img1', 'img2', 'img10']
     """
-    return sorted(names, key=lambda name: ([*_chunks(name)], name))
+    return sorted(names, key=_natural_key)
 
 
-def _chunks(name: str) -> Iterator[tuple[int, int, str]]:
-    for chunk in re.split(r"([0-9]+)", name):
-        if chunk:
-            yield (0, int(chunk), "") if chunk[0] in "0123456789" else (1, 0, chunk.casefold())
+def _natural_key(name: str) -> tuple[list[str | int], str]:
+    """Text and numbers in turn; every second chunk is a number, so that like is compared with like."""
+    chunks: list[str | int] = [*re.split(r"([0-9]+)", name.casefold())]
+    chunks[1::2] = [int(chunk) for chunk in chunks[1::2]]
+    return chunks, name

@@ -59,7 +59,7 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
 
 
 def load_bundle(path: Path) -> Bundle:
-    """Read a model file. Nothing in it is executed. Raises StorageError when it is not a model of ours, or is broken."""
+    """Read a model file. Nothing in it is executed. Raises StorageError when it is broken or not a model of ours."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 

@@ -36,6 +36,7 @@ class Epoch:
     """One epoch is done and validated."""
 
     epoch: int
+    epochs: int
     step: int
     train_loss: float
     val_loss: float
@@ -142,6 +143,7 @@ def fit(
         keep("epoch", now)
         yield Epoch(
             epoch=epoch,
+            epochs=plan.epochs,
             step=step,
             train_loss=total.item() / seen,
             val_loss=val_loss,

@@ -11,6 +11,11 @@ from torch import Tensor, nn
 
 from tellapart.recipe import Optim
 
+FUSED_SGD = torch._fused_sgd_  # pyright: ignore[reportPrivateImportUsage]
+FUSED_ADAM = torch._fused_adam_  # pyright: ignore[reportPrivateImportUsage]
+FUSED_ADAMW = torch._fused_adamw_  # pyright: ignore[reportPrivateImportUsage]
+"""The functions under `torch.optim`'s `fused=True`, in every release since 2.3; a test holds them to its results."""
+
 
 class Optimiser(Protocol):
     """What the loop needs: gradients cleared, one step at a learning rate, and its state as tensors."""
@@ -32,7 +37,7 @@ class Group:
 
 def groups_of(model: nn.Module, weight_decay: float) -> list[Group]:
     """Two groups: matrices and filters decay; norms and biases (one dimension) do not."""
-    params = [p for p in model.parameters() if p.requires_grad]
+    params: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
     decayed, spared = [p for p in params if p.ndim > 1], [p for p in params if p.ndim <= 1]
     return [Group(group, decay) for group, decay in ((decayed, weight_decay), (spared, 0.0)) if group]
 
@@ -78,7 +83,7 @@ class Sgd(_Own):
         for group in self.groups:
             params, grads = _with_gradients(group)
             if params:
-                torch._fused_sgd_(
+                FUSED_SGD(
                     params,
                     grads,
                     group.buffers.get("momentum", []),
@@ -105,7 +110,7 @@ class Adam(_Own):
     @torch.no_grad()
     def step(self, lr: float) -> None:
         self.steps += 1
-        fused = torch._fused_adamw_ if self.decoupled else torch._fused_adam_
+        fused = FUSED_ADAMW if self.decoupled else FUSED_ADAM
         for group in self.groups:
             params, grads = _with_gradients(group)
             if params:

@@ -1,4 +1,4 @@
-"""What the loop asks beside its steps: is the loss still a number, how large is the gradient, was this the best epoch."""
+"""What the loop asks beside its steps: is the loss a number, how large is the gradient, was this epoch the best."""
 
 import math
 from collections.abc import Callable
@@ -15,23 +15,23 @@ TOO_LARGE = 1000.0
 
 
 def refuse_divergence(loss: Tensor, num_classes: int, step: int, model: nn.Module, keep: Callable[[], None]) -> None:
-    """Stop before a loss that is not finite, or far beyond guessing, is put into the weights. Keeps them if finite."""
+    """Stop before a loss that is not finite, or far beyond guessing, gets into the weights; finite ones are kept."""
     value, guessing = loss.item(), math.log(max(num_classes, 2))
     if math.isfinite(value) and value < TOO_LARGE * guessing:
         return
-    finite = all(bool(torch.isfinite(p).all()) for p in model.parameters())
-    if finite:
+    if all(bool(torch.isfinite(p).all()) for p in model.parameters()):
         keep()
-    kept = "The last finite weights are kept." if finite else "The weights are no longer finite; older ones are kept."
     raise DivergedError(
-        f"The training diverged at step {step + 1}: the loss is {value:.3g}, guessing would give {guessing:.3g}. {kept}",
-        "Try a lower learning rate, such as --lr a tenth of this one.",
+        f"The training diverged at step {step + 1}: the loss is {value:.3g}, guessing would give {guessing:.3g}.",
+        "Try a lower learning rate, such as --lr with a tenth of this one.",
     )
 
 
 def gradient_norm(model: nn.Module) -> float:
     """The 2-norm of all gradients together."""
-    norms = torch._foreach_norm([p.grad for p in model.parameters() if p.grad is not None])
+    norms = torch._foreach_norm(  # pyright: ignore[reportPrivateImportUsage]
+        [p.grad for p in model.parameters() if p.grad is not None]
+    )
     return float(torch.linalg.vector_norm(torch.stack([norm.float() for norm in norms])))
 
 

@@ -1,4 +1,4 @@
-"""What a run writes before it trains: the recipe, the split, the environment, the command; and where a model is from."""
+"""What a run writes before it trains: recipe, split, environment, command; and where a model is from."""
 
 import json
 from typing import Any

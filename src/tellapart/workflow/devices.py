@@ -40,4 +40,5 @@ def words(device: torch.device) -> str:
     """The device for a person: 'cpu (2 threads)', 'cuda:0 (NVIDIA H200)'."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"cpu ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)
+    threads = torch.get_num_threads()
+    return f"cpu ({threads} thread{'s' * (threads > 1)})" if device.type == "cpu" else str(device)

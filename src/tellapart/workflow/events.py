@@ -6,7 +6,7 @@ from typing import Any
 from tellapart.evaluation.metrics import Figure
 from tellapart.training.fit import Epoch, Step
 
-__all__ = ["Begun", "Epoch", "Event", "Said", "Step", "Verdict", "Working"]
+__all__ = ["Begun", "Epoch", "Event", "Said", "Step", "Verdict", "line_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,15 +15,6 @@ class Said:
 
     text: str
     stage: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Working:
-    """Progress on something that takes a while: `done` of `total`."""
-
-    what: str
-    done: int
-    total: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +29,10 @@ class Begun:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What may be said of the model. `opened_before`: the runs that opened this test part earlier; None while sealed."""
+    """What may be said of the model.
+
+    `test` is opened, sealed, or none. `opened_before`: the runs that opened this test part earlier; None while sealed.
+    """
 
     run: str
     folder: str
@@ -57,4 +51,21 @@ class Verdict:
         return "test" if self.opened_before is not None else "validation"
 
 
-Event = Said | Working | Begun | Step | Epoch | Verdict
+Event = Said | Begun | Step | Epoch | Verdict
+
+
+def line_of(event: Event) -> str | None:
+    """What an event says to a person, as one line; None for those that are only counted or come as a table."""
+    if isinstance(event, Said):
+        return (
+            f"{event.stage}/9 {event.text}"
+            if event.stage > 0
+            else f"{'note: ' if event.stage < 0 else '    '}{event.text}"
+        )
+    if not isinstance(event, Epoch):
+        return None
+    return (
+        f"epoch {event.epoch + 1}/{event.epochs}  train loss {event.train_loss:.4f}  "
+        f"validation loss {event.val_loss:.4f}  accuracy {100 * event.val_accuracy:.1f} % (n = {event.val_n:,})  "
+        f"{event.pictures_per_second:,.0f} pictures/s{'  best so far' if event.best else ''}"
+    )

@@ -1,4 +1,4 @@
-"""Keeping: which checkpoints go to disk and when. The best stays in memory between saves, so that saving costs little."""
+"""Keeping: which checkpoints go to disk, and when. Between saves the best stays in memory: saving costs little."""
 
 import time
 from collections.abc import Callable

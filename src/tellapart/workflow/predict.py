@@ -1,4 +1,4 @@
-"""Predict: what a model says of files and folders. Every file asked for appears in the answer, also one that is broken."""
+"""Predict: what a model says of files and folders. Every file asked for is in the answer, broken ones too."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import torch
 
 from tellapart.data.augment import network_input
 from tellapart.data.decode import decode, fitted
-from tellapart.data.sources.layout import PICTURES
+from tellapart.data.sources.listing import PICTURES
 from tellapart.errors import DataError, UsageError
 from tellapart.evaluation.metrics import softmax
 from tellapart.models.bundle import Bundle
@@ -32,7 +32,7 @@ class Guess:
 
 
 def files_of(paths: Iterable[str]) -> list[Path]:
-    """The files named, and the pictures below the folders named, in order. Raises UsageError for what does not exist."""
+    """The files named, and the pictures below the folders named, in order. Raises UsageError for a missing one."""
     found: list[Path] = []
     for name in paths:
         path = Path(name)

@@ -1,4 +1,4 @@
-"""Prepare: from a source to sealed pictures: open, look, decode once, split, seal. Every command that trains uses it."""
+"""Prepare: from a source to sealed pictures: open, look, decode once, split, seal. All that trains begins here."""
 
 import csv
 import io

@@ -21,7 +21,7 @@ class Row:
 
 
 def listed(runs: Path) -> list[Row]:
-    """All runs, the best validation accuracy first: choosing by the test would unseal it. Runs without one come last."""
+    """All runs, the best validation accuracy first: choosing by the test would unseal it. Others come last."""
     rows = [_row(run.name, run.status()) for run in every_run(runs)]
     return sorted(rows, key=lambda row: (-(row.validation["value"] if row.validation else -1.0), row.name))
 

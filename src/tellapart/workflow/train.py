@@ -5,121 +5,118 @@ for event in train(Recipe.from_values({"data.source": "digits"})):
 """
 
 import time
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import nn
 
 from tellapart.data.loader import Loader
+from tellapart.data.pictures import Progress
 from tellapart.errors import TellapartError
-from tellapart.evaluation.metrics import judge as judged
-from tellapart.evaluation.predict import predict_part
 from tellapart.models.build import Architecture, build
-from tellapart.models.bundle import Bundle, save_bundle
 from tellapart.models.look import look
 from tellapart.recipe import Recipe
 from tellapart.run import RUNS, Run
-from tellapart.training.checkpoint import Position
-from tellapart.training.fit import Epoch, Plan, Step, fit
-from tellapart.training.losses import make_loss
-from tellapart.training.optim import Optimiser, make_optimiser
-from tellapart.training.schedule import rate_of
+from tellapart.training.fit import Plan
+from tellapart.training.optim import make_optimiser
 from tellapart.workflow import devices
-from tellapart.workflow.begin import origin_of, written
-from tellapart.workflow.board import Boarded
-from tellapart.workflow.events import Begun, Event, Said, Working
+from tellapart.workflow.begin import written
+from tellapart.workflow.events import Event, Said, line_of
 from tellapart.workflow.final import verdict
-from tellapart.workflow.keeping import Keeper
+from tellapart.workflow.fitting import Asked, Pieces, fitted
 from tellapart.workflow.prepare import Prepared, prepare
 from tellapart.workflow.settle import Origins, Settled, check_names, settle_network
 
-Asked = Callable[[], TellapartError | None]
-
 
 @dataclass(frozen=True, kw_only=True)
-class Trained:
-    """The pieces of one training, put together and ready to run."""
+class Asking:
+    """How a training was asked for, beside its recipe. `origins`: where each value of the recipe is from.
 
-    prepared: Prepared
-    model: nn.Module
-    architecture: Architecture
-    device: torch.device
-    train: Loader
-    optimiser: Optimiser
-    plan: Plan
-    remarks: list[str]
+    `asked` is called after each step and may return the ending to stop with; `progress` is told how many pictures are
+    decoded, and of how many.
+    """
+
+    runs: Path = RUNS
+    name: str = ""
+    open_test: bool = True
+    command: str = ""
+    origins: Origins = field(default_factory=dict)
+    asked: Asked = lambda: None
+    progress: Progress = lambda done, total: None
 
 
-def train(
-    recipe: Recipe,
-    *,
-    runs: Path = RUNS,
-    name: str = "",
-    open_test: bool = True,
-    origins: Origins | None = None,
-    command: str = "",
-    asked: Asked = lambda: None,
-) -> Iterator[Event]:
+def train(recipe: Recipe, asking: Asking = Asking()) -> Iterator[Event]:
     """Train as the recipe says, in a new run folder; the last event is the Verdict.
 
-    The sealed test part is opened once, after every choice is made, unless `open_test` is false. `asked` is called
-    after each step and may return the ending to stop with. Raises TellapartError; what was reached is saved by then.
+    The sealed test part is opened once, after every choice is made, unless `asking.open_test` is false. Raises
+    TellapartError; what was reached is saved by then.
     """
-    began = time.monotonic()
     check_names(recipe)
     device = devices.choose(recipe.machine.device)
-    run = Run.create(runs, name, about=f"{Path(recipe.data.source).name}-{recipe.model.name}")
-    run.set_status(state="preparing", command=command)
+    run = Run.create(asking.runs, asking.name, about=f"{Path(recipe.data.source).name}-{recipe.model.name}")
+    run.set_status(state="preparing", command=asking.command)
     try:
-        prepared = yield from _prepared(Settled(recipe, origins or {}), run)
-        pieces = put_together(prepared, device)
-        written(run, pieces.prepared, command=command, device=devices.words(device))
-        yield from _described(pieces)
-        yield from _fitted(run, pieces, asked)
-        save_bundle(best_bundle(run, pieces), run.bundle)
-        yield from verdict(run, pieces.prepared, device, open_test=open_test, runs=runs, began=began)
-    except TellapartError as error:
+        for event in _path(run, Settled(recipe, asking.origins), device, asking):
+            line = line_of(event)
+            if line is not None:
+                run.append("log.txt", line)
+            yield event
+    except (TellapartError, KeyboardInterrupt, GeneratorExit) as error:
+        if run.status()["state"] == "finished":
+            raise
         run.set_status(state=_state(error), error=str(error))
-        raise
-    except KeyboardInterrupt:
-        run.set_status(state="interrupted")
+        run.append("log.txt", f"{_state(error)}: {error}")
         raise
 
 
-def _state(error: TellapartError) -> str:
-    return "interrupted" if error.exit_code in (130, 143) else "diverged" if error.exit_code == 5 else "failed"
+def _path(run: Run, settled: Settled, device: torch.device, asking: Asking) -> Iterator[Event]:
+    """The nine stages: data, batches, network, loss, optimiser, settings, training, test, saved."""
+    began = time.monotonic()
+    prepared = yield from _prepared(settled, run, _stoppable(asking.progress, asking.asked))
+    pieces = put_together(prepared, device)
+    written(run, pieces.prepared, command=asking.command, device=devices.words(device))
+    yield from _described(pieces)
+    yield from fitted(run, pieces, asking.asked)
+    yield from verdict(run, pieces.prepared, device, open_test=asking.open_test, runs=asking.runs, began=began)
 
 
-def _prepared(settled: Settled, run: Run) -> Generator[Event, None, Prepared]:
-    """Stage 1, told as it goes."""
-    waiting: list[Working] = []
+def _stoppable(progress: Progress, asked: Asked) -> Progress:
+    """Progress that also ends the decoding when someone asked to stop."""
+
+    def told(done: int, total: int) -> None:
+        progress(done, total)
+        ending = asked()
+        if ending is not None:
+            raise ending
+
+    return told
+
+
+def _state(error: BaseException) -> str:
+    if not isinstance(error, TellapartError) or error.exit_code in (130, 143):
+        return "interrupted"
+    return "diverged" if error.exit_code == 5 else "failed"
+
+
+def _prepared(settled: Settled, run: Run, progress: Progress) -> Generator[Event, None, Prepared]:
+    """Stage 1: the pictures, decoded, split and sealed; every file left out is named."""
     source = settled.recipe.data.source
-    prepared = prepare(
-        settled,
-        threads=settled.recipe.machine.workers or 1,
-        progress=lambda done, total: waiting.append(Working(what="decoding", done=done, total=total)),
-    )
-    yield from waiting
+    prepared = prepare(settled, threads=settled.recipe.machine.workers or 1, progress=progress)
     index, counts = prepared.pictures.index, prepared.counts
     parts = ", ".join(f"{counts[part]:,} {part}" for part in counts if counts[part])
     yield Said(stage=1, text=f"data: {source}, {len(index):,} pictures of {len(index.classes)} classes ({parts})")
-    for line in index.said:
-        yield Said(text=line)
-    for one in index.ignored[:5]:
-        yield Said(stage=-1, text=f"left out: {one.key}: {one.reason}")
-    if len(index.ignored) > 5:
-        yield Said(
-            stage=-1, text=f"left out: {len(index.ignored)} files in all; they are listed in {run.folder / 'log.txt'}"
-        )
-    for one in index.ignored:
-        run.append("log.txt", f"left out: {one.key}: {one.reason}")
+    yield from (Said(text=line) for line in index.said)
+    left_out = [f"left out: {one.key}: {one.reason}" for one in index.ignored]
+    yield from (Said(stage=-1, text=line) for line in left_out[:5])
+    if left_out:
+        run.append("log.txt", "\n".join(left_out))
+    if len(left_out) > 5:
+        yield Said(stage=-1, text=f"left out: {len(left_out)} files in all; {run.folder / 'log.txt'} names them")
     return prepared
 
 
-def put_together(prepared: Prepared, device: torch.device) -> Trained:
+def put_together(prepared: Prepared, device: torch.device) -> Pieces:
     """Network, loader, optimiser and plan of a prepared recipe. The network is on its device before the optimiser."""
     recipe, pictures = prepared.recipe, prepared.pictures
     own = {"width": recipe.model.width} if recipe.model.name == "small" else {}
@@ -149,7 +146,7 @@ def put_together(prepared: Prepared, device: torch.device) -> Trained:
         drop_last=recipe.train.drop_last,
         workers=recipe.machine.workers,
     )
-    return Trained(
+    return Pieces(
         prepared=replace(prepared, settled=settled),
         model=model,
         architecture=architecture,
@@ -175,7 +172,7 @@ def _plan(recipe: Recipe, steps_per_epoch: int) -> Plan:
     )
 
 
-def _described(pieces: Trained) -> Iterator[Event]:
+def _described(pieces: Pieces) -> Iterator[Event]:
     """Stages 2 to 6, one line each."""
     recipe, plan = pieces.prepared.recipe, pieces.plan
     weights = sum(p.numel() for p in pieces.model.parameters())
@@ -193,58 +190,4 @@ def _described(pieces: Trained) -> Iterator[Event]:
         f"weight decay {recipe.optim.weight_decay:g}",
     )
     yield Said(stage=6, text=f"settings: {plan.epochs} epochs, {plan.max_steps:,} steps, seed {recipe.train.seed}")
-
-
-def _fitted(run: Run, pieces: Trained, asked: Asked) -> Iterator[Event]:
-    """Stage 7: the loop, its records written down and passed on; TensorBoard gets the same records."""
-    recipe, plan = pieces.prepared.recipe, pieces.plan
-    yield Said(stage=7, text="training")
-    yield Begun(run=run.name, total_steps=plan.max_steps, epochs=plan.epochs)
-    run.set_status(state="running", step=0, total_steps=plan.max_steps)
-    rate = rate_of(recipe.optim, total_steps=plan.max_steps, steps_per_epoch=len(pieces.train))
-    records = fit(
-        pieces.model,
-        pieces.train,
-        loss_function=make_loss(recipe.loss),
-        optimiser=pieces.optimiser,
-        rate=rate,
-        judge=lambda model: validated(model, pieces),
-        plan=plan,
-        keep=(keeper := Keeper(run, save_every=recipe.train.save_every)).keep,
-        asked=asked,
-        start=Position(),
-    )
-    with Boarded(run.folder / "tensorboard") as board:
-        board.pictures(pieces.prepared.pictures)
-        for record in records:
-            if isinstance(record, Epoch) or record.loss is not None:
-                run.record(as_json(record))
-                board.record(record)
-            yield record
-        board.graph(pieces.model, pieces.train.pictures.preprocess, pieces.device)
-    pieces.model.load_state_dict(dict(keeper.best.model) if keeper.best else pieces.model.state_dict())
-
-
-def validated(model: nn.Module, pieces: Trained) -> tuple[float, float, int]:
-    """Mean loss, accuracy and n of the validation part."""
-    predictions = predict_part(model, pieces.prepared.pictures, "validation", device=pieces.device)
-    figures = {figure.name: figure for figure in judged(predictions)}
-    return figures["loss"].value, figures["accuracy"].value, figures["loss"].n
-
-
-def as_json(record: Step | Epoch) -> dict[str, float | int | bool | str | None]:
-    """A record as one object of metrics.jsonl: plain numbers, no tensor."""
-    kind = "epoch" if isinstance(record, Epoch) else "step"
-    fields = {name: getattr(record, name) for name in record.__dataclass_fields__}
-    return {"kind": kind, **{k: (v if not isinstance(v, float) or np.isfinite(v) else None) for k, v in fields.items()}}
-
-
-def best_bundle(run: Run, pieces: Trained) -> Bundle:
-    """The model file of this run: the best weights with everything needed to use them."""
-    return Bundle(
-        architecture=pieces.architecture,
-        preprocess=pieces.prepared.pictures.preprocess,
-        classes=pieces.prepared.pictures.index.classes,
-        state=pieces.model.state_dict(),
-        origin=origin_of(run, pieces.prepared),
-    )
+    yield Said(stage=7, text=f"training: the loss every {plan.log_every} steps, validation after every epoch")

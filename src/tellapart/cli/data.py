@@ -1,0 +1,157 @@
+"""`tellapart data`."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from tellapart.cli.options import json_option, root_option
+from tellapart.errors import UsageError
+from tellapart.names import PARTS
+
+part_option = click.option("--part", type=click.Choice(PARTS), help="Only this part.")
+
+
+@click.group("data")
+def command() -> None:
+    """Data sets: which can be named, fetching them, and looking at any of them."""
+
+
+@command.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """List the data sets that can be named, and well-known ones that cannot, with the reason."""
+    from tellapart.data.catalogue import CATALOGUE
+
+    if as_json:
+        click.echo(json.dumps({"format": 1, "sets": [asdict(entry) for entry in CATALOGUE]}, indent=1))
+        return
+    click.echo(f"{'name':<14}  {'train':>8}  {'test':>7}  {'classes':>7}  {'size':<15}  about")
+    for entry in CATALOGUE:
+        numbers = f"{entry.train:>8,}  {entry.test:>7,}  {entry.classes:>7,}"
+        about = f"not by name: {entry.missing}" if entry.missing else entry.where
+        click.echo(f"{entry.name:<14}  {numbers}  {entry.size:<15}  {about}")
+    click.echo("Any folder of class folders works too: tellapart data show FOLDER")
+
+
+@command.command("get", epilog="Example: tellapart data get cifar10 --from ./cifar-10-binary.tar.gz")
+@click.argument("name")
+@root_option
+@click.option(
+    "--from", "origin", default="", help="A file, a folder, or the address of a mirror, instead of the official place."
+)
+def get(name: str, root: str, origin: str) -> None:
+    """Fetch the data set NAME and verify it. What is there and verified is not fetched again."""
+    from tellapart.cli.show import download_bar
+    from tellapart.data.download import get as fetch
+    from tellapart.data.official import default_root
+
+    with download_bar() as progress:
+        for line in fetch(name, Path(root).expanduser() if root else default_root(), origin=origin, progress=progress):
+            click.echo(line)
+
+
+@command.command(
+    "show", epilog="Examples: tellapart data show digits --out grid.png · tellapart data show FOLDER --index 0"
+)
+@click.argument("source")
+@root_option
+@part_option
+@click.option("--index", "number", type=click.IntRange(0), help="Describe this one picture, counted from 0.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw pictures of every class.")
+@click.option("--list", "listing", is_flag=True, help="Print every key with its class.")
+@click.option(
+    "--tensorboard", type=click.Path(path_type=Path), metavar="FOLDER", help="Write pictures for TensorBoard."
+)
+@click.option("--tag", default="data", show_default=True, help="Tag of the pictures in TensorBoard.")
+@click.option("--step", default=0, show_default=True, type=click.IntRange(0), help="Step of the first picture there.")
+@click.option(
+    "--export", type=click.Path(path_type=Path), metavar="FILE.npy", help="Write the shown pictures as an array."
+)
+@click.option(
+    "--most", default=40, show_default=True, type=click.IntRange(1), help="How many pictures to draw or write."
+)
+@json_option
+def show(
+    source: str,
+    root: str,
+    part: str | None,
+    number: int | None,
+    out: Path | None,
+    listing: bool,
+    tensorboard: Path | None,
+    tag: str,
+    step: int,
+    export: Path | None,
+    most: int,
+    as_json: bool,
+) -> None:
+    """Say what SOURCE holds: classes, parts and counts; or show its pictures. SOURCE may also be one picture file."""
+    from tellapart.cli.data_words import about_one, summary_lines
+    from tellapart.data.sources import open_source
+    from tellapart.workflow import data
+
+    if Path(source).is_file():
+        pictures = [about_file(Path(source))]
+    else:
+        index = open_source(source, root=root)
+        if number is not None:
+            click.echo(about_one(index, data.row_of(index, part or "", number), number))
+            return
+        if listing:
+            click.echo("\n".join(f"{index.keys[row]}\t{index.classes[index.labels[row]]}" for row in range(len(index))))
+            return
+        summed = data.summary(index)
+        click.echo(
+            json.dumps({"format": 1, **asdict(summed)}, indent=1) if as_json else "\n".join(summary_lines(summed))
+        )
+        wanted = out or tensorboard or export
+        pictures = data.shown(index, part=part or "", most=most) if wanted else []
+    write_out(pictures, out=out, tensorboard=tensorboard, export=export, tag=tag, step=step)
+
+
+def about_file(path: Path):
+    """One picture file as shown pictures have it, said in a line."""
+    from tellapart.data.decode import decode
+
+    pixels = decode(path.read_bytes())
+    height, width, channels = pixels.shape
+    click.echo(
+        f"{path}: {width} x {height}, {'grey' if channels == 1 else 'RGB'}, values {pixels.min()} to {pixels.max()}"
+    )
+    return pixels, path.name
+
+
+def write_out(
+    pictures: list, *, out: Path | None, tensorboard: Path | None, export: Path | None, tag: str, step: int
+) -> None:
+    """Write the pictures in the ways asked for, and say where."""
+    from tellapart.workflow import data
+    from tellapart.workflow.judge import save_picture
+
+    if out:
+        from tellapart.figures.grid import grid
+
+        save_picture(grid([pixels for pixels, _ in pictures], [name for _, name in pictures]), out)
+        click.echo(f"{len(pictures)} pictures drawn: {out.absolute()}")
+    if tensorboard:
+        if not data.to_board(pictures, tensorboard, tag=tag, first_step=step):
+            raise UsageError("tensorboard is not installed.", "python3 -m pip install tensorboard")
+        click.echo(f"{len(pictures)} pictures written for TensorBoard: {tensorboard.absolute()}")
+    if export:
+        from tellapart.cli.data_words import exported
+
+        click.echo(exported(pictures, export))
+
+
+@command.command("batch", epilog="Example: tellapart data batch digits --batch-size 64")
+@click.argument("source")
+@root_option
+@click.option("--batch-size", default=64, show_default=True, type=click.IntRange(1), help="Pictures in the batch.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the split and the order.")
+def batch(source: str, root: str, batch_size: int, seed: int) -> None:
+    """Print the first training batch of SOURCE: shapes, types, value range, classes, and the sizes of all batches."""
+    from tellapart.cli.data_words import batch_lines
+
+    click.echo("\n".join(batch_lines(source, root, batch_size, seed)))

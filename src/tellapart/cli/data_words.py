@@ -1,0 +1,85 @@
+"""Data in words: a summary, one picture, one batch."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tellapart.data.decode import decode
+from tellapart.data.index import Index
+from tellapart.workflow.data import Summary
+
+
+def summary_lines(summed: Summary) -> Iterator[str]:
+    """Counts per class and part as a table."""
+    yield f"{summed.name}: {summed.total:,} pictures of {len(summed.classes)} classes"
+    yield from (f"  {line}" for line in summed.said)
+    yield from (f"  left out: {line}" for line in summed.ignored)
+    width = max(len("class"), *(len(name) for name in summed.classes))
+    yield f"{'id':>4}  {'class':<{width}}  " + "  ".join(f"{part:>10}" for part in summed.parts)
+    for k, name in enumerate(summed.classes):
+        yield f"{k:>4}  {name:<{width}}  " + "  ".join(f"{counts[k]:>10,}" for counts in summed.parts.values())
+    yield f"{'':>4}  {'all':<{width}}  " + "  ".join(f"{sum(counts):>10,}" for counts in summed.parts.values())
+
+
+def about_one(index: Index, row: int, number: int) -> str:
+    """One picture: its place, its size, its class by number and by name."""
+    pixels = decode(index.store.read(row))
+    height, width, channels = pixels.shape
+    label = int(index.labels[row])
+    return (
+        f"picture {number}: {index.keys[row]}, {width} x {height} {'grey' if channels == 1 else 'RGB'}, "
+        f"values {pixels.min()} to {pixels.max()}, class {label} {index.classes[label]}"
+    )
+
+
+def exported(pictures: list[tuple[np.ndarray, str]], path: Path) -> str:
+    """Write the pictures as one array (N H W C), and say so. Raises UsageError when their sizes differ."""
+    import io
+
+    from tellapart.errors import UsageError
+    from tellapart.files import write_atomically
+
+    shapes = {pixels.shape for pixels, _ in pictures}
+    if len(shapes) != 1:
+        raise UsageError(
+            f"Pictures of {len(shapes)} different shapes do not fit into one array.", "Choose a --part or a class."
+        )
+    out = io.BytesIO()
+    np.save(out, np.stack([pixels for pixels, _ in pictures]))
+    write_atomically(path, out.getvalue())
+    return f"{len(pictures)} pictures exported: {path.absolute()}"
+
+
+def _tensor(tensor: Any) -> str:
+    return f"{tuple(tensor.shape)} {tensor.dtype}"
+
+
+def batch_lines(source: str, root: str, batch_size: int, seed: int) -> Iterator[str]:
+    """The first training batch, described."""
+    import torch
+
+    from tellapart.data.augment import network_input
+    from tellapart.data.loader import Loader
+    from tellapart.recipe import Recipe
+    from tellapart.workflow.prepare import prepare
+    from tellapart.workflow.settle import Settled
+
+    recipe = Recipe.from_values({"data.source": source, "data.root": root, "train.batch_size": batch_size})
+    pictures = prepare(Settled(recipe, {}), threads=1, progress=lambda done, total: None).pictures
+    loader = Loader(
+        pictures=pictures,
+        rows=pictures.index.rows("train"),
+        batch_size=batch_size,
+        seed=seed,
+        device=torch.device("cpu"),
+    )
+    first = next(loader.epoch(0))
+    images = network_input(first.images, pictures.preprocess)
+    sizes = loader.sizes()
+    names = ", ".join(pictures.index.classes[k] for k in first.labels[:8].tolist())
+    yield f"as stored   {_tensor(first.images)}, values {int(first.images.min())} to {int(first.images.max())}"
+    yield f"as input    {_tensor(images)}, values {float(images.min()):.3f} to {float(images.max()):.3f}"
+    yield f"labels      {_tensor(first.labels)}: {names}, …"
+    yield f"an epoch    {len(sizes)} batches, the last of {sizes[-1]}, {sum(sizes):,} training pictures"

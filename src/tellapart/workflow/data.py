@@ -1,0 +1,70 @@
+"""What can be asked of data before any training: fetch it, count it, look at it, see one batch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.data.decode import decode
+from tellapart.data.index import Index
+from tellapart.errors import UsageError
+from tellapart.names import PARTS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What an index holds: pictures per class and part, and one picture looked at."""
+
+    name: str
+    classes: tuple[str, ...]
+    parts: dict[str, list[int]]
+    total: int
+    said: tuple[str, ...]
+    ignored: tuple[str, ...]
+
+
+def summary(index: Index) -> Summary:
+    """Counts of every class in every part that the data bring; `unplaced` when they bring none."""
+    placed = {part: index.counts(part).tolist() for part in PARTS if len(index.rows(part))}
+    parts = placed or {"unplaced": index.counts().tolist()}
+    return Summary(
+        name=index.name,
+        classes=index.classes,
+        parts=parts,
+        total=len(index),
+        said=index.said,
+        ignored=tuple(f"{one.key}: {one.reason}" for one in index.ignored),
+    )
+
+
+def row_of(index: Index, part: str, number: int) -> int:
+    """The row of the `number`th picture of a part ('' for the whole index). Raises UsageError when there is none."""
+    rows = index.rows(part) if part else np.arange(len(index))
+    if not 0 <= number < len(rows):
+        where = f"the {part} part" if part else "the data"
+        raise UsageError(f"There is no picture {number}; {where} has {len(rows)}.", "Pictures are counted from 0.")
+    return int(rows[number])
+
+
+def shown(index: Index, *, part: str, most: int) -> list[tuple[NDArray[np.uint8], str]]:
+    """The first pictures (H W C) of a part with their class names; with no part named, some of every class."""
+    if part:
+        rows = index.rows(part)[:most]
+    else:
+        each = max(1, most // len(index.classes))
+        rows = np.concatenate([np.flatnonzero(index.labels == k)[:each] for k in range(len(index.classes))])[:most]
+    return [(decode(index.store.read(int(row))), index.classes[int(index.labels[row])]) for row in rows]
+
+
+def to_board(pictures: list[tuple[NDArray[np.uint8], str]], folder: Path, *, tag: str, first_step: int = 0) -> bool:
+    """Write pictures under one tag, one a step; False where tensorboard is not installed."""
+    from tellapart.reporting.tensorboard import open_board
+
+    board = open_board(folder)
+    if board is None:
+        return False
+    with board:
+        for step, (pixels, name) in enumerate(pictures, first_step):
+            board.pictures(tag, pixels[None], [name], step=step)
+    return True

@@ -1,0 +1,122 @@
+"""Fitting: the loop run over the pieces of one training, its records written down, its model kept whatever happens."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from tellapart.data.loader import Loader
+from tellapart.errors import TellapartError
+from tellapart.evaluation.metrics import judge
+from tellapart.evaluation.predict import predict_part
+from tellapart.models.build import Architecture
+from tellapart.models.bundle import Bundle, save_bundle
+from tellapart.run import Run
+from tellapart.training.checkpoint import Position
+from tellapart.training.fit import Epoch, Plan, Step, fit
+from tellapart.training.losses import make_loss
+from tellapart.training.optim import Optimiser
+from tellapart.training.schedule import rate_of
+from tellapart.workflow.begin import origin_of
+from tellapart.workflow.board import Boarded
+from tellapart.workflow.events import Begun, Event
+from tellapart.workflow.keeping import Keeper
+from tellapart.workflow.prepare import Prepared
+
+Asked = Callable[[], TellapartError | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pieces:
+    """The pieces of one training, put together and ready to run."""
+
+    prepared: Prepared
+    model: nn.Module
+    architecture: Architecture
+    device: torch.device
+    train: Loader
+    optimiser: Optimiser
+    plan: Plan
+    remarks: list[str]
+
+
+def fitted(run: Run, pieces: Pieces, asked: Asked) -> Iterator[Event]:
+    """Run the loop and write the model file: of the best epoch, or of the last finite weights when it ends early."""
+    plan, keeper = pieces.plan, Keeper(run, save_every=pieces.prepared.recipe.train.save_every)
+    yield Begun(run=run.name, total_steps=plan.max_steps, epochs=plan.epochs)
+    run.set_status(state="running", step=0, total_steps=plan.max_steps)
+    try:
+        yield from recorded(run, pieces, keeper, asked)
+    except TellapartError as error:
+        error.hint = f"{error.hint} {_kept(run, pieces, keeper)}".strip()
+        raise
+    _save_model(run, pieces, keeper)
+
+
+def recorded(run: Run, pieces: Pieces, keeper: Keeper, asked: Asked) -> Iterator[Event]:
+    """The records of the loop, as they go to metrics.jsonl, to TensorBoard, and to whoever watches."""
+    recipe, plan = pieces.prepared.recipe, pieces.plan
+    records = fit(
+        pieces.model,
+        pieces.train,
+        loss_function=make_loss(recipe.loss),
+        optimiser=pieces.optimiser,
+        rate=rate_of(recipe.optim, total_steps=plan.max_steps, steps_per_epoch=len(pieces.train)),
+        judge=lambda model: validated(model, pieces),
+        plan=plan,
+        keep=keeper.keep,
+        asked=asked,
+        start=Position(),
+    )
+    with Boarded(run.folder / "tensorboard") as board:
+        board.pictures(pieces.prepared.pictures)
+        for record in records:
+            if isinstance(record, Epoch) or record.loss is not None:
+                run.record(as_json(record))
+                board.record(record)
+            yield record
+        board.graph(pieces.model, pieces.train.pictures.preprocess, pieces.device)
+
+
+def validated(model: nn.Module, pieces: Pieces) -> tuple[float, float, int]:
+    """Mean loss, accuracy and n of the validation part."""
+    predictions = predict_part(model, pieces.prepared.pictures, "validation", device=pieces.device)
+    figures = {figure.name: figure for figure in judge(predictions)}
+    return figures["loss"].value, figures["accuracy"].value, figures["loss"].n
+
+
+def as_json(record: Step | Epoch) -> dict[str, float | int | bool | str | None]:
+    """A record as one object of metrics.jsonl: plain numbers, no tensor."""
+    kind = "epoch" if isinstance(record, Epoch) else "step"
+    fields = {name: getattr(record, name) for name in record.__dataclass_fields__}
+    return {"kind": kind, **{k: (v if not isinstance(v, float) or np.isfinite(v) else None) for k, v in fields.items()}}
+
+
+def _save_model(run: Run, pieces: Pieces, keeper: Keeper) -> None:
+    """Write the model file from the best weights, or from those in memory when no epoch was finished."""
+    state = keeper.best.model if keeper.best is not None else pieces.model.state_dict()
+    index = pieces.prepared.pictures.index
+    save_bundle(
+        Bundle(
+            architecture=pieces.architecture,
+            preprocess=pieces.prepared.pictures.preprocess,
+            classes=index.classes,
+            state=dict(state),
+            origin=origin_of(run, pieces.prepared),
+        ),
+        run.bundle,
+    )
+
+
+def _kept(run: Run, pieces: Pieces, keeper: Keeper) -> str:
+    """Keep what there is after an early end, and say what it is."""
+    finite = all(bool(torch.isfinite(p).all()) for p in pieces.model.parameters())
+    if keeper.best is None and not finite:
+        return f"No finite model was reached; the log is in {run.folder}."
+    _save_model(run, pieces, keeper)
+    if keeper.best is None:
+        return f"No epoch was finished; the weights as they stood are in {run.bundle}."
+    at = keeper.best.position
+    return f"The best model so far (epoch {at.best_epoch + 1}, validation {at.best_accuracy:.1%}) is in {run.bundle}."
