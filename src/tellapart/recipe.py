@@ -95,6 +95,9 @@ class Train:
     epochs: int = _f(None, "passes over the training pictures", kind=int, flag="--epochs", low=1)
     max_steps: int = _f(None, "stop after this many steps, whatever the epochs", kind=int, low=1)
     batch_size: int = _f(64, "pictures in one step", flag="--batch-size", low=1)
+    accumulate: int = _f(
+        1, "parts a batch is computed in, to save memory: a step then takes batch_size times this", low=1
+    )
     patience: int = _f(
         None, "stop when validation has not improved for this many epochs", kind=int, flag="--patience", low=1
     )

@@ -96,11 +96,11 @@ class Run:
         """Add one object to metrics.jsonl."""
         self.append("metrics.jsonl", json.dumps(values))
 
-    def records(self) -> Iterator[dict[str, Any]]:
-        """The objects of metrics.jsonl; a last line that was torn by a crash is left out."""
+    def records(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The lines of metrics.jsonl with the objects they hold; a line that was torn by a crash is left out."""
         for line in read_text(self.folder / "metrics.jsonl").splitlines():
             with contextlib.suppress(ValueError):
-                yield json.loads(line)
+                yield line, json.loads(line)
 
     def status(self) -> dict[str, Any]:
         """How the run stands."""

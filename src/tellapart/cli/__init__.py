@@ -13,6 +13,7 @@ from tellapart.errors import TellapartError, nearest
 
 VERBS = {
     "train": "Train a classifier on labelled pictures and judge it.",
+    "resume": "Go on with a run that was stopped.",
     "test": "Judge a trained model on its sealed test part, or on other pictures.",
     "predict": "Say what is on pictures: files or folders.",
     "runs": "List the runs, best first.",
@@ -20,6 +21,8 @@ VERBS = {
     "data": "List, fetch and show data sets.",
     "model": "Look at a network before training it.",
     "config": "Show the recipe in force and where each value is from.",
+    "export": "Write a run as something other programs can use.",
+    "cache": "Where fetched data sets lie, and how to remove them.",
     "doctor": "Say what is installed, what works, and what is missing.",
     "completion": "Print the shell completion script.",
 }

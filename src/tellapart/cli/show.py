@@ -1,5 +1,6 @@
 """What a training looks like on a screen: a bar on a terminal, plain lines elsewhere, and the verdict as a table."""
 
+import json
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -146,6 +147,14 @@ def as_document(verdict: Verdict) -> dict[str, Any]:
         "classes": list(verdict.classes),
         "figures": [figure.to_json() for figure in [*verdict.figures, *verdict.by_class]],
     }
+
+
+def ended(verdict: Verdict, *, as_json: bool) -> str:
+    """What a training prints on standard output when it is done."""
+    if as_json:
+        return json.dumps(as_document(verdict), indent=1)
+    lines = [*verdict_lines(verdict), "", *class_table(verdict), "", f"run folder: {verdict.folder}"]
+    return "\n".join([*lines, *next_commands(verdict)])
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """`tellapart train`."""
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -32,7 +31,7 @@ def command(name: str, runs: Path, no_test: bool, as_json: bool, **flags: Any) -
     handwritten digits that come with tellapart are used.
     """
     recipe, origins = asked(flags)
-    from tellapart.cli.show import Screen, as_document, class_table, next_commands, verdict_lines
+    from tellapart.cli.show import Screen, ended
     from tellapart.workflow.stopping import Stopping
     from tellapart.workflow.train import Asking, train
 
@@ -48,15 +47,4 @@ def command(name: str, runs: Path, no_test: bool, as_json: bool, **flags: Any) -
             progress=screen.decoding,
         )
         verdict = screen.follow(train(recipe, asking))
-    if as_json:
-        click.echo(json.dumps(as_document(verdict), indent=1))
-        return
-    lines = [
-        *verdict_lines(verdict),
-        "",
-        *class_table(verdict),
-        "",
-        f"run folder: {verdict.folder}",
-        *next_commands(verdict),
-    ]
-    click.echo("\n".join(lines))
+    click.echo(ended(verdict, as_json=as_json))

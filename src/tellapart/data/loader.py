@@ -26,6 +26,14 @@ class Batch:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def parts(self, number: int) -> list["Batch"]:
+        """The batch cut into `number` parts of nearly equal size; itself when that is one."""
+        if number == 1:
+            return [self]
+        cuts = [part for part in np.array_split(np.arange(len(self)), number) if len(part)]
+        spans = [slice(int(cut[0]), int(cut[-1]) + 1) for cut in cuts]
+        return [Batch(self.images[s], self.labels[s], self.rows[s], self.chance[:, s]) for s in spans]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Loader:

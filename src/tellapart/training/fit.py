@@ -55,6 +55,7 @@ class Plan:
     epochs: int
     max_steps: int
     patience: int
+    accumulate: int
     log_every: int
     seed: int
     shift: float
@@ -90,7 +91,7 @@ def fit(
     Raises DivergedError when the loss is no longer a usable number, or the ending that `asked` returns; both after
     offering what is finite to `keep`.
     """
-    at, step, device = start, start.step, train.device
+    at, step, device, num_classes = start, start.step, train.device, len(train.pictures.index.classes)
 
     def now() -> Checkpoint:
         return Checkpoint(position=at, model=model.state_dict(), optimiser=optimiser.state())
@@ -100,18 +101,21 @@ def fit(
         began, total, seen = time.monotonic(), torch.tensor(at.loss_total, device=device), at.seen
         for batch in train.epoch(epoch, skip=at.step_in_epoch):
             seed_dropout(device, step_seed(plan.seed, step))
-            images = moved(batch.images, batch.chance, shift=plan.shift, flip=plan.flip)
-            logits = model(network_input(images, train.pictures.preprocess, channels_last=plan.channels_last))
-            if step == start.step:
-                check_outputs(logits, batch=len(batch), num_classes=len(train.pictures.index.classes))
-            loss = loss_function(logits, batch.labels)
-            if device.type == "cpu" or (step + 1) % plan.log_every == 0:
-                refuse_divergence(loss, logits.shape[1], step, model, lambda: keep("last", now))
             optimiser.zero_grad()
-            loss.backward()
+            loss = torch.zeros((), device=device)
+            for part in batch.parts(plan.accumulate):
+                images = moved(part.images, part.chance, shift=plan.shift, flip=plan.flip)
+                logits = model(network_input(images, train.pictures.preprocess, channels_last=plan.channels_last))
+                if step == start.step:
+                    check_outputs(logits, batch=len(part), num_classes=num_classes)
+                part_loss = loss_function(logits, part.labels) * (len(part) / len(batch))
+                part_loss.backward()
+                loss += part_loss.detach()
+            if device.type == "cpu" or (step + 1) % plan.log_every == 0:
+                refuse_divergence(loss, num_classes, step, model, lambda: keep("last", now))
             optimiser.step(rate(step))
 
-            total += loss.detach() * len(batch)
+            total += loss * len(batch)
             seen, step = seen + len(batch), step + 1
             if step % plan.log_every:
                 yield Step(step=step, epoch=epoch, pictures=len(batch))
@@ -140,7 +144,6 @@ def fit(
         at, best = judged(at, epoch=epoch, step=step, loss=val_loss, accuracy=val_accuracy)
         if best:
             keep("best", now)
-        keep("epoch", now)
         yield Epoch(
             epoch=epoch,
             epochs=plan.epochs,
@@ -154,6 +157,7 @@ def fit(
             pictures_per_second=speed,
             best=best,
         )
+        keep("epoch", now)  # after the record, so that no record is missing where a checkpoint exists
         if at.stale_epochs >= plan.patience or step >= plan.max_steps:
             break
     keep("final", now)

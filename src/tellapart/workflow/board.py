@@ -1,6 +1,9 @@
 """What TensorBoard gets: scalars with the same tags in every run, the first pictures, and the graph at the end."""
 
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,15 +14,20 @@ from tellapart.data.pictures import Pictures
 from tellapart.preprocess import Preprocess
 from tellapart.reporting.graph import trace_graph
 from tellapart.reporting.tensorboard import open_board
-from tellapart.training.fit import Epoch, Step
 
 FIRST_PICTURES = 10
+SCALARS = {
+    "step": ("loss", "lr", "grad_norm"),
+    "epoch": ("train_loss", "val_loss", "val_accuracy", "lr", "pictures_per_second"),
+}
+"""The numbers of a record that become curves; the tags are the same in every run."""
 
 
 class Boarded:
     """A TensorBoard writer that is told the records of a training; it does nothing where tensorboard is missing."""
 
     def __init__(self, folder: Path) -> None:
+        shutil.rmtree(folder, ignore_errors=True)  # a resumed run writes its curves again, from metrics.jsonl
         self.board = open_board(folder)
 
     def __enter__(self) -> "Boarded":
@@ -29,24 +37,15 @@ class Boarded:
         if self.board is not None:
             self.board.close()
 
-    def record(self, record: Step | Epoch) -> None:
-        """The scalars of one record. Steps count from 1 over the whole training, epochs from 1."""
+    def record(self, record: Mapping[str, Any]) -> None:
+        """The scalars of one line of metrics.jsonl. Steps count from 1 over the whole training, epochs from 1."""
         if self.board is None:
             return
-        if isinstance(record, Step):
-            values = {"train/loss": record.loss, "train/lr": record.lr, "train/grad_norm": record.grad_norm}
-            self.board.scalars(record.step, {tag: value for tag, value in values.items() if value is not None})
-        else:
-            self.board.scalars(
-                record.epoch + 1,
-                {
-                    "epoch/train_loss": record.train_loss,
-                    "epoch/val_loss": record.val_loss,
-                    "epoch/val_accuracy": record.val_accuracy,
-                    "epoch/lr": record.lr,
-                    "epoch/pictures_per_second": record.pictures_per_second,
-                },
-            )
+        kind = record["kind"]
+        at = record["step"] if kind == "step" else record["epoch"] + 1
+        lead = "train" if kind == "step" else "epoch"
+        values = {f"{lead}/{name}": record[name] for name in SCALARS[kind] if record[name] is not None}
+        self.board.scalars(at, values)
 
     def pictures(self, pictures: Pictures) -> None:
         """The first training pictures with their class names, as the network sees them."""

@@ -1,6 +1,7 @@
 """Fitting: the loop run over the pieces of one training, its records written down, its model kept whatever happens."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,13 +9,13 @@ import torch
 from torch import nn
 
 from tellapart.data.loader import Loader
-from tellapart.errors import TellapartError
+from tellapart.errors import TellapartError, UsageError
 from tellapart.evaluation.metrics import judge
 from tellapart.evaluation.predict import predict_part
 from tellapart.models.build import Architecture
 from tellapart.models.bundle import Bundle, save_bundle
 from tellapart.run import Run
-from tellapart.training.checkpoint import Position
+from tellapart.training.checkpoint import Checkpoint, Position
 from tellapart.training.fit import Epoch, Plan, Step, fit
 from tellapart.training.losses import make_loss
 from tellapart.training.optim import Optimiser
@@ -25,6 +26,7 @@ from tellapart.workflow.events import Begun, Event
 from tellapart.workflow.keeping import Keeper
 from tellapart.workflow.prepare import Prepared
 
+FROM_THE_START = Position()
 Asked = Callable[[], TellapartError | None]
 
 
@@ -42,20 +44,38 @@ class Pieces:
     remarks: list[str]
 
 
-def fitted(run: Run, pieces: Pieces, asked: Asked) -> Iterator[Event]:
+def fitted(
+    run: Run, pieces: Pieces, asked: Asked, *, start: Position = FROM_THE_START, best: Checkpoint | None = None
+) -> Iterator[Event]:
     """Run the loop and write the model file: of the best epoch, or of the last finite weights when it ends early."""
-    plan, keeper = pieces.plan, Keeper(run, save_every=pieces.prepared.recipe.train.save_every)
-    yield Begun(run=run.name, total_steps=plan.max_steps, epochs=plan.epochs)
-    run.set_status(state="running", step=0, total_steps=plan.max_steps)
+    plan, keeper = pieces.plan, Keeper(run, save_every=pieces.prepared.recipe.train.save_every, best=best)
+    yield Begun(run=run.name, total_steps=plan.max_steps, epochs=plan.epochs, first_step=start.step)
+    run.set_status(state="running", step=start.step, total_steps=plan.max_steps)
     try:
-        yield from recorded(run, pieces, keeper, asked)
+        with memory_in_words(pieces):
+            yield from recorded(run, pieces, keeper, asked, start)
     except TellapartError as error:
-        error.hint = f"{error.hint} {_kept(run, pieces, keeper)}".strip()
+        error.hint = " ".join([error.hint, _kept(run, pieces, keeper), _go_on(run, error)]).strip()
         raise
     _save_model(run, pieces, keeper)
 
 
-def recorded(run: Run, pieces: Pieces, keeper: Keeper, asked: Asked) -> Iterator[Event]:
+@contextmanager
+def memory_in_words(pieces: Pieces) -> Iterator[None]:
+    """Turn a lack of memory into a sentence that names the batch size."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+            raise
+        size = pieces.train.batch_size
+        raise UsageError(
+            f"{pieces.device} has too little memory for a batch of {size} pictures.",
+            f"Use --batch-size {max(1, size // 2)}, with --set train.accumulate=2 to keep the same steps.",
+        ) from error
+
+
+def recorded(run: Run, pieces: Pieces, keeper: Keeper, asked: Asked, start: Position) -> Iterator[Event]:
     """The records of the loop, as they go to metrics.jsonl, to TensorBoard, and to whoever watches."""
     recipe, plan = pieces.prepared.recipe, pieces.plan
     records = fit(
@@ -68,14 +88,18 @@ def recorded(run: Run, pieces: Pieces, keeper: Keeper, asked: Asked) -> Iterator
         plan=plan,
         keep=keeper.keep,
         asked=asked,
-        start=Position(),
+        start=start,
     )
     with Boarded(run.folder / "tensorboard") as board:
         board.pictures(pieces.prepared.pictures)
+        if start.step:
+            for _, line in run.records():
+                board.record(line)
         for record in records:
             if isinstance(record, Epoch) or record.loss is not None:
-                run.record(as_json(record))
-                board.record(record)
+                line = as_json(record)
+                run.record(line)
+                board.record(line)
             yield record
         board.graph(pieces.model, pieces.train.pictures.preprocess, pieces.device)
 
@@ -108,6 +132,10 @@ def _save_model(run: Run, pieces: Pieces, keeper: Keeper) -> None:
         ),
         run.bundle,
     )
+
+
+def _go_on(run: Run, error: TellapartError) -> str:
+    return f"`tellapart resume {run.name}` goes on from here." if error.exit_code in (130, 143) else ""
 
 
 def _kept(run: Run, pieces: Pieces, keeper: Keeper) -> str:

@@ -15,9 +15,8 @@ EVERY_SECONDS = 60.0
 class Keeper:
     """Takes what the loop offers. Writes last and best every minute, when told to stop, and at the end."""
 
-    def __init__(self, run: Run, *, save_every: int) -> None:
-        self.run, self.save_every = run, save_every
-        self.best: Checkpoint | None = None
+    def __init__(self, run: Run, *, save_every: int, best: Checkpoint | None = None) -> None:
+        self.run, self.save_every, self.best = run, save_every, best
         self.saved_at = time.monotonic()
         self.kept: set[str] = set()
 

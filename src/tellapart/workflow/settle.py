@@ -130,9 +130,10 @@ def settle_network(settled: Settled, *, multiply_adds: int, normalised: bool, co
 
 def refuse_large_batch(recipe: Recipe, num_train: int) -> None:
     """A batch larger than the data is an error, not a smaller batch in silence."""
-    if recipe.train.batch_size > num_train:
+    batch = recipe.train.batch_size * recipe.train.accumulate
+    if batch > num_train:
         raise UsageError(
-            f"The batch of {recipe.train.batch_size} is larger than the {num_train} training pictures.",
+            f"The batch of {batch} is larger than the {num_train} training pictures.",
             f"Use --batch-size {max(1, num_train // 4)} or smaller.",
         )
 

@@ -56,24 +56,28 @@ def train(recipe: Recipe, asking: Asking = Asking()) -> Iterator[Event]:
     device = devices.choose(recipe.machine.device)
     run = Run.create(asking.runs, asking.name, about=f"{Path(recipe.data.source).name}-{recipe.model.name}")
     run.set_status(state="preparing", command=asking.command)
+    return told(run, _path(run, Settled(recipe, asking.origins), device, asking))
+
+
+def told(run: Run, events: Iterator[Event]) -> Iterator[Event]:
+    """Pass the events on, write what they say into log.txt, and how it ended into status.json."""
     try:
-        for event in _path(run, Settled(recipe, asking.origins), device, asking):
+        for event in events:
             line = line_of(event)
             if line is not None:
                 run.append("log.txt", line)
             yield event
     except (TellapartError, KeyboardInterrupt, GeneratorExit) as error:
-        if run.status()["state"] == "finished":
-            raise
-        run.set_status(state=_state(error), error=str(error))
-        run.append("log.txt", f"{_state(error)}: {error}")
+        if run.status()["state"] != "finished":
+            run.set_status(state=_state(error), error=str(error))
+            run.append("log.txt", f"{_state(error)}: {error}")
         raise
 
 
 def _path(run: Run, settled: Settled, device: torch.device, asking: Asking) -> Iterator[Event]:
     """The nine stages: data, batches, network, loss, optimiser, settings, training, test, saved."""
     began = time.monotonic()
-    prepared = yield from _prepared(settled, run, _stoppable(asking.progress, asking.asked))
+    prepared = yield from _prepared(settled, run, stoppable(asking))
     pieces = put_together(prepared, device)
     written(run, pieces.prepared, command=asking.command, device=devices.words(device))
     yield from _described(pieces)
@@ -81,16 +85,16 @@ def _path(run: Run, settled: Settled, device: torch.device, asking: Asking) -> I
     yield from verdict(run, pieces.prepared, device, open_test=asking.open_test, runs=asking.runs, began=began)
 
 
-def _stoppable(progress: Progress, asked: Asked) -> Progress:
+def stoppable(asking: Asking) -> Progress:
     """Progress that also ends the decoding when someone asked to stop."""
 
-    def told(done: int, total: int) -> None:
-        progress(done, total)
-        ending = asked()
+    def tell(done: int, total: int) -> None:
+        asking.progress(done, total)
+        ending = asking.asked()
         if ending is not None:
             raise ending
 
-    return told
+    return tell
 
 
 def _state(error: BaseException) -> str:
@@ -139,7 +143,7 @@ def put_together(prepared: Prepared, device: torch.device) -> Pieces:
     loader = Loader(
         pictures=pictures,
         rows=pictures.index.rows("train"),
-        batch_size=recipe.train.batch_size,
+        batch_size=recipe.train.batch_size * recipe.train.accumulate,
         device=device,
         seed=recipe.train.seed,
         shuffle=recipe.train.shuffle,
@@ -164,6 +168,7 @@ def _plan(recipe: Recipe, steps_per_epoch: int) -> Plan:
         epochs=recipe.train.epochs,
         max_steps=min(steps, recipe.train.max_steps or steps),
         patience=recipe.train.patience,
+        accumulate=recipe.train.accumulate,
         log_every=recipe.train.log_every,
         seed=recipe.train.seed,
         shift=recipe.input.shift,
@@ -178,7 +183,7 @@ def _described(pieces: Pieces) -> Iterator[Event]:
     weights = sum(p.numel() for p in pieces.model.parameters())
     yield Said(
         stage=2,
-        text=f"batches: {len(pieces.train)} of {recipe.train.batch_size}, {pieces.train.pictures.preprocess.words()}",
+        text=f"batches: {len(pieces.train)} of {pieces.train.batch_size}, {pieces.train.pictures.preprocess.words()}",
     )
     yield Said(stage=3, text=f"network: {recipe.model.name}, {weights:,} parameters, on {devices.words(pieces.device)}")
     for remark in pieces.remarks:

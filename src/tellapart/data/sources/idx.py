@@ -54,7 +54,8 @@ FASHION_MNIST = IdxSet(
     name="fashion-mnist",
     title="Fashion-MNIST",
     folders=("fashion-mnist", "FashionMNIST/raw", ""),
-    classes=("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    # Names that can be folders, so that the same pictures as class folders have the same content identity.
+    classes=("tshirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"),
     files=_files(
         ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
         "8d4fb7e6c68d591d4c3dfef9ec88bf0d",

@@ -1,0 +1,103 @@
+"""Resume: a run that was stopped goes on from its last checkpoint, with the same batches it would have met."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tellapart.errors import MismatchError, StorageError, UsageError
+from tellapart.files import read_text
+from tellapart.recipe import Recipe
+from tellapart.run import Run
+from tellapart.training.checkpoint import Checkpoint, Position, load_checkpoint
+from tellapart.workflow import devices
+from tellapart.workflow.events import Event, Said
+from tellapart.workflow.final import verdict
+from tellapart.workflow.fitting import Pieces, fitted
+from tellapart.workflow.prepare import Prepared, prepare
+from tellapart.workflow.settle import Settled
+from tellapart.workflow.train import Asking, put_together, stoppable, told
+
+
+def resume(run: Run, asking: Asking) -> Iterator[Event]:
+    """Continue a stopped run; the last event is the Verdict. The weights become those of a run that was never stopped,
+    to the last bit, on the same device, torch build and number of threads.
+
+    Raises UsageError for a finished run, MismatchError when the pictures have changed.
+    """
+    if run.status().get("state") == "finished":
+        raise UsageError(
+            f"The run {run.name} is finished.", f"Judge it with `tellapart test {run.name}`, or train anew."
+        )
+    return told(run, _path(run, asking))
+
+
+def _path(run: Run, asking: Asking) -> Iterator[Event]:
+    began = time.monotonic()
+    recipe = recipe_of(run)
+    device = devices.choose(recipe.machine.device)
+    prepared = same_pictures(run, recipe, asking)
+    pieces = put_together(prepared, device)
+    last, best, notes = newest(run)
+    yield from (Said(stage=-1, text=note) for note in notes)
+    start = taken_up(pieces, last)
+    cut(run, start.step)
+    yield Said(stage=7, text=f"training goes on after step {start.step:,} of {pieces.plan.max_steps:,}")
+    yield from fitted(run, pieces, asking.asked, start=start, best=best)
+    yield from verdict(run, prepared, device, open_test=asking.open_test, runs=asking.runs, began=began)
+
+
+def recipe_of(run: Run) -> Recipe:
+    """The recipe of a run, as it was settled."""
+    path = run.folder / "recipe.toml"
+    if not path.is_file():
+        raise UsageError(
+            f"The run {run.name} was stopped before it began to train.", "Start it again with `tellapart train`."
+        )
+    return Recipe.from_toml(read_text(path), where=str(path))
+
+
+def same_pictures(run: Run, recipe: Recipe, asking: Asking) -> Prepared:
+    """The pictures of a run again. Raises MismatchError when they are no longer those it was trained with."""
+    prepared = prepare(Settled(recipe, {}), threads=max(1, recipe.machine.workers), progress=stoppable(asking))
+    if prepared.split != run.status().get("split"):
+        raise MismatchError(
+            f"The pictures of {recipe.data.source} are no longer those that {run.name} began with.",
+            "Bring the old ones back, or train a new run on the new ones.",
+        )
+    return prepared
+
+
+def newest(run: Run) -> tuple[Checkpoint | None, Checkpoint | None, list[str]]:
+    """The newest whole checkpoint, the best one, and a note for each that is damaged."""
+    names = run.status().get("checkpoints", {})
+    notes: list[str] = []
+    folders = sorted((run.folder / "checkpoints").glob("step-*"), reverse=True)
+    found = [
+        _whole(folder, notes) for folder in folders if folder.name != names.get("best") or folder.name == names["last"]
+    ]
+    best = _whole(run.folder / "checkpoints" / names["best"], notes) if "best" in names else None
+    return next((one for one in found if one is not None and "none" not in one.optimiser), None), best, notes
+
+
+def _whole(folder: Path, notes: list[str]) -> Checkpoint | None:
+    try:
+        return load_checkpoint(folder)
+    except StorageError as error:
+        notes.append(error.message)
+        return None
+
+
+def taken_up(pieces: Pieces, last: Checkpoint | None) -> Position:
+    """Put a checkpoint into model and optimiser; without one the run starts over."""
+    if last is None:
+        return Position()
+    pieces.model.load_state_dict(dict(last.model))
+    pieces.optimiser.load(dict(last.optimiser))
+    return last.position
+
+
+def cut(run: Run, step: int) -> None:
+    """Leave out the records after the checkpoint: those steps are taken again, and curves must not overlap."""
+    if (run.folder / "metrics.jsonl").is_file():
+        lines = [line for line, record in run.records() if record["step"] <= step]
+        run.write("metrics.jsonl", "".join(f"{line}\n" for line in lines))

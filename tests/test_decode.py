@@ -1,0 +1,228 @@
+"""Every container, mode and trap to the same pixels; broken files to words."""
+
+import io
+import struct
+import time
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tellapart.data.decode import decode, header
+from tellapart.data.identity import digest
+from tellapart.errors import DataError
+
+COLOUR = np.random.default_rng(1).integers(0, 256, (5, 7, 3), np.uint8)
+GREY = np.random.default_rng(2).integers(0, 256, (5, 7), np.uint8)
+
+
+def saved(image: Image.Image, kind: str = "PNG", **options) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def png(array: np.ndarray, **options) -> bytes:
+    return saved(Image.fromarray(array), **options)
+
+
+def refused(raw: bytes | np.ndarray, *parts: str) -> None:
+    with pytest.raises(DataError) as caught:
+        decode(raw)
+    for part in parts:
+        assert part in caught.value.message
+
+
+def over_white(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """The textbook blend over white, in real numbers."""
+    share = alpha[:, :, None] / 255
+    return rgb * share + 255 * (1 - share)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM"])
+def test_colour_and_grey_come_back_from_every_lossless_container(kind):
+    assert np.array_equal(decode(saved(Image.fromarray(COLOUR), kind)), COLOUR)
+    assert np.array_equal(decode(saved(Image.fromarray(GREY), kind)), GREY[:, :, None])
+
+
+def test_webp_without_loss_comes_back():
+    assert np.array_equal(decode(saved(Image.fromarray(COLOUR), "WEBP", lossless=True)), COLOUR)
+
+
+def test_a_jpeg_is_what_pillow_makes_of_it():
+    raw = saved(Image.fromarray(COLOUR), "JPEG", quality=90)
+    assert np.array_equal(decode(raw), np.asarray(Image.open(io.BytesIO(raw))))
+
+
+def test_grey_has_one_identity_in_every_container():
+    stored = [
+        png(GREY),
+        png(np.repeat(GREY[:, :, None], 3, axis=2)),
+        saved(Image.fromarray(GREY), "TIFF"),
+        saved(Image.fromarray(GREY).convert("P")),
+        saved(Image.fromarray(GREY).convert("LA")),
+        png(GREY.astype(np.uint16) * 257),
+        GREY,
+        GREY[:, :, None],
+        np.repeat(GREY[:, :, None], 3, axis=2),
+    ]
+    decoded = [decode(one) for one in stored]
+    assert all(np.array_equal(pixels, GREY[:, :, None]) for pixels in decoded)
+    assert len({digest(pixels) for pixels in decoded}) == 1
+
+
+def test_one_coloured_pixel_makes_a_picture_coloured():
+    nearly = np.repeat(GREY[:, :, None], 3, axis=2)
+    nearly[0, 0] = (1, 2, 3)
+    assert np.array_equal(decode(png(nearly)), nearly)
+
+
+def test_transparency_is_laid_over_white():
+    alpha = np.arange(35, dtype=np.uint8).reshape(5, 7) * 7
+    alpha[0, :2] = (0, 255)
+    pixels = decode(png(np.dstack([COLOUR, alpha])))
+    assert pixels[0, 0].tolist() == [255] * (1 if pixels.shape[2] == 1 else 3)
+    assert pixels[0, 1].tolist() == COLOUR[0, 1].tolist()
+    assert np.abs(pixels - over_white(COLOUR, alpha)).max() <= 1
+
+
+def test_grey_with_transparency_is_laid_over_white():
+    alpha = np.full((5, 7), 51, np.uint8)
+    expected = over_white(GREY[:, :, None], alpha)
+    pixels = decode(png(np.dstack([GREY, alpha])))
+    assert pixels.shape == (5, 7, 1)
+    assert np.abs(pixels - expected).max() <= 1
+
+
+def test_a_palette_with_a_transparent_colour_is_laid_over_white():
+    image = Image.new("P", (2, 2))
+    image.putpalette([10, 20, 30, 200, 0, 0, 0, 0, 250])
+    image.putdata([0, 1, 2, 0])
+    pixels = decode(saved(image, transparency=1))
+    assert pixels.tolist() == [[[10, 20, 30], [255, 255, 255]], [[0, 0, 250], [10, 20, 30]]]
+
+
+def test_one_bit_is_black_and_white():
+    bits = GREY > 127
+    assert np.array_equal(decode(png(bits)), bits[:, :, None] * np.uint8(255))
+
+
+def test_cmyk_becomes_rgb():
+    image = Image.fromarray(np.full((8, 8, 3), (200, 40, 90), np.uint8)).convert("CMYK")
+    pixels = decode(saved(image, "JPEG", quality=100))
+    assert pixels.shape == (8, 8, 3)
+    assert np.abs(pixels.astype(int) - (200, 40, 90)).max() <= 3
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_are_scaled_and_not_cut_off(kind):
+    values = np.array([[0, 128, 129, 257, 32768], [65535, 65407, 65406, 1000, 40000]], np.uint16)
+    expected = np.floor(values / 257 + 0.5).astype(np.uint8)
+    assert np.array_equal(decode(saved(Image.fromarray(values), kind))[:, :, 0], expected)
+    assert (expected[1, 0], expected[0, 0]) == (255, 0)
+
+
+def test_whole_numbers_of_32_bits_are_read_when_they_fit_16():
+    assert decode(saved(Image.fromarray(np.array([[0, 65535]], np.int32)), "TIFF")).tolist() == [[[0], [255]]]
+
+
+def test_what_does_not_fit_16_bits_is_refused():
+    refused(saved(Image.fromarray(np.array([[0, 65536]], np.int32)), "TIFF"), "more than 16 bits")
+    refused(saved(Image.fromarray(np.array([[0, -1]], np.int32)), "TIFF"), "more than 16 bits")
+
+
+def test_floating_point_pixels_are_refused():
+    refused(saved(Image.fromarray(GREY.astype(np.float32)), "TIFF"), "floating-point", "8 or 16 bits")
+
+
+def turned(upright: np.ndarray, orientation: int) -> np.ndarray:
+    """How a camera that writes this EXIF orientation stores an upright picture (TIFF 6.0, tag 274)."""
+    return {
+        1: lambda a: a,
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: np.swapaxes(a, 0, 1),
+        6: lambda a: np.rot90(a, 1),
+        7: lambda a: np.swapaxes(a, 0, 1)[::-1, ::-1],
+        8: lambda a: np.rot90(a, -1),
+    }[orientation](upright).copy()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("upright", [COLOUR, GREY], ids=["colour", "grey"])
+def test_a_picture_is_turned_upright(upright, orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    pixels = decode(png(turned(upright, orientation), exif=exif.tobytes()))
+    assert np.array_equal(pixels, upright.reshape(5, 7, -1))
+
+
+def test_an_orientation_that_does_not_exist_changes_nothing():
+    exif = Image.Exif()
+    exif[274] = 9
+    assert np.array_equal(decode(png(COLOUR, exif=exif.tobytes())), COLOUR)
+
+
+def test_no_bytes_are_refused():
+    refused(b"", "The file is empty.")
+
+
+@pytest.mark.parametrize("raw", [b"hello, I am a text\n" * 20, b"\x89PNG\r\n\x1a\n", b"<svg/>", b"\x00" * 100])
+def test_what_is_no_picture_is_refused(raw):
+    refused(raw, "not a picture that can be read")
+
+
+def test_gif_is_refused():
+    refused(saved(Image.fromarray(GREY), "GIF"), "not a picture that can be read")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WEBP"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_a_cut_off_file_is_refused(kind, share):
+    picture = np.random.default_rng(3).integers(0, 256, (64, 64, 3), np.uint8)
+    raw = saved(Image.fromarray(picture), kind)
+    with pytest.raises(DataError):
+        decode(raw[: int(len(raw) * share)])
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def test_a_decompression_bomb_is_refused_fast():
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0))
+    began = time.monotonic()
+    refused(b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b""), "bomb")
+    assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize(
+    "array",
+    [GREY.astype(np.float32), np.zeros((2, 2, 4), np.uint8), np.zeros(4, np.uint8), np.zeros((2, 2, 2, 3), "u1")],
+)
+def test_an_array_that_is_no_picture_is_refused(array):
+    refused(array, "received")
+
+
+@pytest.mark.parametrize(
+    ("image", "channels"),
+    [
+        (Image.fromarray(GREY), 1),
+        (Image.fromarray(COLOUR), 3),
+        (Image.fromarray(GREY > 9), 1),
+        (Image.fromarray(GREY.astype(np.uint16)), 1),
+        (Image.fromarray(COLOUR).convert("P"), 3),
+        (Image.fromarray(COLOUR).convert("RGBA"), 3),
+    ],
+)
+def test_a_header_tells_the_size_without_decoding(image, channels):
+    raw = saved(image)
+    assert header(raw) == (5, 7, channels)
+    assert header(raw[: raw.index(b"IDAT") + 8]) == (5, 7, channels)
+
+
+def test_a_broken_header_is_refused():
+    with pytest.raises(DataError, match="not a picture"):
+        header(b"nonsense")

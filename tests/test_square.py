@@ -1,0 +1,113 @@
+"""The network's square and its input: against Pillow, torchvision and the worked numbers of the notes."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tellapart.data.augment import network_input
+from tellapart.data.decode import FILTERS, crop_box, fitted
+from tellapart.preprocess import Preprocess
+
+WIDE = np.random.default_rng(4).integers(60, 200, (30, 60, 3), np.uint8)
+
+
+def to(**values) -> Preprocess:
+    return Preprocess(**{"size": 16, "channels": 3, **values})
+
+
+def resized_then_cropped(pixels: np.ndarray, short: int, size: int, filter: str) -> np.ndarray:
+    """The textbook way, for sides that come out whole: resize the whole picture, then take the centre."""
+    height, width = (side * short // min(pixels.shape[:2]) for side in pixels.shape[:2])
+    whole = Image.fromarray(pixels).resize((width, height), getattr(Image.Resampling, filter.upper()))
+    left, top = (width - size) // 2, (height - size) // 2
+    return np.asarray(whole)[top : top + size, left : left + size].astype(int)
+
+
+@pytest.mark.parametrize("filter", FILTERS)
+@pytest.mark.parametrize("short", [16, 20])
+@pytest.mark.parametrize("pixels", [WIDE, WIDE.transpose(1, 0, 2).copy()], ids=["wide", "tall"])
+def test_crop_is_resizing_the_shorter_side_and_taking_the_centre(filter, short, pixels):
+    expected = resized_then_cropped(pixels, short, 16, filter)
+    assert np.abs(fitted(pixels, to(filter=filter, short=short)) - expected).max() <= 1
+
+
+def test_no_margin_is_the_whole_shorter_side():
+    assert np.array_equal(fitted(WIDE, to()), fitted(WIDE, to(short=16)))
+    assert crop_box(60, 30, to()) == (15, 0, 45, 30)
+    assert crop_box(60, 30, to(short=20)) == (18, 3, 42, 27)
+
+
+def test_squash_resizes_both_sides():
+    expected = np.asarray(Image.fromarray(WIDE).resize((16, 16), Image.Resampling.BICUBIC))
+    assert np.array_equal(fitted(WIDE, to(fit="squash", filter="bicubic")), expected)
+
+
+def test_pad_keeps_the_shape_and_fills_with_black():
+    made = fitted(WIDE, to(fit="pad"))
+    inner = np.asarray(Image.fromarray(WIDE).resize((16, 8), Image.Resampling.BILINEAR))
+    assert np.array_equal(made[4:12], inner)
+    assert not made[:4].any()
+    assert not made[12:].any()
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 200), (200, 1), (16, 16), (17, 15)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_shape_becomes_the_square(fit, shape, channels):
+    for stored in (1, 3):
+        square = fitted(np.full((*shape, stored), 77, np.uint8), to(fit=fit, channels=channels))
+        assert (square.shape, square.dtype) == ((16, 16, channels), np.uint8)
+        assert square.max() == 77
+
+
+def test_a_square_of_the_right_size_is_left_alone():
+    square = WIDE[:16, :16].copy()
+    assert all(np.array_equal(fitted(square, to(fit=fit)), square) for fit in ("crop", "pad", "squash"))
+
+
+def test_colour_becomes_grey_by_luma_and_grey_becomes_three_equal_channels():
+    luma = WIDE[:16, :16] @ np.array([0.299, 0.587, 0.114])
+    grey = fitted(WIDE[:16, :16].copy(), to(channels=1))
+    assert np.abs(grey[:, :, 0] - luma).max() <= 1
+    assert np.array_equal(fitted(grey, to()), np.repeat(grey, 3, axis=2))
+
+
+def test_network_input_equals_totensor_of_torchvision():
+    from torchvision.transforms import ToTensor
+
+    expected = ToTensor()(Image.fromarray(WIDE))
+    made = network_input(torch.from_numpy(WIDE)[None], to(mean=(0.0,) * 3, std=(1.0,) * 3))
+    assert made.shape == (1, 3, 30, 60)
+    assert (made[0] - expected).abs().max() <= 1e-7
+
+
+def test_network_input_equals_normalize_of_torchvision():
+    from torchvision.transforms import Compose, Normalize, ToTensor
+
+    from tellapart.preprocess import IMAGENET_MEAN, IMAGENET_STD
+
+    expected = Compose([ToTensor(), Normalize(IMAGENET_MEAN, IMAGENET_STD)])(Image.fromarray(WIDE))
+    made = network_input(torch.from_numpy(WIDE)[None], to(mean=IMAGENET_MEAN, std=IMAGENET_STD))
+    assert (made[0] - expected).abs().max() <= 1e-6
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_network_input_has_the_memory_order_asked_for(channels_last):
+    made = network_input(torch.from_numpy(WIDE)[None], to(mean=(0.0,) * 3, std=(1.0,) * 3), channels_last=channels_last)
+    order = torch.channels_last if channels_last else torch.contiguous_format
+    assert made.is_contiguous(memory_format=order)
+    assert made.dtype == torch.float32
+
+
+def test_the_worked_numbers_of_the_notes():
+    rows = np.broadcast_to(np.arange(1, 6, dtype=np.uint8)[None, None, :, None], (1, 5, 5, 3)).copy()
+    tensor = network_input(torch.from_numpy(rows), to(mean=(0.0,) * 3, std=(1.0,) * 3))[0]
+    assert tensor.shape == (3, 5, 5)
+    assert [round(value, 4) for value in tensor[0, 0].tolist()] == [0.0039, 0.0078, 0.0118, 0.0157, 0.0196]
+
+
+def test_half_maps_black_to_minus_one_and_white_to_one():
+    ends = torch.tensor([0, 255], dtype=torch.uint8).reshape(1, 1, 2, 1)
+    made = network_input(ends, Preprocess(size=4, channels=1, mean=(0.5,), std=(0.5,)))
+    assert made.flatten().tolist() == pytest.approx([-1, 1], abs=2e-7)

@@ -1,0 +1,164 @@
+"""What may be said of a model: the seal opened once and counted, other pictures, mistakes, data without a test part."""
+
+import json
+from pathlib import Path
+
+import pytest
+from commands import Done, tellapart, train
+from pictures import make_folder
+from PIL import Image
+
+QUICK = ("digits", "--model", "linear", "--epochs", "1")
+NEVER = "this test part was never opened before"
+STILL = "the test part is still sealed"
+
+
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """A folder `pets`, and the run `sure` that makes no mistake on it."""
+    at = tmp_path_factory.mktemp("pets")
+    make_folder(at / "pets")
+    return train(at, "sure", "pets", "--epochs", "12", "--batch-size", "8")
+
+
+def opened_by(at: Path) -> list[str]:
+    return [json.loads(line)["run"] for line in (at / "runs/openings.jsonl").read_text().splitlines()]
+
+
+def test_no_test_leaves_the_seal_closed_and_says_how_to_open_it(tmp_path: Path) -> None:
+    done = train(tmp_path, "a", *QUICK, "--no-test")
+    assert f"{STILL}; `tellapart test a` opens it" in done.out
+    assert "test accuracy" not in done.out
+    assert "8/9" not in done.err
+    assert not done.run("a").predictions("test").exists()
+    assert not (tmp_path / "runs/openings.jsonl").exists()
+
+
+def test_the_first_test_opens_and_notes_it_and_the_second_opens_nothing(tmp_path: Path) -> None:
+    train(tmp_path, "a", *QUICK, "--no-test")
+    first = tellapart(tmp_path, "test", "a")
+    stored = first.run("a").predictions("test").read_bytes()
+    second = tellapart(tmp_path, "test", "a")
+    assert (first.code, second.code) == (0, 0)
+    assert NEVER in first.out
+    assert second.out == first.out
+    assert opened_by(tmp_path) == ["a"]
+    assert first.run("a").predictions("test").read_bytes() == stored
+
+
+def test_a_later_test_gives_the_figures_that_training_would_have_given(tmp_path: Path) -> None:
+    at_once = json.loads(train(tmp_path, "a", *QUICK, "--json").out)
+    train(tmp_path, "b", *QUICK, "--no-test")
+    later = json.loads(tellapart(tmp_path, "test", "b", "--json").out)
+    assert later["figures"] == at_once["figures"]
+    assert (at_once["opened_before"], later["opened_before"]) == ([], ["a"])
+
+
+def test_openings_are_counted_over_runs_and_training_seeds(tmp_path: Path) -> None:
+    assert NEVER in train(tmp_path, "a", *QUICK, "--seed", "0").out
+    assert "opened once before, last by a:" in train(tmp_path, "b", *QUICK, "--seed", "1").out
+    assert "opened 2 times before, last by a, b:" in train(tmp_path, "c", *QUICK, "--epochs", "2").out
+    assert NEVER in train(tmp_path, "d", *QUICK, "--set", "data.split_seed=1").out
+
+
+def test_a_later_opening_by_another_run_is_not_called_earlier(tmp_path: Path) -> None:
+    train(tmp_path, "a", *QUICK)
+    train(tmp_path, "b", *QUICK)
+    assert NEVER in tellapart(tmp_path, "test", "a").out
+    assert "opened once before, last by a:" in tellapart(tmp_path, "test", "b").out
+
+
+def test_a_run_named_by_its_path_counts_its_openings_beside_it(tmp_path: Path) -> None:
+    train(tmp_path, "a", *QUICK)
+    train(tmp_path, "b", *QUICK, "--no-test")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    done = tellapart(elsewhere, "test", str(tmp_path / "runs" / "b"))
+    assert done.code == 0, done.err
+    assert "opened once before, last by a:" in done.out
+    assert opened_by(tmp_path) == ["a", "b"]
+
+
+def test_a_sealed_part_whose_pictures_changed_is_not_opened(tmp_path: Path) -> None:
+    make_folder(tmp_path / "pets")
+    train(tmp_path, "a", "pets", "--epochs", "1", "--batch-size", "8", "--no-test")
+    (tmp_path / "pets/cat/00.png").unlink()
+    done = tellapart(tmp_path, "test", "a")
+    assert done.code == 7
+    assert "The pictures of pets are no longer those that a was trained with." in done.err
+    assert not (tmp_path / "runs/openings.jsonl").exists()
+
+
+def test_mistakes_are_drawn_as_one_picture_and_counted(tmp_path: Path) -> None:
+    train(tmp_path, "a", *QUICK)
+    done = tellapart(tmp_path, "test", "a", "--mistakes", "wrong.png")
+    assert done.code == 0
+    assert "mistakes among 269 pictures of the test part: " in done.out
+    with Image.open(tmp_path / "wrong.png") as image:
+        assert image.format == "PNG"
+        assert min(image.size) > 100
+
+
+def test_a_model_without_mistakes_is_judged_and_says_so(pets: Done) -> None:
+    done = tellapart(pets.at, "test", "sure", "--mistakes", "none.png")
+    assert "no mistake" in done.out.lower() + done.err.lower()
+    assert not (pets.at / "none.png").exists()
+    assert done.code == 0
+    assert "test accuracy  100.0 %" in done.out
+
+
+def test_a_flat_folder_is_split_class_by_class_and_tested(pets: Done) -> None:
+    assert "36 pictures of 3 classes (24 train, 6 validation, 6 test)" in pets.err
+    assert "test accuracy  100.0 % [61.0, 100.0]  (95 % interval, n = 6)" in pets.out
+
+
+def test_a_folder_with_train_and_val_only_gets_no_test_invented(tmp_path: Path) -> None:
+    make_folder(tmp_path / "pets", parts=("train", "val"))
+    done = train(tmp_path, "a", "pets", "--epochs", "2", "--batch-size", "8")
+    assert "72 pictures of 3 classes (36 train, 36 validation)" in done.err
+    assert "no sealed test: the data bring none, and none was made" in done.out
+    assert "test accuracy" not in done.out
+    assert "no sealed test" in tellapart(tmp_path, "test", "a").out
+    assert not (tmp_path / "runs/openings.jsonl").exists()
+
+
+def test_a_split_made_anew_gives_that_folder_a_test_part(tmp_path: Path) -> None:
+    make_folder(tmp_path / "pets", parts=("train", "val"))
+    done = train(tmp_path, "a", "pets", "--epochs", "1", "--batch-size", "8", "--set", "data.split=new")
+    assert "(48 train, 12 validation, 12 test)" in done.err
+    assert NEVER in done.out
+
+
+def test_other_pictures_are_judged_by_class_name(pets: Done) -> None:
+    make_folder(pets.at / "two", classes=("fox", "cat"), per_class=5)
+    done = tellapart(pets.at, "test", "sure", "two", "--json")
+    figures = json.loads(done.out)["figures"]
+    recalled = {figure["about"]: figure["n"] for figure in figures if figure["name"] == "recall"}
+    assert recalled == {"cat": 5, "dog": 0, "fox": 5}
+    assert not (pets.at / "runs/openings.jsonl").read_text().count("two")
+
+
+def test_predict_names_every_picture_of_a_folder_with_the_likeliest_first(pets: Done) -> None:
+    document = json.loads(tellapart(pets.at, "predict", "sure", "pets", "--json").out)
+    assert len(document["predictions"]) == 36
+    for guess in document["predictions"]:
+        shares = [top["probability"] for top in guess["top"]]
+        assert guess["top"][0]["class"] == Path(guess["path"]).parent.name
+        assert shares == sorted(shares, reverse=True)
+        assert sum(shares) == pytest.approx(1)
+
+
+def test_predict_says_the_same_by_run_by_path_and_by_model_file(pets: Done) -> None:
+    named = [tellapart(pets.at, "predict", name, "pets/cat/00.png", "-v") for name in (
+        "sure", "runs/sure", "runs/sure/model.safetensors")]  # fmt: skip
+    assert {done.code for done in named} == {0}
+    assert len({done.out for done in named}) == 1
+    assert "size (12, 12), input (1, 3, 12, 12)" in named[0].out
+
+
+def test_a_model_file_is_enough_without_run_and_pictures(pets: Done, tmp_path: Path) -> None:
+    (tmp_path / "m.safetensors").write_bytes(pets.run("sure").bundle.read_bytes())
+    make_folder(tmp_path / "other", per_class=1)
+    done = tellapart(tmp_path, "predict", "m.safetensors", "other/dog/00.png")
+    assert done.code == 0
+    assert done.out.startswith("other/dog/00.png  dog (1) ")
