@@ -31,12 +31,12 @@ class Done(NamedTuple):
 
 def tellapart(at: Path, *words: str) -> Done:
     """`tellapart WORDS…` in the folder `at`."""
-    out, err = io.StringIO(), io.StringIO()
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     streams = contextlib.redirect_stdout(out), contextlib.redirect_stderr(err)
     with contextlib.chdir(at), streams[0], streams[1], pytest.raises(SystemExit) as ended:
         main(list(words))
     assert isinstance(ended.value.code, int)
-    return Done(ended.value.code, out.getvalue(), err.getvalue(), at)
+    return Done(ended.value.code, *(stream.buffer.getvalue().decode() for stream in (out, err)), at)
 
 
 def train(at: Path, name: str, *words: str) -> Done:

@@ -172,24 +172,38 @@ class Watching(FromTorch):
         super().step(lr)
 
 
-def test_gradients_do_not_add_up_over_the_steps_of_the_loop():
-    model, pictures = nn.Sequential(nn.Flatten(), nn.Linear(36, 2)), pictures_of(8)
-    # every step sees the same eight pictures with the same weights: the rate is 0
+def watched(*, accumulate: int) -> list[torch.Tensor]:
+    """The gradients of five steps of the loop, each with the same pictures and, at a rate of 0, the same weights."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 2))
+    counts = {"epochs": 5, "max_steps": 5, "patience": 9, "accumulate": accumulate, "log_every": 9, "seed": 0}
+    plan = Plan(**counts, shift=0.0, flip=False, channels_last=False)
     records = fit(
         model,
-        Loader(pictures=pictures, rows=np.arange(8), batch_size=8, device=torch.device("cpu"), shuffle=False),
+        Loader(pictures=pictures_of(8), rows=np.arange(8), batch_size=8, device=torch.device("cpu"), shuffle=False),
         loss_function=make_loss(Loss()),
         optimiser=(watching := Watching(model)),
         rate=lambda step: 0.0,
         judge=lambda judged: (1.0, 0.5, 8),
-        plan=Plan(epochs=5, max_steps=5, patience=9, log_every=9, seed=0, shift=0.0, flip=False, channels_last=False),
+        plan=plan,
         keep=lambda kind, make: None,
         asked=lambda: None,
         start=Position(),
     )
     assert len(list(records)) == 10
-    assert watching.seen[0].abs().max() > 0
-    assert all(torch.equal(one, watching.seen[0]) for one in watching.seen)
+    return watching.seen
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_gradients_do_not_add_up_over_the_steps_of_the_loop(accumulate):
+    first, *others = watched(accumulate=accumulate)
+    assert first.abs().max() > 0.01
+    assert len(others) == 4
+    assert all(torch.equal(one, first) for one in others)
+
+
+def test_gradients_of_the_parts_of_a_batch_add_up_to_that_of_the_whole():
+    torch.testing.assert_close(watched(accumulate=3)[0], watched(accumulate=1)[0], rtol=1e-5, atol=1e-6)
 
 
 def rates(epochs: int = 10, steps_per_epoch: int = 10, **values) -> list[float]:

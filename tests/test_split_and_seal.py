@@ -256,7 +256,8 @@ def test_only_sealed_pictures_can_be_opened(closed):
 def test_a_sealed_row_among_the_training_rows_stops_the_loop(closed):
     recipe, model = Recipe.from_values({"optim.lr": 0.01}), build_linear(3, 3, 12)
     rows = np.append(closed.index.rows("train"), closed.index.rows("test")[0])
-    plan = Plan(epochs=1, max_steps=99, patience=9, log_every=9, seed=0, shift=0.0, flip=False, channels_last=False)
+    counts = {"epochs": 5, "max_steps": 5, "patience": 9, "accumulate": 1, "log_every": 9, "seed": 0}
+    plan = Plan(**counts, shift=0.0, flip=False, channels_last=False)
     records = fit(
         model,
         Loader(pictures=closed, rows=rows, batch_size=8, device=CPU),

@@ -17,6 +17,9 @@ from tellapart.preprocess import Preprocess
 
 FORMAT = 1
 MAX_HEADER = 64 * 1024**2
+PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+PICKLED = "{} is a pickle, as torch.save writes them: loading one can run any code, so it is not opened."
+GIVE = "Give a run, or a model.safetensors that `tellapart train` wrote."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,22 +75,21 @@ def load_bundle(path: Path) -> Bundle:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The JSON header of a model file, without its weights."""
+    """The JSON header of a model file, without its weights. Raises StorageError that says what the file is instead."""
     try:
         with path.open("rb") as file:
             start = file.read(8)
             length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+            if start.startswith(PICKLES):
+                raise StorageError(PICKLED.format(path), "Keep its weights in a safetensors file; those cannot run code.")
             if not 0 < length <= MAX_HEADER:
-                raise StorageError(
-                    f"{path} is not a model file.", "Give a model.safetensors that `train` wrote, or a run."
-                )
-            text = json.loads(file.read(length))["__metadata__"]["tellapart"]
-            header = json.loads(text)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise StorageError(
-            f"{path} is not a model file of tellapart ({type(error).__name__}).",
-            "Give a model.safetensors that `train` wrote, or a run.",
-        ) from error
+                raise StorageError(f"{path} is not a model file.", GIVE)
+            words = json.loads(file.read(length)).get("__metadata__", {})
+        if "tellapart" not in words:
+            raise StorageError(f"{path} holds weights, but not of which network, for which classes.", GIVE)
+        header = json.loads(words["tellapart"])
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise StorageError(f"{path} cannot be read as a model file: {error}.", GIVE) from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         found = header.get("format") if isinstance(header, dict) else None
         raise StorageError(f"{path} has format {found!r}; this version reads format {FORMAT}.", "Update tellapart.")
