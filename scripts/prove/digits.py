@@ -38,12 +38,16 @@ def main() -> None:
         rows = []
         for seed in range(asked.seeds):
             rows.append(one(seed, runs))
-            print(f"seed {seed:2d}  test accuracy {rows[-1][0]:.4f} (n = {rows[-1][1]})  {rows[-1][2]:.1f} s", flush=True)
+            print(
+                f"seed {seed:2d}  test accuracy {rows[-1][0]:.4f} (n = {rows[-1][1]})  {rows[-1][2]:.1f} s", flush=True
+            )
     shares, times = [row[0] for row in rows], [row[2] for row in rows]
     mean, sd = statistics.fmean(shares), statistics.stdev(shares)
     half = 1.96 * sd / math.sqrt(len(shares))
-    print(f"mean {mean:.4f} ± {half:.4f}, sd {sd:.4f}, {len(shares)} seeds, one split of n = {rows[0][1]}; "
-          f"median {statistics.median(times):.1f} s from process start, slowest {max(times):.1f} s")
+    print(
+        f"mean {mean:.4f} ± {half:.4f}, sd {sd:.4f}, {len(shares)} seeds, one split of n = {rows[0][1]}; "
+        f"median {statistics.median(times):.1f} s from process start, slowest {max(times):.1f} s"
+    )
     sys.exit(0 if mean >= 0.98 and statistics.median(times) <= 20 else 1)
 
 
