@@ -40,7 +40,7 @@ def pieces_for(source: str, root: str, limit: int) -> Pieces:
             "machine.threads": 1,
         }
     )
-    prepared = prepare(Settled(recipe, {}), threads=1, progress=lambda done, total: None)
+    prepared = prepare(Settled(recipe, {}), progress=lambda done, total: None)
     return put_together(prepared, torch.device("cpu"))
 
 

@@ -1,8 +1,8 @@
 """Time from process start to a promised accuracy, ours and other systems in turn, on one folder of class folders.
 
-    python benchmarks/time_to_accuracy.py FOLDER --target 0.88 --epochs 3 --peer 'python peers.py fastai FOLDER --target 0.88'
+    python benchmarks/time_to_accuracy.py FOLDER --target 0.88 --epochs 3 --peer "python peers.py fastai FOLDER"
 
-Ours: `tellapart train FOLDER` from `exec` to the model file on disk and the sealed test accuracy; the number of epochs is
+Ours: `tellapart train FOLDER` from `exec` to the model file on disk and the sealed accuracy; the number of epochs is
 fixed beforehand. A peer is any command that prints one JSON line an epoch with `seconds` and `accuracy`; it may look at
 the test part and stops at its first look at or above the target, which is its advantage. A target that is never reached
 is printed as "> seconds".

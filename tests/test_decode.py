@@ -103,6 +103,20 @@ def test_a_palette_with_a_transparent_colour_is_laid_over_white():
     assert pixels.tolist() == [[[10, 20, 30], [255, 255, 255]], [[0, 0, 250], [10, 20, 30]]]
 
 
+@pytest.mark.parametrize(
+    "image",
+    [
+        Image.fromarray(np.array([[0, 100]], np.uint8)),
+        Image.fromarray(np.array([[0, 100 * 257]], np.uint16)),
+        Image.fromarray(np.array([[[0] * 3, [100] * 3]], np.uint8)),
+    ],
+    ids=["8 bits", "16 bits", "RGB"],
+)
+def test_a_grey_that_is_named_transparent_is_laid_over_white(image):
+    transparent = 0 if image.mode != "RGB" else (0, 0, 0)
+    assert decode(saved(image, transparency=transparent)).tolist() == [[[255], [100]]]
+
+
 def test_one_bit_is_black_and_white():
     bits = GREY > 127
     assert np.array_equal(decode(png(bits)), bits[:, :, None] * np.uint8(255))

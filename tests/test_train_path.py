@@ -22,10 +22,13 @@ from tellapart.data.augment import network_input
 from tellapart.data.decode import fitted
 from tellapart.data.pictures import StreamedPixels
 from tellapart.data.sources import open_source
+from tellapart.errors import Interrupted
 from tellapart.evaluation.predictions import Predictions
 from tellapart.models.bundle import load_bundle
 from tellapart.recipe import Recipe
 from tellapart.workflow import keeping, prepare
+from tellapart.workflow.train import Asking
+from tellapart.workflow.train import train as training
 
 STAGES = ["data", "batches", "network", "loss", "optimiser", "settings", "training", "test", "saved"]
 EPOCH = (
@@ -167,6 +170,7 @@ def test_tensorboard_has_the_scalars_ten_pictures_and_the_graph(two: Done) -> No
 
 # --- what is the same the next time -----------------------------------------------------------------------------------
 
+SHARDS = 29  # times the decoding of the 1797 digits asks whether to stop, 64 at a time
 SHORT = ("digits", "--epochs", "1", "--no-test")
 
 
@@ -202,7 +206,7 @@ def test_files_streamed_by_any_number_of_workers_give_the_weights_of_memory(
 
 def test_the_first_twenty_losses_are_the_recorded_ones(tmp_path: Path) -> None:
     done = train(tmp_path, "a", *SHORT, "--set", "train.max_steps=20", "--set", "train.log_every=1")
-    losses = [record["loss"] for record in done.run("a").records() if record["kind"] == "step"]
+    losses = [record["loss"] for _, record in done.run("a").records() if record["kind"] == "step"]
     here = [torch.__version__, platform.machine(), torch.backends.cpu.get_cpu_capability()]
     if OVERWRITE:
         (GOLDEN / "losses.json").write_text(json.dumps({"build": here, "losses": losses}, indent=1) + "\n")
@@ -210,6 +214,22 @@ def test_the_first_twenty_losses_are_the_recorded_ones(tmp_path: Path) -> None:
     assert len(losses) == 20
     exact = recorded["build"] == here
     assert losses == (recorded["losses"] if exact else pytest.approx(recorded["losses"], abs=1e-3))
+
+
+def test_a_stopped_and_resumed_run_has_the_weights_and_records_of_one_never_stopped(tmp_path: Path) -> None:
+    words = ("digits", "--epochs", "2", "--no-test", "--set", "train.log_every=1")
+    whole = train(tmp_path, "whole", *words).run("whole")
+    recipe = Recipe.from_toml((whole.folder / "recipe.toml").read_text())
+    for name, stop in (("early", 7), ("late", 33)):
+        told = iter([None] * (stop + SHARDS) + [Interrupted("stopped")])
+        with pytest.raises(Interrupted):
+            list(training(recipe, Asking(runs=tmp_path / "runs", name=name, asked=lambda told=told: next(told))))
+        done = tellapart(tmp_path, "resume", name, "--no-test")
+        assert done.code == 0, done.err
+        assert equal(weights(done, "whole"), weights(done, name))
+        steps = [(r["step"], r["loss"]) for _, r in done.run(name).records() if r["kind"] == "step"]
+        assert steps == [(r["step"], r["loss"]) for _, r in whole.records() if r["kind"] == "step"]
+    assert tellapart(tmp_path, "resume", "whole").code == 2
 
 
 # --- the ways to train ------------------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ def batch_lines(source: str, root: str, batch_size: int, seed: int) -> Iterator[
     from tellapart.workflow.settle import Settled
 
     recipe = Recipe.from_values({"data.source": source, "data.root": root, "train.batch_size": batch_size})
-    pictures = prepare(Settled(recipe, {}), threads=1, progress=lambda done, total: None).pictures
+    pictures = prepare(Settled(recipe, {}), progress=lambda done, total: None).pictures
     loader = Loader(
         pictures=pictures,
         rows=pictures.index.rows("train"),

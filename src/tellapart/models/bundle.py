@@ -81,7 +81,9 @@ def read_header(path: Path) -> dict[str, Any]:
             start = file.read(8)
             length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
             if start.startswith(PICKLES):
-                raise StorageError(PICKLED.format(path), "Keep its weights in a safetensors file; those cannot run code.")
+                raise StorageError(
+                    PICKLED.format(path), "Keep its weights in a safetensors file; those cannot run code."
+                )
             if not 0 < length <= MAX_HEADER:
                 raise StorageError(f"{path} is not a model file.", GIVE)
             words = json.loads(file.read(length)).get("__metadata__", {})

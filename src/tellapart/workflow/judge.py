@@ -58,7 +58,7 @@ def judge_run(run: Run, *, runs: Path, device: torch.device, progress: Progress 
 
 def _open_now(run: Run, runs: Path, device: torch.device, progress: Progress) -> tuple[list[str], Predictions]:
     recipe = Recipe.from_toml(read_text(run.folder / "recipe.toml"), where=str(run.folder / "recipe.toml"))
-    prepared = prepare(Settled(recipe, {}), threads=max(1, recipe.machine.workers), progress=progress)
+    prepared = prepare(Settled(recipe, {}), progress=progress)
     if prepared.split != run.status()["split"]:
         raise MismatchError(
             f"The pictures of {recipe.data.source} are no longer those that {run.name} was trained with.",

@@ -16,6 +16,7 @@ from tellapart.data.split import divided, grouped
 from tellapart.names import PARTS, TORCHVISION_MODELS
 from tellapart.preprocess import Preprocess, fixed_statistics
 from tellapart.recipe import Recipe
+from tellapart.workflow.devices import cores
 from tellapart.workflow.settle import Settled, refuse_large_batch, settle_input, settle_training
 
 
@@ -37,7 +38,7 @@ class Prepared:
         return self.settled.recipe
 
 
-def prepare(settled: Settled, *, threads: int, progress: Progress) -> Prepared:
+def prepare(settled: Settled, *, progress: Progress) -> Prepared:
     """Open the source, decode every picture once, split and seal. Raises DataError or UsageError with the way out."""
     recipe = settled.recipe
     index = grouped(limited(open_source(recipe.data.source, root=recipe.data.root), recipe), recipe.data.group_by)
@@ -48,7 +49,7 @@ def prepare(settled: Settled, *, threads: int, progress: Progress) -> Prepared:
         geometry(settled.recipe),
         skip_bad=recipe.data.on_bad == "skip",
         memory=memory_budget(),
-        threads=threads,
+        threads=cores(),
         progress=progress,
     )
     placed = divided(

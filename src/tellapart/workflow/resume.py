@@ -58,7 +58,7 @@ def recipe_of(run: Run) -> Recipe:
 
 def same_pictures(run: Run, recipe: Recipe, asking: Asking) -> Prepared:
     """The pictures of a run again. Raises MismatchError when they are no longer those it was trained with."""
-    prepared = prepare(Settled(recipe, {}), threads=max(1, recipe.machine.workers), progress=stoppable(asking))
+    prepared = prepare(Settled(recipe, {}), progress=stoppable(asking))
     if prepared.split != run.status().get("split"):
         raise MismatchError(
             f"The pictures of {recipe.data.source} are no longer those that {run.name} began with.",

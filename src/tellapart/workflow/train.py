@@ -106,7 +106,7 @@ def _state(error: BaseException) -> str:
 def _prepared(settled: Settled, run: Run, progress: Progress) -> Generator[Event, None, Prepared]:
     """Stage 1: the pictures, decoded, split and sealed; every file left out is named."""
     source = settled.recipe.data.source
-    prepared = prepare(settled, threads=settled.recipe.machine.workers or 1, progress=progress)
+    prepared = prepare(settled, progress=progress)
     index, counts = prepared.pictures.index, prepared.counts
     parts = ", ".join(f"{counts[part]:,} {part}" for part in counts if counts[part])
     yield Said(stage=1, text=f"data: {source}, {len(index):,} pictures of {len(index.classes)} classes ({parts})")

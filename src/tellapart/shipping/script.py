@@ -1,0 +1,212 @@
+"""The plain PyTorch script of a run: its settings filled into `script.py.txt`, its network written out beside them.
+
+Every value goes in as its `repr`, and the template is filled once, so that no name in a model file becomes code.
+"""
+
+import inspect
+import re
+from collections.abc import Mapping
+from importlib import resources
+from string import Template
+
+import torch
+from torch import nn
+
+from tellapart.errors import StorageError, UsageError
+from tellapart.models.build import Architecture, build
+from tellapart.models.small import SmallNet, Stage, pooling_stages
+from tellapart.models.zoo import _MORE as MORE_ARGUMENTS
+from tellapart.names import TORCHVISION_MODELS
+from tellapart.preprocess import Preprocess
+from tellapart.recipe import Optim, Recipe
+
+SETTLED = ("input.shift", "input.flip", "optim.lr", "train.epochs", "train.patience")
+"""What a recipe may leave open and a script cannot."""
+
+OPTIMISERS = {
+    "sgd": "torch.optim.SGD(groups, lr=RATE, momentum={momentum!r}, dampening={dampening!r}, nesterov={nesterov!r})",
+    "adam": "torch.optim.Adam(groups, lr=RATE)",
+    "adamw": "torch.optim.AdamW(groups, lr=RATE)",
+    "adagrad": "torch.optim.Adagrad(groups, lr=RATE)",
+    "rmsprop": "torch.optim.RMSprop(groups, lr=RATE, momentum={momentum!r})",
+}
+SCHEDULES = {
+    "one-cycle": (
+        "RATE * min(0.1 + 0.9 * progress / {warmup!r}, (1 - progress) / (1 - {warmup!r}))",
+        "from a tenth up to RATE, then down to 0",
+    ),
+    "linear": ("RATE * (1 - progress)", "straight down to 0"),
+    "cosine": ("RATE * 0.5 * (1 + math.cos(math.pi * progress))", "down to 0 along half a cosine"),
+    "step": (
+        "RATE * {step_factor!r} ** (epoch // {step_every!r})",
+        "times {step_factor!r} every {step_every!r} epochs",
+    ),
+    "constant": ("RATE", "always the same"),
+}
+"""Each schedule of `training/schedule.py` as an expression, and in words; a test holds the two to the same numbers."""
+
+SQUARES = {
+    "crop": "ImageOps.fit(image, (SIZE, SIZE), Image.Resampling.{filter}{bleed}),  # the middle of the picture",
+    "pad": "ImageOps.pad(image, (SIZE, SIZE), Image.Resampling.{filter}),  # the whole picture, with black bars",
+    "squash": "image.resize((SIZE, SIZE), Image.Resampling.{filter}),  # the whole picture, out of proportion",
+}
+UNSAID = (", stride=(1, 1)", ", bias=True", ", padding=0, dilation=1, ceil_mode=False", "start_dim=1, end_dim=-1")
+"""Arguments in the repr of a layer that are the defaults."""
+
+
+def script_of(
+    recipe: Recipe, architecture: Architecture, preprocess: Preprocess, classes: tuple[str, ...], *, run: str
+) -> str:
+    """The text of a Python script that trains this network with these settings, and needs no tellapart.
+
+    `run` names the origin in its first lines. Raises UsageError for a recipe with open values or an unknown network,
+    StorageError for arguments that the network does not take.
+    """
+    values = recipe.values()
+    if still_open := [path for path in SETTLED if values[path] is None]:
+        raise UsageError(f"The recipe leaves {', '.join(still_open)} open.", "Export from the run that training wrote.")
+    template = resources.files("tellapart.shipping").joinpath("script.py.txt").read_text(encoding="utf-8")
+    pieces = {
+        # Never in the first two lines, where Python would take "coding: …" for the encoding of the file.
+        "run": repr(run)[:60],
+        "classes": _listed(classes),
+        **_data(recipe, preprocess),
+        **_network(architecture),
+        **_training(recipe),
+    }
+    return Template(template).substitute(pieces)
+
+
+def _quoted(text: str) -> str:
+    """The repr, in double quotes where it holds none: then it holds no single quote either."""
+    plain = repr(text)
+    return plain if '"' in plain else f'"{plain[1:-1]}"'
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    """The names as a list, on as many lines as they need."""
+    lines = [""]
+    for name in map(_quoted, names):
+        if len(lines[-1]) + len(name) > 105:
+            lines.append("")
+        lines[-1] += f"{name}, "
+    indent = "\n" + " " * len("CLASSES = [")
+    return f"[{indent.join(line.rstrip() for line in lines).removesuffix(',')}]"
+
+
+def _data(recipe: Recipe, to: Preprocess) -> dict[str, str]:
+    """Steps 1 and 2: pictures and batches."""
+    train, share = recipe.train, recipe.data.validation or 0.15
+    order = "in a new order in every epoch" if train.shuffle else "in the order of the files"
+    return {
+        "size": repr(to.size),
+        "channels": repr(to.channels),
+        "mean": repr(to.mean),
+        "std": repr(to.std),
+        "look": _look(to),
+        "augmentation": _augmentation(recipe, to),
+        "every": repr(max(2, round(1 / share))),
+        "loader_words": f"batches of pictures, {order}. Batch norm cannot learn from one picture alone.",
+        "batch_size": repr(train.batch_size),
+        "shuffle": repr(train.shuffle),
+        "drop_last": "True" if train.drop_last else "len(train_set) % BATCH_SIZE == 1",
+    }
+
+
+def _look(to: Preprocess) -> str:
+    """Entries of the list of transforms: grey if asked, then the square."""
+    # `short` is the side that the shorter side would get; of that, `size` is kept, and the rest is the bleed.
+    bleed = f", bleed={(1 - to.size / to.short) / 2!r}" if to.short > to.size else ""
+    square = "lambda image: " + SQUARES[to.fit].format(filter=to.filter.upper(), bleed=bleed)
+    return f"transforms.Grayscale(),\n    {square}" if to.channels == 1 else square
+
+
+def _augmentation(recipe: Recipe, to: Preprocess) -> str:
+    """The list of transforms for training pictures alone."""
+    most, moves = round((recipe.input.shift or 0.0) * to.size), []
+    if most:
+        moves.append(f'transforms.RandomCrop(SIZE, padding={most!r}, padding_mode="reflect")')
+    if recipe.input.flip:
+        moves.append("transforms.RandomHorizontalFlip()")
+    why = "a picture moved or mirrored keeps its class" if moves else "this run neither moved nor mirrored its pictures"
+    return f"# For training only: {why}.\naugmentation = [{', '.join(moves)}]"
+
+
+def _network(a: Architecture) -> dict[str, str]:
+    """Step 3: the network, and what it needs to be imported or defined first."""
+    pieces = {"from_torch": "nn", "from_torchvision": "datasets, transforms", "network_source": ""}
+    if a.name in TORCHVISION_MODELS:
+        call = f"models.get_model({_quoted(a.name)}, weights=None, num_classes=len(CLASSES)"
+        more = "".join(f", {key}={value!r}" for key, value in MORE_ARGUMENTS.get(a.name, {}).items())
+        return {**pieces, "from_torchvision": "datasets, models, transforms", "network": f"{call}{more})"}
+    if a.name == "small":
+        source = "".join(f"\n\n{_source(thing)}\n" for thing in (pooling_stages, Stage, SmallNet)) + "\n\n"
+        return {**pieces, "from_torch": "Tensor, nn", "network_source": source, "network": _small(a.args)}
+    return {**pieces, "network": _layers(a)}
+
+
+def _source(thing: type | object) -> str:
+    """The source of a function or class of ours, without the example in its docstring."""
+    return re.sub(r'\n\s+>>> .*?(?=""")', "", inspect.getsource(thing).rstrip(), flags=re.DOTALL)  # type: ignore[arg-type]
+
+
+def _small(args: Mapping[str, int]) -> str:
+    if args.keys() - {"width"}:
+        raise StorageError(f"small takes the argument width; the model file has {sorted(args)}.")
+    more = f", width={args['width']!r}" if "width" in args else ""
+    return f"SmallNet(CHANNELS, len(CLASSES), SIZE{more})"
+
+
+@torch.no_grad()
+def _layers(a: Architecture) -> str:
+    """A stack of layers as source, each with the shape of what it gives for one picture."""
+    lines, x = [], torch.zeros(1, a.channels, a.size, a.size)
+    network = build(a)
+    for layer in network.children():
+        x = layer(x)
+        lines.append(f"    nn.{_short(layer)},  # gives {' x '.join(map(str, x.shape[1:]))}")
+    lines[-1] = lines[-1].replace(f"out_features={a.num_classes}", "out_features=len(CLASSES)")
+    return "\n".join(["nn.Sequential(", *lines, ")"])
+
+
+def _short(layer: nn.Module) -> str:
+    text = repr(layer)
+    for unsaid in UNSAID:
+        text = text.replace(unsaid, "")
+    return text
+
+
+def _training(recipe: Recipe) -> dict[str, str]:
+    """Steps 4 to 8: loss, optimiser, settings, and when to stop."""
+    train, optim, smoothing = recipe.train, recipe.optim, recipe.loss.label_smoothing
+    rate, rate_words = _rate(optim)
+    early = train.patience is not None and train.epochs is not None and train.patience < train.epochs
+    return {
+        "import_math": "import math\n" if "math." in rate else "",
+        "max_steps": 'float("inf")' if train.max_steps is None else repr(train.max_steps),
+        "seed": repr(train.seed),
+        "label_smoothing": repr(smoothing),
+        "smoothing_words": f" Smoothing spreads {smoothing:.0%} of each target over all classes." if smoothing else "",
+        "weight_decay": repr(optim.weight_decay),
+        "optimizer": _optimiser(optim),
+        "epochs": repr(train.epochs),
+        "lr": repr(optim.lr),
+        "rate": rate,
+        "rate_words": rate_words,
+        "finished": "step == total_steps"
+        + (f" or epoch - best_epoch >= {train.patience!r}:  # no better for so long" if early else ":"),
+    }
+
+
+def _optimiser(optim: Optim) -> str:
+    """The call that makes the optimiser; like ours, Nesterov momentum needs momentum and no dampening."""
+    nesterov = optim.nesterov and optim.momentum > 0 and not optim.dampening
+    return OPTIMISERS[optim.name].format(momentum=optim.momentum, dampening=optim.dampening, nesterov=nesterov)
+
+
+def _rate(optim: Optim) -> tuple[str, str]:
+    """The learning rate of a step as an expression of `progress` and `epoch`, and in words."""
+    name = "linear" if optim.schedule == "one-cycle" and not optim.warmup else optim.schedule
+    rate, words = SCHEDULES[name]
+    settings = {"warmup": optim.warmup, "step_factor": optim.step_factor, "step_every": optim.step_every}
+    return rate.format(**settings), words.format(**settings)
