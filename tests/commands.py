@@ -36,7 +36,7 @@ def tellapart(at: Path, *words: str) -> Done:
     with contextlib.chdir(at), streams[0], streams[1], pytest.raises(SystemExit) as ended:
         main(list(words))
     assert isinstance(ended.value.code, int)
-    return Done(ended.value.code, *(stream.buffer.getvalue().decode() for stream in (out, err)), at)
+    return Done(ended.value.code, out.buffer.getvalue().decode(), err.buffer.getvalue().decode(), at)
 
 
 def train(at: Path, name: str, *words: str) -> Done:

@@ -52,7 +52,9 @@ def test_both_readmes_show_the_same_commands() -> None:
 def test_the_readme_maps_every_wing_and_word() -> None:
     text = PAGES[0].read_text(encoding="utf-8")
     places = [path for path in (ROOT / "src" / "tellapart").iterdir() if not path.name.startswith(("_", "."))]
-    names = [f"{path.name}/" if path.is_dir() else path.name for path in places if path.name not in ("py.typed", "recipes")]
+    names = [
+        f"{path.name}/" if path.is_dir() else path.name for path in places if path.name not in ("py.typed", "recipes")
+    ]
     assert [name for name in names if name not in text] == []
 
 

@@ -144,6 +144,7 @@ def test_a_stopped_training_keeps_a_whole_model_and_checkpoint(tmp_path: Path, s
     words, environment = process("train", "digits", "--epochs", "1000000", "--run", "a")
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(words, cwd=tmp_path, env=environment, **pipes) as child:
+        assert child.stderr is not None
         try:
             said = next(line for line in child.stderr if line.startswith("epoch 1/"))
             child.send_signal(sent)
@@ -171,6 +172,8 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path, words: tuple[str, .
     command, environment = process(*words)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
         child.stdout.close()  # as `| head -0` does
         err = child.stderr.read()
     assert err == ""

@@ -89,6 +89,14 @@ def test_a_sealed_part_whose_pictures_changed_is_not_opened(tmp_path: Path) -> N
     assert not (tmp_path / "runs/openings.jsonl").exists()
 
 
+def test_a_run_that_did_not_finish_is_not_judged_and_stays_sealed(tmp_path: Path) -> None:
+    assert tellapart(tmp_path, "train", *QUICK, "--lr", "1e6", "--run", "a").code == 5
+    done = tellapart(tmp_path, "test", "a")
+    assert done.code != 0
+    assert "diverged" in done.err
+    assert not (tmp_path / "runs/openings.jsonl").exists()
+
+
 def test_mistakes_are_drawn_as_one_picture_and_counted(tmp_path: Path) -> None:
     train(tmp_path, "a", *QUICK)
     done = tellapart(tmp_path, "test", "a", "--mistakes", "wrong.png")

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tellapart import names
-from tellapart.errors import UsageError, did_you_mean
+from tellapart.errors import UsageError, did_you_mean, nearest
 from tellapart.recipe_values import Rule, checked, to_toml_value
 
 Values = Mapping[str, Any]
+ALIASES = {"learning_rate": "lr", "optimizer": "name", "num_epochs": "epochs", "bs": "batch_size", "arch": "name"}
+"""What other programs call a key; used to suggest ours, never accepted."""
 
 
 def _f(default: Any, help: str, *, kind: type | None = None, flag: str = "", **limits: Any) -> Any:
@@ -21,6 +23,8 @@ def _f(default: Any, help: str, *, kind: type | None = None, flag: str = "", **l
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
+    """Which pictures, and how they are divided."""
+
     source: str = _f("digits", "the pictures: a folder of class folders, or the name of a known data set")
     root: str = _f("", "folder that holds the files of a named data set", flag="--root")
     validation: float = _f(0.15, "share of the training pictures kept for validation", low=0.0, high=0.9)
@@ -43,6 +47,8 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
+    """How a picture becomes the network's input, and how it is moved in training."""
+
     size: int = _f(None, "side of the square the network sees, in pixels", kind=int, low=4, high=1024)
     channels: int = _f(None, "1 for grey, 3 for colour", kind=int, choices=(1, 3))
     fit: str = _f("crop", "how a picture becomes square: crop its centre, pad it, or squash it", choices=names.FITS)
@@ -64,6 +70,8 @@ class Input:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
+    """Which network."""
+
     name: str = _f(
         "small", "small, quick, linear, mlp:256,128 or any torchvision classifier such as resnet18", flag="--model"
     )
@@ -72,26 +80,36 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
+    """What is made small."""
+
     name: str = _f("cross-entropy", "the loss", choices=names.LOSSES)
     label_smoothing: float = _f(0.1, "share of each target spread over all classes", low=0.0, high=0.9)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Optim:
+    """How it is made small."""
+
     name: str = _f("sgd", "the optimiser", choices=names.OPTIMIZERS, flag="--optimizer")
     lr: float = _f(None, "peak learning rate (each optimiser has its own default)", kind=float, flag="--lr", above=0.0)
     momentum: float = _f(0.9, "momentum of sgd and rmsprop", low=0.0, high=0.9999)
     dampening: float = _f(0.0, "dampening of sgd's momentum", low=0.0, high=1.0)
-    nesterov: bool = _f(True, "Nesterov momentum for sgd")
+    nesterov: bool = _f(None, "Nesterov momentum for sgd (on where there is momentum without dampening)", kind=bool)
     weight_decay: float = _f(5e-4, "penalty on the weights; norms and biases are spared", low=0.0)
     schedule: str = _f("one-cycle", "how the learning rate moves", choices=names.SCHEDULES)
     warmup: float = _f(0.2, "share of the steps in which the rate rises (one-cycle)", low=0.0, high=0.9)
     step_every: int = _f(7, "epochs between drops of the `step` schedule", low=1)
     step_factor: float = _f(0.1, "factor of each drop of the `step` schedule", above=0.0, high=1.0)
 
+    def plain_momentum(self) -> bool:
+        """Whether Nesterov momentum is possible: there is a momentum, and no dampening of it."""
+        return self.momentum > 0 and not self.dampening
+
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
+    """How long, in what order, and what is kept."""
+
     epochs: int = _f(None, "passes over the training pictures", kind=int, flag="--epochs", low=1)
     max_steps: int = _f(None, "stop after this many steps, whatever the epochs", kind=int, low=1)
     batch_size: int = _f(64, "pictures in one step", flag="--batch-size", low=1)
@@ -110,6 +128,8 @@ class Train:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
+    """On what it runs."""
+
     device: str = _f("auto", "auto, cpu, cuda, cuda:1 or mps", flag="--device")
     workers: int = _f(
         0, "threads that decode pictures beside the training (the result is the same for any number)", low=0, high=64
@@ -197,9 +217,11 @@ def rule_of(path: str) -> Rule:
 def _likely(path: str, table: Values) -> list[str]:
     """The keys to suggest from: those of the named section, else those with the same last word, else all."""
     section, _, key = path.rpartition(".")
-    inside = [known for known in table if known.startswith(f"{section}.")]
+    key = ALIASES.get(key, key)
     same = [known for known in table if known.split(".")[1] == key]
-    return same or inside or list(table)
+    inside = [known for known in table if known.startswith(f"{section}.")]
+    close = nearest(key, [known.split(".")[1] for known in inside])
+    return same or [known for known in inside if known.split(".")[1] == close] or inside or list(table)
 
 
 def values_of_toml(text: str, *, where: str) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def _within(value: Any, rule: Rule) -> bool:
     if rule.choices:
         return value in rule.choices
     if isinstance(value, str):
-        return "\x00" not in value
+        return "\x00" not in value and _is_text(value)
     if not math.isfinite(value):
         return False
     return (
@@ -86,6 +86,15 @@ def _within(value: Any, rule: Rule) -> bool:
         and (rule.high is None or value <= rule.high)
         and (rule.above is None or value > rule.above)
     )
+
+
+def _is_text(value: str) -> bool:
+    """Whether the text can be written as UTF-8: a path with other bytes could not be read back from a recipe."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def to_toml_value(value: Any) -> str:

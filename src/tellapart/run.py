@@ -6,7 +6,6 @@ import os
 import platform
 import re
 import socket
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -40,8 +39,8 @@ class Run:
         if name and not NAME.fullmatch(name):
             raise UsageError(f"'{name}' cannot be the name of a run.", "Use letters, digits, '.', '_', '+' and '-'.")
         folder = runs.absolute() / (name or fresh_name(about))
+        _make_parent(folder.parent)
         try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
             made = _make_new(folder, numbered=not name)
             (made / "checkpoints").mkdir()
             (made / "predictions").mkdir()
@@ -71,13 +70,16 @@ class Run:
 
     @property
     def name(self) -> str:
+        """The name of the folder."""
         return self.folder.name
 
     @property
     def bundle(self) -> Path:
+        """The model file."""
         return self.folder / "model.safetensors"
 
     def predictions(self, part: str) -> Path:
+        """The stored predictions of one part."""
         return self.folder / "predictions" / f"{part}.safetensors"
 
     def write(self, file: str, content: str | bytes) -> None:
@@ -115,6 +117,13 @@ class Run:
         new = {**old, **changes, "heartbeat": now()}
         self.write("status.json", json.dumps(new, indent=1) + "\n")
         return new
+
+
+def _make_parent(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
 
 
 def _make_new(folder: Path, *, numbered: bool) -> Path:
@@ -163,11 +172,12 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def openings(runs: Path, test_part: str) -> list[str]:
-    """The runs that opened this test part before, oldest first, as the ledger beside the runs has them."""
-    ledger = runs / "openings.jsonl"
+def opened_before(run: Run, test_part: str) -> list[str]:
+    """The runs that opened this test part before `run` did, oldest first, as the ledger beside the runs has them."""
+    ledger = run.folder.parent / "openings.jsonl"
     lines = read_text(ledger).splitlines() if ledger.is_file() else []
-    return [entry["run"] for entry in map(_entry, lines) if entry and entry.get("test_part") == test_part]
+    names = [entry["run"] for entry in map(_entry, lines) if entry and entry.get("test_part") == test_part]
+    return names[: names.index(run.name)] if run.name in names else names
 
 
 def _entry(line: str) -> dict[str, Any] | None:
@@ -177,15 +187,16 @@ def _entry(line: str) -> dict[str, Any] | None:
         return None
 
 
-def note_opening(runs: Path, test_part: str, run: str) -> None:
+def note_opening(run: Run, test_part: str) -> None:
     """Write down, before the seal is opened, that this run opens this test part."""
-    line = json.dumps({"test_part": test_part, "run": run, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}) + "\n"
+    ledger = run.folder.parent / "openings.jsonl"
+    line = json.dumps({"test_part": test_part, "run": run.name, "time": now()}) + "\n"
     try:
-        handle = os.open(runs / "openings.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        handle = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             os.write(handle, line.encode())
             os.fsync(handle)
         finally:
             os.close(handle)
     except OSError as error:
-        raise cannot_write(runs / "openings.jsonl", error) from error
+        raise cannot_write(ledger, error) from error

@@ -1,7 +1,9 @@
 """The door: one short module per verb, loaded when it is called. Nothing heavy is imported here."""
 
 import os
+import shlex
 import sys
+import warnings
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -64,6 +66,7 @@ def group(debug: bool) -> None:
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with the code of errors.py."""
     words = sys.argv[1:] if args is None else args
+    group.context_settings["obj"] = shlex.join(["tellapart", *words])
     sys.exit(
         guarded(lambda: group.main(args=words, prog_name="tellapart", standalone_mode=False), debug="--debug" in words)
     )
@@ -74,18 +77,24 @@ def guarded(work: Callable[[], Any], *, debug: bool) -> int:
     # A waiting OpenMP thread must sleep, not spin: spinning beside another busy process makes training ten times
     # slower. It is read when torch is loaded, so it is set here.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # what matters of a picture is said by data/decode.py
     try:
         result = work()
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except (click.Abort, KeyboardInterrupt):
         return complain("Stopped by Ctrl-C.", "", 130)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 0
     except click.UsageError as error:
         return complain(_of_click(error), _help_hint(error), 2)
     except click.ClickException as error:
         return complain(error.format_message(), "", 2)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (BrokenPipeError, SystemExit) as error:
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away: nothing more to say
         return 0
     except Exception as error:
         if debug:

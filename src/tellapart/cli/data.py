@@ -43,7 +43,7 @@ def list_(as_json: bool) -> None:
 )
 def get(name: str, root: str, origin: str) -> None:
     """Fetch the data set NAME and verify it. What is there and verified is not fetched again."""
-    from tellapart.cli.show import download_bar
+    from tellapart.cli.bar import download_bar
     from tellapart.data.download import get as fetch
     from tellapart.data.official import default_root
 
@@ -128,10 +128,9 @@ def write_out(
 ) -> None:
     """Write the pictures in the ways asked for, and say where."""
     from tellapart.workflow import data
-    from tellapart.workflow.judge import save_picture
 
     if out:
-        from tellapart.figures.grid import grid
+        from tellapart.figures.grid import grid, save_picture
 
         save_picture(grid([pixels for pixels, _ in pictures], [name for _, name in pictures]), out)
         click.echo(f"{len(pictures)} pictures drawn: {out.absolute()}")

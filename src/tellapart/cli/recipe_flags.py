@@ -42,11 +42,8 @@ def _argument(path: str) -> str:
 
 
 def _help(path: str) -> str:
-    rule = dict(rules())[path]
-    default = Recipe().values()[path]
-    return (
-        f"{rule.help[0].upper()}{rule.help[1:]}. [{path}; default: {'auto' if default is None else default or 'none'}]"
-    )
+    default = {None: "auto", "": "none"}.get(Recipe().values()[path], Recipe().values()[path])
+    return f"{dict(rules())[path].help}. [{path}; default: {default}]"
 
 
 def shipped() -> list[str]:

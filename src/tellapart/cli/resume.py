@@ -1,7 +1,5 @@
 """`tellapart resume`."""
 
-import shlex
-import sys
 from pathlib import Path
 
 import click
@@ -14,7 +12,8 @@ from tellapart.cli.options import json_option, runs_option
 @runs_option
 @click.option("--no-test", is_flag=True, help="Leave the test part sealed while you are still trying things.")
 @json_option
-def command(run: str, runs: Path, no_test: bool, as_json: bool) -> None:
+@click.pass_obj
+def command(words: str, run: str, runs: Path, no_test: bool, as_json: bool) -> None:
     """Go on with RUN, which was stopped, from its last checkpoint."""
     from tellapart.cli.show import Screen, ended
     from tellapart.run import Run
@@ -22,7 +21,7 @@ def command(run: str, runs: Path, no_test: bool, as_json: bool) -> None:
     from tellapart.workflow.stopping import Stopping
     from tellapart.workflow.train import Asking
 
-    screen, words = Screen(), shlex.join(["tellapart", *sys.argv[1:]])
+    screen = Screen()
     with Stopping() as stopping:
         asking = Asking(runs=runs, open_test=not no_test, command=words, asked=stopping.asked, progress=screen.decoding)
         verdict = screen.follow(resume(Run.open(runs, run), asking))

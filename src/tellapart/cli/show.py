@@ -131,7 +131,8 @@ def next_commands(verdict: Verdict) -> Iterator[str]:
     yield "next:"
     yield f"  tellapart predict {verdict.run} PICTURE…        what is on other pictures"
     yield f"  tellapart board {verdict.run}                   curves, pictures and the graph in TensorBoard"
-    yield f"  tellapart test {verdict.run} --mistakes FILE.png   the mistakes, worst first"
+    opens = " (this opens the seal)" if verdict.test == "sealed" else ""
+    yield f"  tellapart test {verdict.run} --mistakes FILE.png   the mistakes, surest first{opens}"
 
 
 def as_document(verdict: Verdict) -> dict[str, Any]:
@@ -155,23 +156,3 @@ def ended(verdict: Verdict, *, as_json: bool) -> str:
         return json.dumps(as_document(verdict), indent=1)
     lines = [*verdict_lines(verdict), "", *class_table(verdict), "", f"run folder: {verdict.folder}"]
     return "\n".join([*lines, *next_commands(verdict)])
-
-
-@contextmanager
-def download_bar() -> Iterator[Any]:
-    """A function (done, total, name) that draws a bar on a terminal and is silent elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda done, total, name: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        tasks: dict[str, Any] = {}
-
-        def show(done: int, total: int | None, name: str) -> None:
-            if name not in tasks:
-                tasks[name] = bar.add_task(name, total=total)
-            bar.update(tasks[name], completed=done)
-
-        yield show

@@ -44,7 +44,7 @@ def command(
 
     where = devices.choose(device)
     if source is None:
-        judged = judge_run(Run.open(runs, model), runs=runs, device=where)
+        judged = judge_run(Run.open(runs, model), device=where)
         predictions, answer = judged.predictions, as_document(judged.verdict)
         lines = [*verdict_lines(judged.verdict), "", *class_table(judged.verdict)]
     else:
@@ -56,7 +56,8 @@ def command(
     if mistakes is not None:
         count = draw_mistakes(predictions, mistakes)
         among = f"{len(predictions):,} pictures of the {predictions.part} part"
-        lines += ["", f"{count} mistakes among {among}: {mistakes.absolute()}"]
+        drawn = f"{count} mistake{'s' * (count > 1)} among {among}: {mistakes.absolute()}"
+        lines += ["", drawn if count else f"no mistake among {among}; nothing is drawn"]
     click.echo(json.dumps(answer, indent=1) if as_json else "\n".join(lines))
 
 

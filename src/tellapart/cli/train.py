@@ -1,7 +1,5 @@
 """`tellapart train`."""
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,8 @@ from tellapart.cli.recipe_flags import asked, recipe_flags
 )
 @click.option("--no-test", is_flag=True, help="Leave the test part sealed while you are still trying things.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document with every figure on standard output.")
-def command(name: str, runs: Path, no_test: bool, as_json: bool, **flags: Any) -> None:
+@click.pass_obj
+def command(words: str, name: str, runs: Path, no_test: bool, as_json: bool, **flags: Any) -> None:
     """Train a classifier on SOURCE and judge it.
 
     SOURCE is a folder of class folders, or the name of a data set such as digits or fashion-mnist. Without one, the
@@ -41,7 +40,7 @@ def command(name: str, runs: Path, no_test: bool, as_json: bool, **flags: Any) -
             runs=runs,
             name=name,
             open_test=not no_test,
-            command=shlex.join(["tellapart", *sys.argv[1:]]),
+            command=words,
             origins=origins,
             asked=stopping.asked,
             progress=screen.decoding,

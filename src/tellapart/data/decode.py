@@ -4,7 +4,6 @@ No torch here, so that worker processes and the start of a command stay light.
 """
 
 import io
-import warnings
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +12,8 @@ from PIL import Image, ImageOps
 from tellapart.errors import DataError
 from tellapart.preprocess import Preprocess
 
-MAX_PIXELS = 178_956_970
-"""Pillow's own bound of a decompression bomb: 256 MiB of RGBA."""
+MAX_PIXELS = 89_478_485
+"""Pillow's own bound: a quarter of a gigabyte of RGB. A larger picture may be a decompression bomb."""
 
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
 FILTERS = {
@@ -61,10 +60,7 @@ def _of_bytes(raw: bytes) -> Pixels:
     if not raw:
         raise DataError("The file is empty.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            warnings.simplefilter("ignore", UserWarning)
-            return _of_image(open_image(raw))
+        return _of_image(open_image(raw))
     except DataError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly every built-in error on broken bytes
@@ -79,8 +75,14 @@ def _plain(error: Exception) -> str:
 
 
 def open_image(raw: bytes) -> Image.Image:
-    """The opened, not yet decoded image of these bytes; only formats that hold still pictures are tried."""
-    return Image.open(io.BytesIO(raw), formats=FORMATS)
+    """The opened, not yet decoded image of these bytes. Raises DataError when it moves, or is far too large."""
+    image = Image.open(io.BytesIO(raw), formats=FORMATS)
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # an MPO is a photo with previews behind it
+        raise DataError(f"The file holds {frames} pictures; only still pictures are read.")
+    if image.width * image.height > MAX_PIXELS:
+        raise DataError(f"The picture is {image.width} x {image.height}; at most {MAX_PIXELS:,} pixels are read.")
+    return image
 
 
 def header(raw: bytes) -> tuple[int, int, int]:
@@ -89,21 +91,30 @@ def header(raw: bytes) -> tuple[int, int, int]:
         image = open_image(raw)
     except Exception as error:  # as in _of_bytes
         raise DataError(f"{_plain(error)}.") from error
-    return image.height, image.width, 1 if image.mode in ("1", "L", "I") or image.mode.startswith("I;16") else 3
+    return image.height, image.width, 1 if image.mode in ("1", "L", "LA", "I") or image.mode.startswith("I;16") else 3
 
 
 def _of_image(image: Image.Image) -> Pixels:
     """Upright, opaque, eight bits: grey stays grey, everything else becomes RGB."""
-    image = ImageOps.exif_transpose(image)
+    image = _upright(image)
     if image.mode.startswith("I;16") or image.mode == "I":
         image = _eight_bits(image)
     if image.mode == "F":
         raise DataError("The picture holds floating-point numbers of unknown range. Save it with 8 or 16 bits.")
-    if image.mode in ("1", "L"):
-        return np.asarray(image.convert("L"))[:, :, None]
     if image.has_transparency_data:
         image = _over_white(image.convert("RGBA"))
+    if image.mode in ("1", "L"):
+        return np.asarray(image.convert("L"))[:, :, None]
     return np.asarray(image.convert("RGB"))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF orientation says. Pixels are decoded first, so that errors name what is broken."""
+    image.load()
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception as error:  # as in _of_bytes: the EXIF block is as foreign as the pixels
+        raise DataError(f"Its EXIF data, which may say how to turn it, cannot be read: {_plain(error)}.") from error
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -111,7 +122,9 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
         raise DataError("The picture holds more than 16 bits a pixel. Save it with 8 or 16 bits.")
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    eight = ((values + 128) // 257).astype(np.uint8)
+    eight[values == image.info.get("transparency")] = 255  # as white as what is laid under transparent pixels
+    return Image.fromarray(eight)
 
 
 def _over_white(image: Image.Image) -> Image.Image:

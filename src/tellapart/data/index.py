@@ -26,6 +26,7 @@ class Strings(Sequence[str]):
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> "Strings":
+        """A column of these texts."""
         parts = [text.encode("utf-8", "surrogateescape") for text in texts]
         return cls(b"".join(parts), np.cumsum([len(part) for part in parts], dtype=np.int64))
 
@@ -44,6 +45,7 @@ class Strings(Sequence[str]):
         return self.blob[start : int(self.ends[row])].decode("utf-8", "surrogateescape")
 
     def take(self, rows: NDArray[np.int64]) -> "Strings":
+        """The column of some rows only, in their order."""
         return Strings.of(self[int(row)] for row in rows)
 
 

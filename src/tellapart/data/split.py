@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -58,14 +59,21 @@ def _placed(index: Index, shares: dict[int, float], seed: int) -> NDArray[np.uin
     parts = np.full(len(index), TRAIN, np.uint8)
     wanted = {part: _quota(index.counts(), share) for part, share in shares.items() if share > 0}
     labels = index.labels.tolist()
+    full = {part: list(left) for part, left in wanted.items()}
     for rows in _units(index, seed):
-        classes = {labels[row] for row in rows}
-        part = next((p for p, left in wanted.items() if all(left[k] > 0 for k in classes)), TRAIN)
+        has = Counter(labels[row] for row in rows)
+        part = next((p for p, left in wanted.items() if _fits(has, left, full[p])), TRAIN)
         if part != TRAIN:
             parts[rows] = part
-            for row in rows:
-                wanted[part][labels[row]] -= 1
+            for label, count in has.items():
+                wanted[part][label] -= count
     return parts
+
+
+def _fits(has: Counter[int], left: list[int], full: list[int]) -> bool:
+    """Whether a part takes a unit: it fills more gaps than it exceeds, or brings a class that is not there yet."""
+    gain = sum(min(count, 2 * left[k] - count) for k, count in has.items())
+    return gain > 0 or any(left[k] == full[k] > 0 for k in has)
 
 
 def _quota(counts: NDArray[np.int64], share: float) -> list[int]:

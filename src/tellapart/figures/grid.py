@@ -2,10 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from tellapart.files import write_atomically
 
 GAP = 6
 PAPER, INK, UNDER = (255, 255, 255), (20, 20, 20), (236, 236, 236)
@@ -69,3 +73,10 @@ def _short(line: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width:
     while line and font.getlength(f"{line}…") > width:
         line = line[:-1]
     return f"{line}…"
+
+
+def save_picture(image: Image.Image, path: Path) -> None:
+    """Write a PNG, whole or not at all. Raises StorageError when it cannot be written."""
+    out = BytesIO()
+    image.save(out, format="PNG")
+    write_atomically(path, out.getvalue())

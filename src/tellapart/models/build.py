@@ -25,6 +25,7 @@ class Architecture:
     args: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
+        """Plain numbers and words, as they stand in the header of a model file."""
         return {**asdict(self), "args": dict(self.args)}
 
     @classmethod
@@ -73,7 +74,7 @@ def build(architecture: Architecture, *, seed: int = 0) -> nn.Module:
         torch.manual_seed(seed)
         try:
             return _builder(architecture.name)(architecture)
-        except (ValueError, RuntimeError, AssertionError) as error:
+        except (ValueError, RuntimeError, AssertionError, TypeError) as error:
             raise UsageError(f"{architecture.name} cannot be built for {architecture.size} pixels: {error}") from error
 
 

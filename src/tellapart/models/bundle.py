@@ -1,6 +1,7 @@
 """Bundle: a model someone can use, as one safetensors file: weights, preprocessing, class names, scores, origin."""
 
 import json
+import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -36,9 +37,10 @@ class Bundle:
 
     def module(self, device: torch.device | str = "cpu") -> nn.Module:
         """The network with these weights, in eval mode, on `device`. Raises StorageError when they do not fit."""
-        network = build(self.architecture)
         try:
-            network.load_state_dict(dict(self.state), strict=True)
+            with torch.device("meta"):
+                network = build(self.architecture)
+            network.load_state_dict(dict(self.state), strict=True, assign=True)
         except RuntimeError as error:
             raise StorageError(f"The weights do not fit the architecture {self.architecture.name}: {error}") from error
         return network.to(device).eval()
@@ -106,14 +108,19 @@ def _of_header(header: dict[str, Any], state: dict[str, Tensor], path: Path) -> 
         architecture = Architecture.from_json(header["architecture"])
         if architecture.num_classes != len(classes):
             raise StorageError(f"{path} names {len(classes)} classes for {architecture.num_classes} outputs.")
+        preprocess, temperature = Preprocess.from_json(header["preprocess"]), float(header["temperature"])
+        if (preprocess.size, preprocess.channels) != (architecture.size, architecture.channels):
+            raise StorageError(f"{path} prepares pictures of another size than its network takes.")
+        if not (math.isfinite(temperature) and temperature > 0):
+            raise StorageError(f"{path} has the temperature {temperature}; it must be above 0.")
         return Bundle(
             architecture=architecture,
-            preprocess=Preprocess.from_json(header["preprocess"]),
+            preprocess=preprocess,
             classes=classes,
             state=state,
             scores=tuple(header["scores"]),
             origin=header["origin"],
-            temperature=float(header["temperature"]),
+            temperature=temperature,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StorageError(f"{path} lacks a part of its header: {error}.") from error

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-_MORE: dict[str, dict[str, object]] = {
+MORE: dict[str, dict[str, object]] = {
     "inception_v3": {"aux_logits": False, "init_weights": True},
     "googlenet": {"aux_logits": False, "init_weights": True},
 }
@@ -13,4 +13,4 @@ def build_torchvision(name: str, num_classes: int) -> nn.Module:
     """A torchvision classifier with fresh weights: (B 3 H W) -> (B K)."""
     from torchvision.models import get_model
 
-    return get_model(name, weights=None, num_classes=num_classes, **_MORE.get(name, {}))
+    return get_model(name, weights=None, num_classes=num_classes, **MORE.get(name, {}))

@@ -5,9 +5,11 @@ Every value goes in as its `repr`, and the template is filled once, so that no n
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from importlib import resources
 from string import Template
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,12 +17,12 @@ from torch import nn
 from tellapart.errors import StorageError, UsageError
 from tellapart.models.build import Architecture, build
 from tellapart.models.small import SmallNet, Stage, pooling_stages
-from tellapart.models.zoo import _MORE as MORE_ARGUMENTS
+from tellapart.models.zoo import MORE as MORE_ARGUMENTS
 from tellapart.names import TORCHVISION_MODELS
 from tellapart.preprocess import Preprocess
 from tellapart.recipe import Optim, Recipe
 
-SETTLED = ("input.shift", "input.flip", "optim.lr", "train.epochs", "train.patience")
+SETTLED = ("input.shift", "input.flip", "optim.lr", "optim.nesterov", "train.epochs", "train.patience")
 """What a recipe may leave open and a script cannot."""
 
 OPTIMISERS = {
@@ -145,9 +147,9 @@ def _network(a: Architecture) -> dict[str, str]:
     return {**pieces, "network": _layers(a)}
 
 
-def _source(thing: type | object) -> str:
+def _source(thing: Callable[..., Any]) -> str:
     """The source of a function or class of ours, without the example in its docstring."""
-    return re.sub(r'\n\s+>>> .*?(?=""")', "", inspect.getsource(thing).rstrip(), flags=re.DOTALL)  # type: ignore[arg-type]
+    return re.sub(r'\n\s+>>> .*?(?=""")', "", inspect.getsource(thing).rstrip(), flags=re.DOTALL)
 
 
 def _small(args: Mapping[str, int]) -> str:
@@ -186,9 +188,9 @@ def _training(recipe: Recipe) -> dict[str, str]:
         "max_steps": 'float("inf")' if train.max_steps is None else repr(train.max_steps),
         "seed": repr(train.seed),
         "label_smoothing": repr(smoothing),
-        "smoothing_words": f" Smoothing spreads {smoothing:.0%} of each target over all classes." if smoothing else "",
+        "smoothing_words": f" Smoothing spreads {smoothing:g} of each target over all classes." if smoothing else "",
         "weight_decay": repr(optim.weight_decay),
-        "optimizer": _optimiser(optim),
+        "optimizer": OPTIMISERS[optim.name].format(**asdict(optim)),
         "epochs": repr(train.epochs),
         "lr": repr(optim.lr),
         "rate": rate,
@@ -198,15 +200,8 @@ def _training(recipe: Recipe) -> dict[str, str]:
     }
 
 
-def _optimiser(optim: Optim) -> str:
-    """The call that makes the optimiser; like ours, Nesterov momentum needs momentum and no dampening."""
-    nesterov = optim.nesterov and optim.momentum > 0 and not optim.dampening
-    return OPTIMISERS[optim.name].format(momentum=optim.momentum, dampening=optim.dampening, nesterov=nesterov)
-
-
 def _rate(optim: Optim) -> tuple[str, str]:
     """The learning rate of a step as an expression of `progress` and `epoch`, and in words."""
     name = "linear" if optim.schedule == "one-cycle" and not optim.warmup else optim.schedule
     rate, words = SCHEDULES[name]
-    settings = {"warmup": optim.warmup, "step_factor": optim.step_factor, "step_every": optim.step_every}
-    return rate.format(**settings), words.format(**settings)
+    return rate.format(**asdict(optim)), words.format(**asdict(optim))

@@ -93,8 +93,14 @@ def fit(
     """
     at, step, device, num_classes = start, start.step, train.device, len(train.pictures.index.classes)
 
+    epoch, total, seen = start.epoch, torch.zeros(()), 0
+
     def now() -> Checkpoint:
         return Checkpoint(position=at, model=model.state_dict(), optimiser=optimiser.state())
+
+    def midway() -> Checkpoint:
+        inside = {"step_in_epoch": step - at.first, "loss_total": total.item(), "seen": seen}
+        return replace(now(), position=replace(at, epoch=epoch, step=step, **inside))
 
     model.train()
     for epoch in range(start.epoch, plan.epochs):
@@ -112,7 +118,7 @@ def fit(
                 part_loss.backward()
                 loss += part_loss.detach()
             if device.type == "cpu" or (step + 1) % plan.log_every == 0:
-                refuse_divergence(loss, num_classes, step, model, lambda: keep("last", now))
+                refuse_divergence(loss, num_classes, step, model, lambda: keep("last", midway))
             optimiser.step(rate(step))
 
             total += loss * len(batch)
@@ -130,10 +136,7 @@ def fit(
                 )
             ending = asked()
             if ending is not None:
-                at = replace(
-                    at, epoch=epoch, step=step, step_in_epoch=step - at.first, loss_total=total.item(), seen=seen
-                )
-                keep("last", now)
+                keep("last", midway)
                 raise ending
             if step >= plan.max_steps:
                 break

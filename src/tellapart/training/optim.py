@@ -76,7 +76,7 @@ class Sgd(_Own):
 
     def __init__(self, groups: list[Group], *, momentum: float, dampening: float, nesterov: bool) -> None:
         super().__init__(groups, ["momentum"] if momentum else [])
-        self.momentum, self.dampening, self.nesterov = momentum, dampening, nesterov and momentum > 0 and not dampening
+        self.momentum, self.dampening, self.nesterov = momentum, dampening, nesterov
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
@@ -166,7 +166,12 @@ class FromTorch:
 
 
 def _sgd(groups: list[Group], o: Optim) -> Optimiser:
-    return Sgd(groups, momentum=o.momentum, dampening=o.dampening, nesterov=o.nesterov)
+    return Sgd(
+        groups,
+        momentum=o.momentum,
+        dampening=o.dampening,
+        nesterov=o.plain_momentum() if o.nesterov is None else o.nesterov,
+    )
 
 
 def _adam(groups: list[Group], o: Optim) -> Optimiser:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tellapart.data.decode import decode
 from tellapart.data.index import Index
-from tellapart.errors import UsageError
+from tellapart.errors import DataError, UsageError
 from tellapart.names import PARTS
 
 
@@ -51,6 +51,8 @@ def shown(index: Index, *, part: str, most: int) -> list[tuple[NDArray[np.uint8]
     """The first pictures (H W C) of a part with their class names; with no part named, some of every class."""
     if part:
         rows = index.rows(part)[:most]
+        if not len(rows):
+            raise DataError(f"{index.name} brings no {part} part.", "Leave --part out to see pictures of every class.")
     else:
         each = max(1, most // len(index.classes))
         rows = np.concatenate([np.flatnonzero(index.labels == k)[:each] for k in range(len(index.classes))])[:most]

@@ -23,6 +23,7 @@ class Finding:
     trouble: str = ""
 
     def to_json(self) -> dict[str, Any]:
+        """The finding as plain data."""
         return asdict(self)
 
 
@@ -65,26 +66,24 @@ def _packages(versions: dict[str, str]) -> list[Finding]:
 
 
 def _wanted_torch() -> str:
-    """The torch version that the installed torchvision was built for, as its own metadata says; '' when unknown."""
+    """What the installed torchvision says of torch in its own metadata: '==2.11.0' or '>=2.14.0'; '' when unknown."""
     try:
         needs = metadata.requires("torchvision") or []
     except metadata.PackageNotFoundError:
         return ""
-    found = [re.match(r"torch\s*\(?==\s*([0-9.]+)", need) for need in needs]
-    return next((match.group(1) for match in found if match), "")
+    found = [re.match(r"torch\s*\(?((?:==|>=)\s*[0-9.]+)", need) for need in needs]
+    return next((match.group(1).replace(" ", "") for match in found if match), "")
 
 
 def pair(torch_version: str, wanted: str) -> list[Finding]:
-    """Whether torch is the one that torchvision was built for."""
+    """Whether torch is one that torchvision was built for: `wanted` is '==2.11.0', '>=2.14.0', or '' when unknown."""
     if not torch_version or not wanted:
         return []
     plain = torch_version.split("+")[0]
+    here, there = (tuple(int(n) for n in re.findall(r"\d+", v)[:3]) for v in (plain, wanted))
+    fits = here == there if wanted.startswith("==") else here >= there
     trouble = (
-        ""
-        if plain == wanted
-        else (
-            f"torch {plain} is installed, but this torchvision was built for torch {wanted}: install the two together."
-        )
+        "" if fits else f"torch {plain} is installed, this torchvision needs torch {wanted}: install them together."
     )
     return [
         Finding(name="torch and torchvision", value="belong together" if not trouble else "mismatched", trouble=trouble)

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -15,14 +14,12 @@ from tellapart.evaluation.metrics import Figure, judge, judge_classes
 from tellapart.evaluation.predict import predict_part
 from tellapart.evaluation.predictions import Predictions
 from tellapart.models.bundle import load_bundle, save_bundle
-from tellapart.run import Run, note_opening, openings
+from tellapart.run import Run, note_opening, opened_before
 from tellapart.workflow.events import Event, Said, Verdict
 from tellapart.workflow.prepare import Prepared
 
 
-def verdict(
-    run: Run, prepared: Prepared, device: torch.device, *, open_test: bool, runs: Path, began: float
-) -> Iterator[Event]:
+def verdict(run: Run, prepared: Prepared, device: torch.device, *, open_test: bool, began: float) -> Iterator[Event]:
     """Stages 8 and 9: judge the model that was saved, not the one in memory, and say what may be said of it."""
     model = load_bundle(run.bundle).module(device)
     validation = predict_part(model, prepared.pictures, "validation", device=device)
@@ -31,7 +28,7 @@ def verdict(
     figures, by_class, before = judge(validation), judge_classes(validation), None
     if open_test and prepared.test_part:
         yield Said(stage=8, text=f"test: the seal on {prepared.counts['test']:,} pictures is opened")
-        before, test = opened(run, runs, prepared.test_part, model, prepared.pictures, device)
+        before, test = opened(run, prepared.test_part, model, prepared.pictures, device)
         figures, by_class = [*figures, *judge(test)], judge_classes(test)
     finish(run, [*figures, *by_class])
     yield Said(stage=9, text=f"saved: {run.folder}")
@@ -49,11 +46,11 @@ def verdict(
 
 
 def opened(
-    run: Run, runs: Path, test_part: str, model: nn.Module, pictures: Pictures, device: torch.device
+    run: Run, test_part: str, model: nn.Module, pictures: Pictures, device: torch.device
 ) -> tuple[list[str], Predictions]:
     """Open the seal once: note it first, predict once, store the predictions. Gives the runs that opened it before."""
-    before = openings(runs, test_part)
-    note_opening(runs, test_part, run.name)
+    before = opened_before(run, test_part)
+    note_opening(run, test_part)
     predictions = predict_part(model, open_test(pictures), "test", device=device)
     predictions.save(run.predictions("test"))
     return before, predictions

@@ -10,7 +10,7 @@ import torch
 from tellapart.data.index import Index
 from tellapart.data.pictures import Progress, first_pass, memory_budget
 from tellapart.data.sources import open_source
-from tellapart.errors import DataError, MismatchError, StorageError, UsageError, did_you_mean
+from tellapart.errors import DataError, MismatchError, UsageError, did_you_mean
 from tellapart.evaluation.metrics import judge, judge_classes
 from tellapart.evaluation.predict import predict_part
 from tellapart.evaluation.predictions import Predictions
@@ -18,7 +18,7 @@ from tellapart.files import read_text
 from tellapart.models.bundle import Bundle, load_bundle
 from tellapart.names import PARTS
 from tellapart.recipe import Recipe
-from tellapart.run import Run, openings
+from tellapart.run import Run, opened_before
 from tellapart.workflow.events import Verdict
 from tellapart.workflow.final import finish, opened
 from tellapart.workflow.prepare import prepare
@@ -35,28 +35,28 @@ class Judged:
     predictions: Predictions
 
 
-def judge_run(run: Run, *, runs: Path, device: torch.device, progress: Progress = Quiet) -> Judged:
+def judge_run(run: Run, *, device: torch.device, progress: Progress = Quiet) -> Judged:
     """Judge a run on its own sealed part. Opened already: the stored predictions are judged again, nothing is opened.
 
     Raises MismatchError when the pictures are no longer those it was trained with.
     """
     began = time.monotonic()
-    if not run.bundle.is_file():
-        raise StorageError(
-            f"The run {run.name} has no model; it is {run.status().get('state')}.", "Choose another run."
-        )
+    state = run.status().get("state")
+    if state != "finished":
+        hint = f"`tellapart resume {run.name}` finishes it." if state == "interrupted" else "Choose another run."
+        raise UsageError(f"The run {run.name} is {state} and was not judged.", hint)
     validation = Predictions.load(run.predictions("validation"))
     if run.predictions("test").is_file():
-        before = [name for name in openings(runs, run.status()["test_part"]) if name != run.name]
+        before = opened_before(run, run.status()["test_part"])
         return _judged(run, validation, Predictions.load(run.predictions("test")), before, began)
     if not run.status().get("test_part"):
         return _judged(run, validation, None, None, began)
-    before, test = _open_now(run, runs, device, progress)
+    before, test = _open_now(run, device, progress)
     finish(run, [*judge(validation), *judge(test), *judge_classes(test)])
     return _judged(run, validation, test, before, began)
 
 
-def _open_now(run: Run, runs: Path, device: torch.device, progress: Progress) -> tuple[list[str], Predictions]:
+def _open_now(run: Run, device: torch.device, progress: Progress) -> tuple[list[str], Predictions]:
     recipe = Recipe.from_toml(read_text(run.folder / "recipe.toml"), where=str(run.folder / "recipe.toml"))
     prepared = prepare(Settled(recipe, {}), progress=progress)
     if prepared.split != run.status()["split"]:
@@ -66,7 +66,7 @@ def _open_now(run: Run, runs: Path, device: torch.device, progress: Progress) ->
         )
     bundle = load_bundle(run.bundle)
     pictures = replace(prepared.pictures, preprocess=bundle.preprocess)
-    return opened(run, runs, prepared.test_part, bundle.module(device), pictures, device)
+    return opened(run, prepared.test_part, bundle.module(device), pictures, device)
 
 
 def _judged(
@@ -138,24 +138,13 @@ def worst_first(predictions: Predictions) -> list[tuple[int, str]]:
 
 
 def draw_mistakes(predictions: Predictions, path: Path, *, most: int = 40) -> int:
-    """Write a picture of the mistakes, surest first; gives how many there are in all. Raises UsageError when none."""
-    from tellapart.figures.grid import grid
+    """Write a picture of the mistakes, surest first; gives how many there are. Without any, nothing is written."""
+    from tellapart.figures.grid import grid, save_picture
 
     mistakes = worst_first(predictions)
     if not mistakes or predictions.thumbnails is None:
-        raise UsageError("There is no mistake to show.")
+        return 0
     shown = mistakes[:most]
     image = grid([predictions.thumbnails[row] for row, _ in shown], [text for _, text in shown])
     save_picture(image, path)
     return len(mistakes)
-
-
-def save_picture(image, path: Path) -> None:
-    """Write a PNG, whole or not at all."""
-    import io
-
-    from tellapart.files import write_atomically
-
-    out = io.BytesIO()
-    image.save(out, format="PNG")
-    write_atomically(path, out.getvalue())

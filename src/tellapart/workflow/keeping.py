@@ -18,18 +18,17 @@ class Keeper:
     def __init__(self, run: Run, *, save_every: int, best: Checkpoint | None = None) -> None:
         self.run, self.save_every, self.best = run, save_every, best
         self.saved_at = time.monotonic()
-        self.kept: set[str] = set()
+        self.kept: set[str] = set(run.status().get("kept", []))
 
     def keep(self, kind: str, make: Callable[[], Checkpoint]) -> None:
         """One offer: "best", "epoch", "last" or "final"."""
         if kind == "best":
             self.best = _frozen(make())
             return
-        due = time.monotonic() - self.saved_at > EVERY_SECONDS
-        if kind in ("last", "final") or due:
-            self._write(make())
-        elif self.save_every:
+        if kind == "epoch" and self.save_every:
             self._write_kept(make())
+        if kind in ("last", "final") or time.monotonic() - self.saved_at > EVERY_SECONDS:
+            self._write(make())
 
     def _write(self, last: Checkpoint) -> None:
         names = {"last": save_checkpoint(self.run.folder / "checkpoints", last).name}
@@ -37,7 +36,9 @@ class Keeper:
             names["best"] = save_checkpoint(self.run.folder / "checkpoints", self.best).name
         keep_only(self.run.folder / "checkpoints", {*names.values(), *self.kept})
         at = last.position
-        self.run.set_status(checkpoints=names, step=at.step, epoch=at.epoch, best=best_words(self.best))
+        self.run.set_status(
+            checkpoints=names, kept=sorted(self.kept), step=at.step, epoch=at.epoch, best=best_words(self.best)
+        )
         self.saved_at = time.monotonic()
 
     def _write_kept(self, checkpoint: Checkpoint) -> None:

@@ -35,6 +35,7 @@ class Prepared:
 
     @property
     def recipe(self) -> Recipe:
+        """The settled recipe."""
         return self.settled.recipe
 
 

@@ -43,7 +43,7 @@ def _path(run: Run, asking: Asking) -> Iterator[Event]:
     cut(run, start.step)
     yield Said(stage=7, text=f"training goes on after step {start.step:,} of {pieces.plan.max_steps:,}")
     yield from fitted(run, pieces, asking.asked, start=start, best=best)
-    yield from verdict(run, prepared, device, open_test=asking.open_test, runs=asking.runs, began=began)
+    yield from verdict(run, prepared, device, open_test=asking.open_test, began=began)
 
 
 def recipe_of(run: Run) -> Recipe:

@@ -44,10 +44,32 @@ class Settled:
     origins: Origins
 
 
-def check_names(recipe: Recipe) -> None:
-    """Refuse a model that does not exist before any picture is read."""
+MEANT_FOR = {
+    "optim.momentum": ("optim.name", ("sgd", "rmsprop")),
+    "optim.dampening": ("optim.name", ("sgd",)),
+    "optim.nesterov": ("optim.name", ("sgd",)),
+    "optim.warmup": ("optim.schedule", ("one-cycle",)),
+    "optim.step_every": ("optim.schedule", ("step",)),
+    "optim.step_factor": ("optim.schedule", ("step",)),
+    "model.width": ("model.name", ("small",)),
+}
+"""Settings that mean something for some choices only. Beside another choice they are an error, not ignored."""
+
+
+def refuse_impossible(settled: Settled) -> None:
+    """Refuse what cannot be honoured before any picture is read. Raises UsageError."""
+    recipe, values = settled.recipe, settled.recipe.values()
     if not is_model(recipe.model.name):
         raise unknown("model", recipe.model.name, [*OWN_MODELS, "mlp:256", *TORCHVISION_MODELS])
+    for path, (choice, meant) in MEANT_FOR.items():
+        if settled.origins.get(path, "").startswith("--") and values[choice] not in meant:
+            raise UsageError(
+                f"{path} means nothing with {choice} = {values[choice]}.", f"It is for {' and '.join(meant)}."
+            )
+    if recipe.optim.nesterov and (recipe.optim.momentum == 0 or recipe.optim.dampening):
+        raise UsageError(
+            "Nesterov momentum needs a momentum above 0 and a dampening of 0.", "Leave optim.nesterov to auto."
+        )
 
 
 def settle_input(settled: Settled, sizes: NDArray[np.int64]) -> Settled:
@@ -94,6 +116,7 @@ def settle_training(settled: Settled, *, num_train: int) -> Settled:
     recipe = _filled(settled, {"train.epochs": (epochs, f"for {num_train:,} training pictures")}).recipe
     endless = recipe.optim.schedule == "constant"
     patience = PATIENCE_OF_ENDLESS if endless else recipe.train.epochs
+    settled = _smaller_batch(settled, num_train)
     found = {
         "train.epochs": (epochs, f"for {num_train:,} training pictures"),
         "train.patience": (
@@ -102,6 +125,15 @@ def settle_training(settled: Settled, *, num_train: int) -> Settled:
         ),
     }
     return _filled(settled, found)
+
+
+def _smaller_batch(settled: Settled, num_train: int) -> Settled:
+    """The default batch, made smaller for very few pictures. A batch that was asked for stays as it is."""
+    recipe = settled.recipe
+    if "train.batch_size" in settled.origins or recipe.train.batch_size * recipe.train.accumulate <= num_train:
+        return settled
+    reason = {"train.batch_size": f"{AUTO}: there are {num_train} training pictures"}
+    return Settled(recipe.replaced({"train.batch_size": max(1, num_train // 4)}), {**settled.origins, **reason})
 
 
 def default_epochs(num_train: int) -> int:
@@ -123,9 +155,13 @@ def settle_network(settled: Settled, *, multiply_adds: int, normalised: bool, co
     threads, why = (cores, "all cores") if operations > ONE_THREAD else (1, "a step is too little work to share")
     name = settled.recipe.optim.name
     rate, of = (DEFAULT_RATES[name], "") if normalised else (DEFAULT_RATES[name] / 10, " without normalisation")
-    return _filled(
-        settled, {"machine.threads": (threads, why), "optim.lr": (rate, f"default of {name} for a network{of}")}
-    )
+    momentum = name == "sgd" and settled.recipe.optim.plain_momentum()
+    found = {
+        "machine.threads": (threads, why),
+        "optim.lr": (rate, f"default of {name} for a network{of}"),
+        "optim.nesterov": (momentum, f"{name} with{'' if momentum else 'out'} plain momentum"),
+    }
+    return _filled(settled, found)
 
 
 def refuse_large_batch(recipe: Recipe, num_train: int) -> None:

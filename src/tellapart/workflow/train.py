@@ -4,6 +4,8 @@ for event in train(Recipe.from_values({"data.source": "digits"})):
     print(event)
 """
 
+import contextlib
+import shutil
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
@@ -13,7 +15,7 @@ import torch
 
 from tellapart.data.loader import Loader
 from tellapart.data.pictures import Progress
-from tellapart.errors import TellapartError
+from tellapart.errors import DataError, DivergedError, Interrupted, StorageError, Terminated, UsageError
 from tellapart.models.build import Architecture, build
 from tellapart.models.look import look
 from tellapart.recipe import Recipe
@@ -26,7 +28,7 @@ from tellapart.workflow.events import Event, Said, line_of
 from tellapart.workflow.final import verdict
 from tellapart.workflow.fitting import Asked, Pieces, fitted
 from tellapart.workflow.prepare import Prepared, prepare
-from tellapart.workflow.settle import Origins, Settled, check_names, settle_network
+from tellapart.workflow.settle import Origins, Settled, refuse_impossible, settle_network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +54,7 @@ def train(recipe: Recipe, asking: Asking = Asking()) -> Iterator[Event]:
     The sealed test part is opened once, after every choice is made, unless `asking.open_test` is false. Raises
     TellapartError; what was reached is saved by then.
     """
-    check_names(recipe)
+    refuse_impossible(Settled(recipe, asking.origins))
     device = devices.choose(recipe.machine.device)
     run = Run.create(asking.runs, asking.name, about=f"{Path(recipe.data.source).name}-{recipe.model.name}")
     run.set_status(state="preparing", command=asking.command)
@@ -67,11 +69,20 @@ def told(run: Run, events: Iterator[Event]) -> Iterator[Event]:
             if line is not None:
                 run.append("log.txt", line)
             yield event
-    except (TellapartError, KeyboardInterrupt, GeneratorExit) as error:
-        if run.status()["state"] != "finished":
+    except BaseException as error:
+        _end(run, error)
+        raise
+
+
+def _end(run: Run, error: BaseException) -> None:
+    """Write down how a run ended; one that was refused before it read its pictures leaves no folder behind."""
+    state = run.status()["state"]
+    if state == "preparing" and isinstance(error, UsageError | DataError):
+        shutil.rmtree(run.folder, ignore_errors=True)
+    elif state != "finished":
+        with contextlib.suppress(StorageError):  # on a full disk the first error is the one to show
             run.set_status(state=_state(error), error=str(error))
             run.append("log.txt", f"{_state(error)}: {error}")
-        raise
 
 
 def _path(run: Run, settled: Settled, device: torch.device, asking: Asking) -> Iterator[Event]:
@@ -82,7 +93,7 @@ def _path(run: Run, settled: Settled, device: torch.device, asking: Asking) -> I
     written(run, pieces.prepared, command=asking.command, device=devices.words(device))
     yield from _described(pieces)
     yield from fitted(run, pieces, asking.asked)
-    yield from verdict(run, pieces.prepared, device, open_test=asking.open_test, runs=asking.runs, began=began)
+    yield from verdict(run, pieces.prepared, device, open_test=asking.open_test, began=began)
 
 
 def stoppable(asking: Asking) -> Progress:
@@ -98,9 +109,9 @@ def stoppable(asking: Asking) -> Progress:
 
 
 def _state(error: BaseException) -> str:
-    if not isinstance(error, TellapartError) or error.exit_code in (130, 143):
+    if isinstance(error, KeyboardInterrupt | GeneratorExit | Interrupted | Terminated):
         return "interrupted"
-    return "diverged" if error.exit_code == 5 else "failed"
+    return "diverged" if isinstance(error, DivergedError) else "failed"
 
 
 def _prepared(settled: Settled, run: Run, progress: Progress) -> Generator[Event, None, Prepared]:

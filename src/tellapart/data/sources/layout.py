@@ -31,6 +31,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Layout:
+    """How the class folders of a source are laid out, and what to say of it."""
+
     parts: tuple[Part, ...]
     said: tuple[str, ...] = ()
 
