@@ -255,11 +255,11 @@ def test_runs_are_listed_by_validation_and_the_unfinished_last(tmp_path: Path) -
     assert "There is no run in" in tellapart(tmp_path, "runs").out
     train(tmp_path, "a-poor", "digits", "--model", "linear", "--epochs", "1", "--no-test")
     train(tmp_path, "b-good", "digits", "--epochs", "1")
-    assert tellapart(tmp_path, "train", "digits", "--batch-size", "9999", "--run", "0-failed").code == 2
+    assert tellapart(tmp_path, "train", "digits", "--lr", "1e9", "--run", "0-wild").code == 5
     rows = tellapart(tmp_path, "runs").out.splitlines()[1:]
-    assert [row.split()[:2] for row in rows] == [["b-good", "finished"], ["a-poor", "finished"], ["0-failed", "failed"]]
+    assert [row.split()[:2] for row in rows] == [["b-good", "finished"], ["a-poor", "finished"], ["0-wild", "diverged"]]
     listed = json.loads(tellapart(tmp_path, "runs", "--json").out)["runs"]
-    assert [row["name"] for row in listed] == ["b-good", "a-poor", "0-failed"]
+    assert [row["name"] for row in listed] == ["b-good", "a-poor", "0-wild"]
     assert listed[0]["test"]["n"] == 269
     assert listed[1]["test"] is None
 
@@ -283,8 +283,10 @@ def test_doctor_names_every_package_with_its_version(tmp_path: Path) -> None:
 
 
 def test_the_doctor_sees_a_torch_that_torchvision_was_not_built_for() -> None:
-    (found,) = pair("2.15.0+cu132", "2.11.0")
+    (found,) = pair("2.15.0+cu132", "==2.11.0")
     assert found.value == "mismatched"
-    assert "torch 2.15.0 is installed, but this torchvision was built for torch 2.11.0" in found.trouble
-    assert [finding.trouble for finding in pair("2.15.0+cpu", "2.15.0")] == [""]
-    assert pair("", "2.15.0") == pair("2.15.0", "") == []
+    assert "torch 2.15.0 is installed, this torchvision needs torch ==2.11.0" in found.trouble
+    assert [finding.trouble for finding in pair("2.15.0+cpu", "==2.15.0")] == [""]
+    assert pair("2.11.0", ">=2.14.0")[0].value == "mismatched"
+    assert pair("2.15.0", ">=2.14.0")[0].value == "belong together"
+    assert pair("", "==2.15.0") == pair("2.15.0", "") == []

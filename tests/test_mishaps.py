@@ -122,7 +122,7 @@ def test_a_file_in_the_place_of_the_runs_folder_is_a_storage_error(tmp_path: Pat
 def test_a_place_that_may_not_be_written_is_named(tmp_path: Path) -> None:
     done = tellapart(tmp_path, "train", *QUICK, "--runs", "/sys/tellapart", "--run", "a")
     assert done.code == 4
-    assert "/sys/tellapart/a cannot be written: " in done.err
+    assert "/sys/tellapart cannot be written: " in done.err
     assert "Choose a place you may write to with --runs." in done.err
 
 

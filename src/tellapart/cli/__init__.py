@@ -92,9 +92,9 @@ def guarded(work: Callable[[], Any], *, debug: bool) -> int:
     except click.ClickException as error:
         return complain(error.format_message(), "", 2)
     except (BrokenPipeError, SystemExit) as error:
-        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away: nothing more to say
+        if isinstance(error, SystemExit) and error.code != 1:
+            raise  # click answers a shell that asks for completions
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of the output went away
         return 0
     except Exception as error:
         if debug:

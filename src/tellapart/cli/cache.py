@@ -1,7 +1,5 @@
 """`tellapart cache`."""
 
-import shutil
-
 import click
 
 from tellapart.errors import UsageError
@@ -23,13 +21,13 @@ def path() -> None:
 @command.command("clear", epilog="Example: tellapart cache clear --yes")
 @click.option("--yes", is_flag=True, help="Do it; without this nothing is removed.")
 def clear(yes: bool) -> None:
-    """Remove everything in the folder. Runs and your own pictures are elsewhere and stay."""
+    """Remove the data sets that were fetched into the folder. Whatever else lies there stays."""
+    from tellapart.data.download import fetched
     from tellapart.data.official import default_root
 
-    folder = default_root()
-    entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    files = fetched(default_root())
     if not yes:
-        raise UsageError(f"This would remove {len(entries)} entries in {folder}.", "Say so with --yes.")
-    for entry in entries:
-        shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-    click.echo(f"{len(entries)} entries removed from {folder}.")
+        raise UsageError(f"This would remove {len(files)} fetched files in {default_root()}.", "Say so with --yes.")
+    for file in files:
+        file.unlink()
+    click.echo(f"{len(files)} fetched files removed from {default_root()}.")

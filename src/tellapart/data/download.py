@@ -58,6 +58,11 @@ def get(name: str, root: Path, *, origin: str = "", progress: Progress | None = 
     return fetch(FILES[name], root / name, title=name, origin=origin, progress=progress)
 
 
+def fetched(root: Path) -> list[Path]:
+    """The official files of the named data sets that lie where `get` puts them."""
+    return [path for name, files in FILES.items() for file in files if (path := root / name / file.name).is_file()]
+
+
 def fetch(
     files: Sequence[Official], folder: Path, *, title: str, origin: str = "", progress: Progress | None = None
 ) -> list[str]:

@@ -131,7 +131,7 @@ def _without(pictures: Pictures, bad: list[_Bad], *, skip: bool) -> Pictures:
     if not skip:
         shown = "\n".join(f"  {one.key}: {one.reason}" for one in named[:5])
         more = f"\n  … and {len(named) - 5} more" if len(named) > 5 else ""
-        noun = "file is not a whole picture" if len(named) == 1 else "files are not whole pictures"
+        noun = "files is not a whole picture" if len(named) == 1 else "files are not whole pictures"
         raise DataError(
             f"{len(named)} of {len(index)} {noun}:\n{shown}{more}\n",
             "Repair or remove them, or train without them, named and counted, with --on-bad skip.",
