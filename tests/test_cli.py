@@ -79,7 +79,7 @@ def test_without_a_word_the_help_is_shown_and_it_is_no_error(tmp_path: Path) -> 
         ("zzz", "There is no verb 'zzz'. `tellapart --help` lists the verbs."),
         ("--verson", "There is no flag --verson. Did you mean --version?"),
         ("train --epoch 2", "There is no flag --epoch. Did you mean --epochs?"),
-        ("data sho", "No such command 'sho'. Did you mean 'show'?"),
+        ("data sho", "There is no verb 'sho'. Did you mean 'show'?"),
         ("test", "Missing argument 'MODEL'."),
         ("board --port 70000", "70000 is not in the range 1<=x<=65535"),
     ],

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from tellapart import __version__
+from tellapart.cli.verbs import Verbs
 from tellapart.errors import TellapartError, nearest
 
 VERBS = {
@@ -30,8 +31,11 @@ VERBS = {
 }
 """Every verb with its one line of help: `--help` needs no other module."""
 
+HELP_INSTEAD = getattr(click.exceptions, "NoArgsIsHelpError", ())
+"""What click 8.2 and newer raise for a bare `tellapart`; older ones print the help themselves."""
 
-class Lazy(click.Group):
+
+class Lazy(Verbs):
     """A group whose verbs are imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -45,13 +49,6 @@ class Lazy(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
             formatter.write_dl(list(VERBS.items()))
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[Any, Any, Any]:
-        if args and args[0] not in VERBS and not args[0].startswith("-"):
-            guess = nearest(args[0], VERBS)
-            hint = f" Did you mean '{guess}'?" if guess else " `tellapart --help` lists the verbs."
-            raise click.UsageError(f"There is no verb '{args[0]}'.{hint}", ctx)
-        return super().resolve_command(ctx, args)
 
 
 @click.group(
@@ -84,7 +81,7 @@ def guarded(work: Callable[[], Any], *, debug: bool) -> int:
         return result if isinstance(result, int) else 0
     except (click.Abort, KeyboardInterrupt):
         return complain("Stopped by Ctrl-C.", "", 130)
-    except click.exceptions.NoArgsIsHelpError as error:
+    except HELP_INSTEAD as error:
         click.echo(error.format_message())
         return 0
     except click.UsageError as error:

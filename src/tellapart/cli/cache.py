@@ -2,10 +2,11 @@
 
 import click
 
+from tellapart.cli.verbs import Verbs
 from tellapart.errors import UsageError
 
 
-@click.group("cache")
+@click.group("cache", cls=Verbs)
 def command() -> None:
     """The one folder where tellapart keeps data sets it fetched."""
 

@@ -7,9 +7,10 @@ import click
 
 from tellapart.cli.options import runs_option
 from tellapart.cli.recipe_flags import asked, recipe_flags
+from tellapart.cli.verbs import Verbs
 
 
-@click.group("config")
+@click.group("config", cls=Verbs)
 def command() -> None:
     """The recipe: every setting, its value, and where the value is from."""
 

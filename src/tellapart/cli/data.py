@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 
 from tellapart.cli.options import json_option, root_option
+from tellapart.cli.verbs import Verbs
 from tellapart.errors import UsageError
 from tellapart.names import PARTS
 
 part_option = click.option("--part", type=click.Choice(PARTS), help="Only this part.")
 
 
-@click.group("data")
+@click.group("data", cls=Verbs)
 def command() -> None:
     """Data sets: which can be named, fetching them, and looking at any of them."""
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import click
 
 from tellapart.cli.options import runs_option
+from tellapart.cli.verbs import Verbs
 
 
-@click.group("export")
+@click.group("export", cls=Verbs)
 def command() -> None:
     """A trained model, for use without tellapart."""
 

@@ -5,10 +5,11 @@ import json
 import click
 
 from tellapart.cli.options import json_option
+from tellapart.cli.verbs import Verbs
 from tellapart.errors import UsageError
 
 
-@click.group("model")
+@click.group("model", cls=Verbs)
 def command() -> None:
     """Networks, before any training."""
 
