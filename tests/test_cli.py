@@ -76,7 +76,7 @@ def test_without_a_word_the_help_is_shown_and_it_is_no_error(tmp_path: Path) -> 
     ("words", "said"),
     [
         ("tran", "There is no verb 'tran'. Did you mean 'train'?"),
-        ("zzz", "There is no verb 'zzz'. `tellapart --help` lists the verbs."),
+        ("zzz", "There is no verb 'zzz'."),
         ("--verson", "There is no flag --verson. Did you mean --version?"),
         ("train --epoch 2", "There is no flag --epoch. Did you mean --epochs?"),
         ("data sho", "There is no verb 'sho'. Did you mean 'show'?"),
