@@ -74,6 +74,11 @@ class Run:
         return self.folder.name
 
     @property
+    def called(self) -> str:
+        """What to type for it here: its name where runs are looked for by themselves, else its path."""
+        return self.name if self.folder == RUNS.absolute() / self.name else str(self.folder)
+
+    @property
     def bundle(self) -> Path:
         """The model file."""
         return self.folder / "model.safetensors"

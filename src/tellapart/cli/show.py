@@ -103,7 +103,7 @@ def verdict_lines(verdict: Verdict) -> Iterator[str]:
     if verdict.test == "none":
         yield "            no sealed test: the data bring none, and none was made (--set data.split=new makes one)"
     elif verdict.test == "sealed":
-        yield f"            the test part is still sealed; `tellapart test {verdict.run}` opens it"
+        yield f"            the test part is still sealed; `tellapart test {verdict.called}` opens it"
     elif verdict.opened_before:
         runs = verdict.opened_before
         shown = ", ".join(runs[-3:])
@@ -129,10 +129,10 @@ def class_table(verdict: Verdict, *, most: int = 40) -> Iterator[str]:
 def next_commands(verdict: Verdict) -> Iterator[str]:
     """The three commands a person would want now."""
     yield "next:"
-    yield f"  tellapart predict {verdict.run} PICTURE…        what is on other pictures"
-    yield f"  tellapart board {verdict.run}                   curves, pictures and the graph in TensorBoard"
+    yield f"  tellapart predict {verdict.called} PICTURE…        what is on other pictures"
+    yield f"  tellapart board {verdict.called}                   curves, pictures and the graph in TensorBoard"
     opens = " (this opens the seal)" if verdict.test == "sealed" else ""
-    yield f"  tellapart test {verdict.run} --mistakes FILE.png   the mistakes, surest first{opens}"
+    yield f"  tellapart test {verdict.called} --mistakes FILE.png   the mistakes, surest first{opens}"
 
 
 def as_document(verdict: Verdict) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def elsewhere_lines(source: str, classes: tuple[str, ...], figures: list, by_cla
     from tellapart.cli.show import class_table, percent
     from tellapart.workflow.events import Verdict
 
-    verdict = Verdict(run="", folder="", model="", classes=classes, figures=figures, by_class=by_class)
+    verdict = Verdict(run="", called="", folder="", model="", classes=classes, figures=figures, by_class=by_class)
     accuracy = figures[0]
     return [
         f"accuracy on {source}  {percent(accuracy)}  (95 % interval, n = {accuracy.n:,})",

@@ -31,10 +31,11 @@ class Begun:
 class Verdict:
     """What may be said of the model.
 
-    `test` is opened, sealed, or none. `opened_before`: the runs that opened this test part earlier; None while sealed.
+    `called` is what to type for the run; `test` is opened, sealed, or none. `opened_before`: the runs that opened this test part earlier; None while sealed.
     """
 
     run: str
+    called: str
     folder: str
     model: str
     classes: tuple[str, ...]

@@ -34,6 +34,7 @@ def verdict(run: Run, prepared: Prepared, device: torch.device, *, open_test: bo
     yield Said(stage=9, text=f"saved: {run.folder}")
     yield Verdict(
         run=run.name,
+        called=run.called,
         folder=str(run.folder),
         model=str(run.bundle),
         classes=validation.classes,

@@ -135,7 +135,7 @@ def _save_model(run: Run, pieces: Pieces, keeper: Keeper) -> None:
 
 
 def _go_on(run: Run, error: TellapartError) -> str:
-    return f"`tellapart resume {run.name}` goes on from here." if error.exit_code in (130, 143) else ""
+    return f"`tellapart resume {run.called}` goes on from here." if error.exit_code in (130, 143) else ""
 
 
 def _kept(run: Run, pieces: Pieces, keeper: Keeper) -> str:

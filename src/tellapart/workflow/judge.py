@@ -43,7 +43,7 @@ def judge_run(run: Run, *, device: torch.device, progress: Progress = Quiet) -> 
     began = time.monotonic()
     state = run.status().get("state")
     if state != "finished":
-        hint = f"`tellapart resume {run.name}` finishes it." if state == "interrupted" else "Choose another run."
+        hint = f"`tellapart resume {run.called}` finishes it." if state == "interrupted" else "Choose another run."
         raise UsageError(f"The run {run.name} is {state} and was not judged.", hint)
     validation = Predictions.load(run.predictions("validation"))
     if run.predictions("test").is_file():
@@ -77,6 +77,7 @@ def _judged(
     return Judged(
         Verdict(
             run=run.name,
+            called=run.called,
             folder=str(run.folder),
             model=str(run.bundle),
             classes=shown.classes,

@@ -26,7 +26,7 @@ def resume(run: Run, asking: Asking) -> Iterator[Event]:
     """
     if run.status().get("state") == "finished":
         raise UsageError(
-            f"The run {run.name} is finished.", f"Judge it with `tellapart test {run.name}`, or train anew."
+            f"The run {run.name} is finished.", f"Judge it with `tellapart test {run.called}`, or train anew."
         )
     return told(run, _path(run, asking))
 
