@@ -121,8 +121,7 @@ def test_cifar10_names_its_classes_and_first_test_picture(tmp_path: Path, monkey
     monkeypatch.setitem(SOURCES, "cifar10", lambda root: cifar.read(root, what))
     show = ("data", "show", "cifar10", "--root", str(tmp_path))
     shown = re.findall(r"^ +\d  ([a-z]+) ", tellapart(tmp_path, *show).out, re.M)
-    assert " ".join(shown) == "airplane automobile bird cat deer dog frog horse ship truck"
-    assert shown.index("dog") == 5
+    assert " ".join([*shown, shown[5]]) == "airplane automobile bird cat deer dog frog horse ship truck dog"
     first = tellapart(tmp_path, *show, "--part", "test", "--index", "0").out
     assert re.fullmatch(r"picture 0: test/0, 32 x 32 RGB, values \d+ to \d+, class 3 cat\n", first)
 

@@ -49,6 +49,6 @@ def hidden_sizes(name: str) -> tuple[int, ...] | None:
     if family != "mlp" or not colon:
         return None
     parts = sizes.split(",")
-    if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+    if not all(part.isascii() and part.isdigit() and len(part) < 6 and int(part) > 0 for part in parts):
         return None
     return tuple(int(part) for part in parts)

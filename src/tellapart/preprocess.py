@@ -55,7 +55,7 @@ class Preprocess:
             and 0 <= self.short <= 4 * self.size
             and len(self.mean) == len(self.std) == self.channels
             and all(isinstance(n, float | int) and abs(n) < 1e6 for n in numbers)
-            and all(s > 0 for s in self.std)
+            and all(s > 1e-6 for s in self.std)
         )
 
     def words(self) -> str:

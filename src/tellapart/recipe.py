@@ -11,6 +11,7 @@ from tellapart.errors import UsageError, did_you_mean, nearest
 from tellapart.recipe_values import Rule, checked, to_toml_value
 
 Values = Mapping[str, Any]
+MOST = 2**63 - 1
 ALIASES = {"learning_rate": "lr", "optimizer": "name", "num_epochs": "epochs", "bs": "batch_size", "arch": "name"}
 """What other programs call a key; used to suggest ours, never accepted."""
 
@@ -34,7 +35,7 @@ class Data:
         "auto: keep the parts the data bring; new: make train, validation and test anew",
         choices=("auto", "new"),
     )
-    split_seed: int = _f(0, "seed of the split; the training seed leaves the split alone", low=0)
+    split_seed: int = _f(0, "seed of the split; the training seed leaves the split alone", low=0, high=MOST)
     group_by: str = _f("", "regular expression; pictures whose key gives the same match stay in one part")
     limit: int = _f(None, "use at most this many pictures of each part", kind=int, flag="--limit", low=1)
     on_bad: str = _f(
@@ -119,7 +120,7 @@ class Train:
     patience: int = _f(
         None, "stop when validation has not improved for this many epochs", kind=int, flag="--patience", low=1
     )
-    seed: int = _f(0, "seed of the weights, the order and the augmentation", flag="--seed", low=0)
+    seed: int = _f(0, "seed of the weights, the order and the augmentation", flag="--seed", low=0, high=MOST)
     shuffle: bool = _f(True, "a new order of the training pictures in every epoch")
     drop_last: bool = _f(False, "leave out the last, shorter batch of an epoch")
     log_every: int = _f(100, "steps between two lines of the training loss", low=1)

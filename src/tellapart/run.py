@@ -1,11 +1,13 @@
 """Run: one training, on disk: a folder that holds its whole story. No torch here."""
 
 import contextlib
+import itertools
 import json
 import os
 import platform
 import re
 import socket
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,8 +15,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tellapart.errors import StorageError, UsageError
+from tellapart.errors import BusyError, StorageError, UsageError
 from tellapart.files import cannot_write, read_text, write_atomically
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock
+    fcntl = None
 
 RUNS = Path("runs")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
@@ -44,6 +51,7 @@ class Run:
             made = _make_new(folder, numbered=not name)
             (made / "checkpoints").mkdir()
             (made / "predictions").mkdir()
+            write_atomically(made / "status.json", json.dumps({"format": 1, "id": uuid.uuid4().hex}))
         except FileExistsError as error:
             raise UsageError(
                 f"The run folder {folder} exists already.", f"Choose another name, such as --run {name}-2."
@@ -109,17 +117,36 @@ class Run:
             with contextlib.suppress(ValueError):
                 yield line, json.loads(line)
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the run while it is written. Raises BusyError when another process holds it. The lock dies with us."""
+        if fcntl is None:
+            yield
+            return
+        lock = (self.folder / ".lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.close()
+            raise BusyError(
+                f"The run {self.name} is being written by another process.", "Wait for it, or stop it."
+            ) from error
+        try:
+            yield
+        finally:
+            (self.folder / ".lock").unlink(missing_ok=True)
+            lock.close()
+
     def status(self) -> dict[str, Any]:
         """How the run stands."""
-        try:
-            return json.loads(read_text(self.folder / "status.json"))
-        except ValueError as error:
-            raise StorageError(f"{self.folder / 'status.json'} is damaged: {error}.") from error
+        found = _object(read_text(self.folder / "status.json"))
+        if found is None:
+            raise StorageError(f"{self.folder / 'status.json'} is damaged.", "The model file is not.")
+        return found
 
     def set_status(self, **changes: Any) -> dict[str, Any]:
         """Change some entries of status.json and its heartbeat."""
-        old = self.status() if (self.folder / "status.json").is_file() else {"format": 1}
-        new = {**old, **changes, "heartbeat": now()}
+        new = {**self.status(), **changes, "heartbeat": now()}
         self.write("status.json", json.dumps(new, indent=1) + "\n")
         return new
 
@@ -181,21 +208,25 @@ def opened_before(run: Run, test_part: str) -> list[str]:
     """The runs that opened this test part before `run` did, oldest first, as the ledger beside the runs has them."""
     ledger = run.folder.parent / "openings.jsonl"
     lines = read_text(ledger).splitlines() if ledger.is_file() else []
-    names = [entry["run"] for entry in map(_entry, lines) if entry and entry.get("test_part") == test_part]
-    return names[: names.index(run.name)] if run.name in names else names
+    entries = [entry for entry in map(_object, lines) if entry and entry.get("test_part") == test_part]
+    own = run.status().get("id")
+    earlier = itertools.takewhile(lambda entry: entry.get("id") != own, entries)
+    return [str(entry.get("run", "a run without a name")) for entry in earlier]
 
 
-def _entry(line: str) -> dict[str, Any] | None:
+def _object(text: str) -> dict[str, Any] | None:
+    """The JSON object of a text, or None when it is none."""
     try:
-        return json.loads(line)
-    except ValueError:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
         return None
+    return found if isinstance(found, dict) else None
 
 
 def note_opening(run: Run, test_part: str) -> None:
     """Write down, before the seal is opened, that this run opens this test part."""
     ledger = run.folder.parent / "openings.jsonl"
-    line = json.dumps({"test_part": test_part, "run": run.name, "time": now()}) + "\n"
+    line = json.dumps({"test_part": test_part, "run": run.name, "id": run.status().get("id"), "time": now()}) + "\n"
     try:
         handle = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:

@@ -66,7 +66,9 @@ def batch_lines(source: str, root: str, batch_size: int, seed: int) -> Iterator[
     from tellapart.workflow.prepare import prepare
     from tellapart.workflow.settle import Settled
 
-    recipe = Recipe.from_values({"data.source": source, "data.root": root, "train.batch_size": batch_size})
+    recipe = Recipe.from_values(
+        {"data.source": source, "data.root": root, "data.split_seed": seed, "train.batch_size": batch_size}
+    )
     pictures = prepare(Settled(recipe, {}), progress=lambda done, total: None).pictures
     loader = Loader(
         pictures=pictures,

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from tellapart.cli.options import device_option, json_option, runs_option
+from tellapart.recipe import printable
 
 
 @click.command("predict", epilog="Example: tellapart predict RUN dog.png FOLDER")
@@ -53,7 +54,7 @@ def as_data(guess) -> dict:
 def line(guess, shape: tuple[int, ...] | None) -> str:
     """A guess on one line: 'dog.png  dog (5) 93.1 %  cat (3) 4.0 %'."""
     if guess.error:
-        return f"{guess.path}  cannot be read: {guess.error}"
+        return printable(f"{guess.path}  cannot be read: {guess.error}")
     named = "  ".join(f"{name} ({number}) {100 * share:.1f} %" for name, number, share in guess.top)
     seen = f"  size {guess.size}, input {shape}" if shape else ""
-    return f"{guess.path}  {named}{seen}"
+    return printable(f"{guess.path}  {named}{seen}")

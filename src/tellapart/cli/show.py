@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from tellapart.evaluation.metrics import Figure
+from tellapart.recipe import printable
 from tellapart.workflow.events import Begun, Event, Step, Verdict, line_of
 
 
@@ -117,11 +118,12 @@ def class_table(verdict: Verdict, *, most: int = 40) -> Iterator[str]:
     """Recall and precision of each class with n and interval."""
     recalls = [figure for figure in verdict.by_class if figure.name == "recall"]
     precisions = [figure for figure in verdict.by_class if figure.name == "precision"]
-    width = max([len("class"), *(len(figure.about) for figure in recalls)])
+    names = [printable(figure.about) for figure in recalls]
+    width = max(len("class"), *map(len, names))
     yield f"{'class':<{width}}  {'n':>6}  {'recall [95 % interval]':<24}  {'called':>6}  precision [95 % interval]"
-    for recall, precision in list(zip(recalls, precisions, strict=True))[:most]:
+    for name, recall, precision in list(zip(names, recalls, precisions, strict=True))[:most]:
         called = percent(precision) if precision.n else "– (never called)"
-        yield f"{recall.about:<{width}}  {recall.n:>6,}  {percent(recall):<24}  {precision.n:>6,}  {called}"
+        yield f"{name:<{width}}  {recall.n:>6,}  {percent(recall):<24}  {precision.n:>6,}  {called}"
     if len(recalls) > most:
         yield f"… and {len(recalls) - most} more; --json has them all"
 

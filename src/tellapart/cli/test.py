@@ -2,10 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tellapart.cli.options import device_option, json_option, on_bad_option, root_option, runs_option
+from tellapart.errors import UsageError
+
+if TYPE_CHECKING:
+    from tellapart.evaluation.predictions import Predictions
 
 
 @click.command(
@@ -44,21 +49,35 @@ def command(
 
     where = devices.choose(device)
     if source is None:
+        if root or on_bad != "stop":
+            raise UsageError(
+                "--root and --on-bad are for other pictures; the run has its own.", "Name a SOURCE, or leave them."
+            )
         judged = judge_run(Run.open(runs, model), device=where)
         predictions, answer = judged.predictions, as_document(judged.verdict)
         lines = [*verdict_lines(judged.verdict), "", *class_table(judged.verdict)]
     else:
         bundle, name = find_model(runs, model)
-        predictions = judge_elsewhere(bundle, source, root=root, device=where, skip_bad=on_bad == "skip")
+        run = None if Path(model).is_file() else Run.open(runs, model)
+        found = judge_elsewhere(bundle, source, run=run, root=root, device=where, skip_bad=on_bad == "skip")
+        predictions = found.predictions
         figures, by_class = judge(predictions), judge_classes(predictions)
-        answer = document([*figures, *by_class], model=name, source=source)
-        lines = elsewhere_lines(source, predictions.classes, figures, by_class)
+        answer = document([*figures, *by_class], model=name, source=source, notes=found.notes)
+        lines = [*found.notes, *elsewhere_lines(source, predictions.classes, figures, by_class)]
     if mistakes is not None:
         count = draw_mistakes(predictions, mistakes)
         among = f"{len(predictions):,} pictures of the {predictions.part} part"
         drawn = f"{count} mistake{'s' * (count > 1)} among {among}: {mistakes.absolute()}"
+        lines += ["", *mistake_lines(predictions)] if count else []
         lines += ["", drawn if count else f"no mistake among {among}; nothing is drawn"]
     click.echo(json.dumps(answer, indent=1) if as_json else "\n".join(lines))
+
+
+def mistake_lines(predictions: "Predictions", *, most: int = 10) -> list[str]:
+    """The surest mistakes with their files."""
+    from tellapart.workflow.judge import worst_first
+
+    return [f"{text}  {predictions.keys[row]}" for row, text in worst_first(predictions)[:most]]
 
 
 def elsewhere_lines(source: str, classes: tuple[str, ...], figures: list, by_class: list) -> list[str]:

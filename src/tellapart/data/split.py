@@ -83,22 +83,61 @@ def _quota(counts: NDArray[np.int64], share: float) -> list[int]:
 
 def _units(index: Index, seed: int) -> list[list[int]]:
     """Rows that must stay together (a group, or equal pictures), in the order of a hash of seed and name."""
-    if index.groups is not None:
-        names = [b"%d" % group for group in index.groups.tolist()]
-    elif index.digests is not None:
-        names = [row.tobytes() for row in index.digests]
-    else:
-        names = [key.encode("utf-8", "surrogateescape") for key in index.keys]
     rows: dict[bytes, list[int]] = {}
-    for row, name in enumerate(names):
+    for row, name in enumerate(_joined(index)):
         rows.setdefault(name, []).append(row)
     prefix = b"%d:" % seed
     ordered = sorted(rows, key=lambda name: hashlib.blake2b(prefix + name, digest_size=8).digest())
     return [rows[name] for name in ordered]
 
 
+def _joined(index: Index) -> list[bytes]:
+    """A name for the unit of each row: its group, or its content; groups that share a picture are one unit."""
+    contents = (
+        [row.tobytes() for row in index.digests]
+        if index.digests is not None
+        else [key.encode("utf-8", "surrogateescape") for key in index.keys]
+    )
+    if index.groups is None:
+        return contents
+    groups, home = index.groups.tolist(), {}
+    above = {group: group for group in groups}
+
+    def root(group: int) -> int:
+        while above[group] != group:
+            group = above[group]
+        return group
+
+    for group, content in zip(groups, contents, strict=True):
+        above[root(group)] = root(home.setdefault(content, group))
+    return [b"%d" % root(group) for group in groups]
+
+
+def twins(index: Index) -> list[str]:
+    """What has to be said of equal pictures: those in two parts, and those with two labels."""
+    if index.digests is None:
+        return []
+    seen: dict[bytes, tuple[set[int], set[int]]] = {}
+    for digest, part, label in zip(index.digests, index.parts.tolist(), index.labels.tolist(), strict=True):
+        parts, labels = seen.setdefault(digest.tobytes(), (set(), set()))
+        parts.add(part)
+        labels.add(label)
+    across = Counter(tuple(sorted(parts)) for parts, _ in seen.values() if len(parts) > 1)
+    said = [
+        f"{count} picture{'s' * (count > 1)} with equal pixels in {' and '.join(PARTS[p] for p in parts)}"
+        for parts, count in across.items()
+    ]
+    torn = sum(len(labels) > 1 for _, labels in seen.values())
+    return said + ([f"{torn} picture{'s' * (torn > 1)} with equal pixels under more than one class"] if torn else [])
+
+
 def _complete(index: Index) -> Index:
-    """The index, unless a class has no picture in a part that the others have."""
+    """The index, unless a part that is needed is empty, or a class has no picture in a part that the others have."""
+    if not (index.parts == VALIDATION).any():
+        raise DataError(
+            f"There is no validation picture among {len(index)}, so no epoch could be judged.",
+            "Add pictures, or raise --set data.validation above 0.",
+        )
     for part in PARTS:
         counts = index.counts(part)
         empty = [name for name, count in zip(index.classes, counts, strict=True) if count == 0]

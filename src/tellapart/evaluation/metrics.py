@@ -53,10 +53,13 @@ def confusion(guesses: NDArray[np.int64], labels: NDArray[np.int64], num_classes
 
 
 def top_k_hits(logits: NDArray[np.floating], labels: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
-    """(N): whether the true class is among the k highest logits; of equal logits the lower class number goes first."""
+    """(N): whether the true class is among the k highest logits; of equal logits the lower class number goes first.
+
+    A row with a logit that is not finite is a miss, whatever the others say.
+    """
     own = logits[np.arange(len(labels)), labels][:, None]
     before = (logits > own) | ((logits == own) & (np.arange(logits.shape[1])[None, :] < labels[:, None]))
-    return before.sum(axis=1) < k
+    return (before.sum(axis=1) < k) & np.isfinite(logits).all(axis=1)
 
 
 def proportion(name: str, hits: int, n: int, part: str, about: str = "") -> Figure:

@@ -100,18 +100,30 @@ def read_header(path: Path) -> dict[str, Any]:
     return header
 
 
+def _refuse_odd_tensors(state: dict[str, Tensor], path: Path) -> None:
+    """Weights are finite float32 numbers, counters int64: anything else is not a model that `train` wrote."""
+    for name, tensor in state.items():
+        if tensor.dtype not in (torch.float32, torch.int64):
+            raise StorageError(f"{path}: {name} is {tensor.dtype}; expected float32.")
+        if not bool(torch.isfinite(tensor).all()):
+            raise StorageError(f"{path}: {name} holds numbers that are not finite.", "Train again.")
+
+
 def _of_header(header: dict[str, Any], state: dict[str, Tensor], path: Path) -> Bundle:
     try:
         classes = tuple(header["classes"])
-        if not classes or not all(isinstance(name, str) for name in classes):
+        if type(header["classes"]) is not list or not all(isinstance(name, str) for name in classes):
             raise StorageError(f"{path} has no class names.")
+        if not classes or len(set(classes)) < len(classes):
+            raise StorageError(f"{path} names a class twice, or none.")
+        _refuse_odd_tensors(state, path)
         architecture = Architecture.from_json(header["architecture"])
         if architecture.num_classes != len(classes):
             raise StorageError(f"{path} names {len(classes)} classes for {architecture.num_classes} outputs.")
         preprocess, temperature = Preprocess.from_json(header["preprocess"]), float(header["temperature"])
         if (preprocess.size, preprocess.channels) != (architecture.size, architecture.channels):
             raise StorageError(f"{path} prepares pictures of another size than its network takes.")
-        if not (math.isfinite(temperature) and temperature > 0):
+        if not (math.isfinite(temperature) and temperature > 1e-6):
             raise StorageError(f"{path} has the temperature {temperature}; it must be above 0.")
         return Bundle(
             architecture=architecture,

@@ -48,9 +48,6 @@ SCHEDULES: dict[str, Rate] = {
     "constant": constant,
 }
 
-ENDLESS = ("constant",)
-"""Schedules that do not come to rest by themselves: early stopping is on by default for these."""
-
 
 def rate_of(optim: Optim, *, total_steps: int, steps_per_epoch: int) -> Callable[[int], float]:
     """The learning rate of each step, counted from 0."""

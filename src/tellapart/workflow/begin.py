@@ -1,19 +1,25 @@
 """What a run writes before it trains: recipe, split, environment, command; and where a model is from."""
 
+import hashlib
 import json
 from typing import Any
 
+from tellapart.errors import MismatchError, UsageError
+from tellapart.files import read_text
+from tellapart.recipe import Recipe
 from tellapart.run import Run, environment
 from tellapart.workflow.prepare import Prepared
 
 
 def written(run: Run, prepared: Prepared, *, command: str, device: str) -> None:
     """Write recipe.toml, split.csv, environment.json and command.txt, and the identities into status.json."""
-    run.write("recipe.toml", prepared.recipe.to_toml(prepared.settled.origins))
+    recipe = prepared.recipe.to_toml(prepared.settled.origins)
+    run.write("recipe.toml", recipe)
     run.write("split.csv", prepared.split_csv)
     run.write("command.txt", command + "\n")
     run.write("environment.json", json.dumps({**environment(), "device": device}, indent=1) + "\n")
     run.set_status(
+        recipe=identity_of(recipe),
         source=prepared.recipe.data.source,
         model=prepared.recipe.model.name,
         content=prepared.content,
@@ -21,6 +27,22 @@ def written(run: Run, prepared: Prepared, *, command: str, device: str) -> None:
         test_part=prepared.test_part,
         counts=prepared.counts,
     )
+
+
+def identity_of(recipe: str) -> str:
+    """The identity of a recipe's text: a run whose recipe.toml was changed cannot be continued or judged as it was."""
+    return hashlib.sha256(recipe.encode()).hexdigest()[:32]
+
+
+def recipe_of(run: Run) -> Recipe:
+    """The recipe of a run, as it was settled. Raises MismatchError when recipe.toml was changed since."""
+    path = run.folder / "recipe.toml"
+    if not path.is_file():
+        raise UsageError(f"The run {run.name} was stopped before it began to train.", "Start anew: `tellapart train`.")
+    text = read_text(path)
+    if identity_of(text) != run.status().get("recipe"):
+        raise MismatchError(f"{path} is not as the run wrote it.", "Put the old text back, or train a new run with it.")
+    return Recipe.from_toml(text, where=str(path))
 
 
 def origin_of(run: Run, prepared: Prepared) -> dict[str, Any]:

@@ -31,7 +31,8 @@ class Begun:
 class Verdict:
     """What may be said of the model.
 
-    `called` is what to type for the run; `test` is opened, sealed, or none. `opened_before`: the runs that opened this test part earlier; None while sealed.
+    `called` is what to type for the run; `test` is opened, sealed, or none. `opened_before`: the runs that opened this
+    test part earlier; None while sealed.
     """
 
     run: str

@@ -73,4 +73,4 @@ def finish(run: Run, figures: list[Figure]) -> None:
     scores = tuple(figure.to_json() for figure in figures)
     save_bundle(replace(load_bundle(run.bundle), scores=scores), run.bundle)
     headline = [figure.to_json() for figure in figures if not figure.about]
-    run.set_status(state="finished", figures=headline)
+    run.set_status(state="finished", figures=headline, error=None)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tellapart.data.loader import Loader
-from tellapart.errors import TellapartError, UsageError
+from tellapart.errors import DivergedError, TellapartError, UsageError
 from tellapart.evaluation.metrics import judge
 from tellapart.evaluation.predict import predict_part
 from tellapart.models.build import Architecture
@@ -57,6 +57,11 @@ def fitted(
     except TellapartError as error:
         error.hint = " ".join([error.hint, _kept(run, pieces, keeper), _go_on(run, error)]).strip()
         raise
+    if keeper.best is None:
+        raise DivergedError(
+            "No epoch ended with a validation loss that is a number, so there is no model to judge.",
+            "Try a lower learning rate, such as --lr with a tenth of this one.",
+        )
     _save_model(run, pieces, keeper)
 
 

@@ -1,6 +1,9 @@
 """Judge: open the sealed part of a finished run, once; or judge a model on other labelled pictures."""
 
+import csv
+import io
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,8 +20,9 @@ from tellapart.evaluation.predictions import Predictions
 from tellapart.files import read_text
 from tellapart.models.bundle import Bundle, load_bundle
 from tellapart.names import PARTS
-from tellapart.recipe import Recipe
 from tellapart.run import Run, opened_before
+from tellapart.workflow import devices
+from tellapart.workflow.begin import recipe_of
 from tellapart.workflow.events import Verdict
 from tellapart.workflow.final import finish, opened
 from tellapart.workflow.prepare import prepare
@@ -43,7 +47,8 @@ def judge_run(run: Run, *, device: torch.device, progress: Progress = Quiet) -> 
     began = time.monotonic()
     state = run.status().get("state")
     if state != "finished":
-        hint = f"`tellapart resume {run.called}` finishes it." if state == "interrupted" else "Choose another run."
+        begun = (run.folder / "recipe.toml").is_file()
+        hint = f"`tellapart resume {run.called}` goes on with it." if begun else "Choose another run."
         raise UsageError(f"The run {run.name} is {state} and was not judged.", hint)
     validation = Predictions.load(run.predictions("validation"))
     if run.predictions("test").is_file():
@@ -57,7 +62,7 @@ def judge_run(run: Run, *, device: torch.device, progress: Progress = Quiet) -> 
 
 
 def _open_now(run: Run, device: torch.device, progress: Progress) -> tuple[list[str], Predictions]:
-    recipe = Recipe.from_toml(read_text(run.folder / "recipe.toml"), where=str(run.folder / "recipe.toml"))
+    recipe = recipe_of(run)
     prepared = prepare(Settled(recipe, {}), progress=progress)
     if prepared.split != run.status()["split"]:
         raise MismatchError(
@@ -91,20 +96,45 @@ def _judged(
     )
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """The judgement on other pictures: what the model said, of which of them, and what has to be known about that."""
+
+    predictions: Predictions
+    notes: list[str]
+
+
 def judge_elsewhere(
-    bundle: Bundle, source: str, *, root: str, device: torch.device, skip_bad: bool, progress: Progress = Quiet
-) -> Predictions:
+    bundle: Bundle, source: str, *, run: Run | None, root: str, device: torch.device, skip_bad: bool
+) -> Elsewhere:
     """What a model says of other labelled pictures: their test part if they have one, else all of them.
 
-    Classes are matched by name. Raises DataError for a class that the model does not know.
+    Classes are matched by name. Raises DataError for a class that the model does not know, UsageError when the pictures
+    are the sealed test part of the model's own run.
     """
     index = by_name(open_source(source, root=root), bundle.classes)
-    part = "test" if len(index.rows("test")) else "validation" if len(index.rows("validation")) else ""
-    chosen = index.rows(part) if part else np.arange(len(index))
-    index = index.take(chosen)
+    part = next((part for part in ("test", "validation") if len(index.rows(part))), "")
+    index = index.take(index.rows(part) if part else np.arange(len(index)))
     index = replace(index, parts=np.full(len(index), PARTS.index("test"), np.uint8), name=source)
-    pictures = first_pass(index, bundle.preprocess, skip_bad=skip_bad, memory=memory_budget(), progress=progress)
-    return predict_part(bundle.module(device), pictures, "test", device=device)
+    pictures = first_pass(index, bundle.preprocess, skip_bad=skip_bad, memory=memory_budget(), threads=devices.cores())
+    notes = [f"judged: {f'the {part} part' if part else 'all pictures'} of {source}", *_known(run, pictures.index)]
+    notes += [f"left out: {one.key}: {one.reason}" for one in pictures.index.ignored]
+    return Elsewhere(predict_part(bundle.module(device), pictures, "test", device=device), notes)
+
+
+def _known(run: Run | None, index: Index) -> list[str]:
+    """What the run has already seen of these pictures. Raises UsageError when its sealed part is among them."""
+    if run is None or index.digests is None or not (run.folder / "split.csv").is_file():
+        return []
+    rows = csv.DictReader(io.StringIO(read_text(run.folder / "split.csv")))
+    part_of = {row["digest"]: row["part"] for row in rows}
+    found = Counter(part_of.get(digest.tobytes().hex(), "") for digest in index.digests)
+    if found["test"] and not run.predictions("test").is_file():
+        raise UsageError(
+            f"{found['test']} of these pictures are the sealed test part of {run.name}.",
+            f"`tellapart test {run.called}` opens it, and writes down that it did.",
+        )
+    return [f"{found[part]:,} of these pictures were in the {part} part of {run.name}" for part in PARTS if found[part]]
 
 
 def by_name(index: Index, classes: tuple[str, ...]) -> Index:
@@ -124,7 +154,7 @@ def by_name(index: Index, classes: tuple[str, ...]) -> Index:
 
 
 def worst_first(predictions: Predictions) -> list[tuple[int, str]]:
-    """The rows that were answered wrongly, the surest mistake first, with 'key: true → said (probability)'."""
+    """The rows that were answered wrongly, the surest mistake first, with 'true as said (probability)'."""
     from tellapart.evaluation.metrics import softmax
 
     shares = softmax(predictions.logits)
@@ -133,7 +163,7 @@ def worst_first(predictions: Predictions) -> list[tuple[int, str]]:
     wrong = wrong[np.argsort(-shares[wrong, said[wrong]], kind="stable")]
     names = predictions.classes
     return [
-        (int(row), f"{names[predictions.labels[row]]} → {names[said[row]]} ({shares[row, said[row]]:.0%})")
+        (int(row), f"{names[predictions.labels[row]]} as {names[said[row]]} ({shares[row, said[row]]:.0%})")
         for row in wrong
     ]
 

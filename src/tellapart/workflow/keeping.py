@@ -34,11 +34,11 @@ class Keeper:
         names = {"last": save_checkpoint(self.run.folder / "checkpoints", last).name}
         if self.best is not None:
             names["best"] = save_checkpoint(self.run.folder / "checkpoints", self.best).name
-        keep_only(self.run.folder / "checkpoints", {*names.values(), *self.kept})
         at = last.position
         self.run.set_status(
             checkpoints=names, kept=sorted(self.kept), step=at.step, epoch=at.epoch, best=best_words(self.best)
         )
+        keep_only(self.run.folder / "checkpoints", {*names.values(), *self.kept})
         self.saved_at = time.monotonic()
 
     def _write_kept(self, checkpoint: Checkpoint) -> None:

@@ -32,18 +32,18 @@ class Guess:
 
 
 def files_of(paths: Iterable[str]) -> list[Path]:
-    """The files named, and the pictures below the folders named, in order. Raises UsageError for a missing one."""
+    """The files named, and all files below the folders named but hidden ones. Raises UsageError for a missing one."""
     found: list[Path] = []
     for name in paths:
         path = Path(name)
         if path.is_dir():
-            found += sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES and not p.name.startswith("."))
+            found += sorted(p for p in path.rglob("*") if not p.is_dir() and not p.name.startswith("."))
         elif path.exists():
             found.append(path)
         else:
             raise UsageError(f"There is no file or folder '{name}'.", "Check the spelling and the folder you are in.")
     if not found:
-        raise DataError("No pictures were found there.", f"Pictures end in one of {', '.join(sorted(PICTURES))}.")
+        raise DataError("No files were found there.", f"Pictures end in one of {', '.join(sorted(PICTURES))}.")
     return found
 
 
@@ -59,6 +59,8 @@ def predict(bundle: Bundle, paths: list[Path], *, device: torch.device, top_k: i
 
 
 def _opened(path: Path, preprocess: Preprocess) -> tuple[Guess, np.ndarray | None]:
+    if not path.is_file():
+        return Guess(path=str(path), error="It is not a regular file."), None
     try:
         pixels = decode(path.read_bytes())
     except (DataError, OSError) as error:

@@ -12,7 +12,7 @@ from tellapart.data.index import Index
 from tellapart.data.pictures import Pictures, Progress, first_pass, mean_and_std, memory_budget, sizes
 from tellapart.data.seal import sealed
 from tellapart.data.sources import open_source
-from tellapart.data.split import divided, grouped
+from tellapart.data.split import divided, grouped, twins
 from tellapart.names import PARTS, TORCHVISION_MODELS
 from tellapart.preprocess import Preprocess, fixed_statistics
 from tellapart.recipe import Recipe
@@ -31,7 +31,7 @@ class Prepared:
     split: str
     test_part: str
     split_csv: str
-    made_test: bool
+    notes: list[str]
 
     @property
     def recipe(self) -> Recipe:
@@ -43,16 +43,7 @@ def prepare(settled: Settled, *, progress: Progress) -> Prepared:
     """Open the source, decode every picture once, split and seal. Raises DataError or UsageError with the way out."""
     recipe = settled.recipe
     index = grouped(limited(open_source(recipe.data.source, root=recipe.data.root), recipe), recipe.data.group_by)
-    had_parts = bool((index.parts != 255).any())
-    settled = settle_input(settled, sizes(index))
-    decoded = first_pass(
-        index,
-        geometry(settled.recipe),
-        skip_bad=recipe.data.on_bad == "skip",
-        memory=memory_budget(),
-        threads=cores(),
-        progress=progress,
-    )
+    decoded = _decoded(settle_input(settled, sizes(index)).recipe, index, progress)
     placed = divided(
         decoded.index,
         validation=recipe.data.validation,
@@ -60,6 +51,10 @@ def prepare(settled: Settled, *, progress: Progress) -> Prepared:
         seed=recipe.data.split_seed,
         anew=recipe.data.split == "new",
     )
+    # Only now is it known which rows are test rows; they must not have a say in size, colour or augmentation.
+    settled = settle_input(settled, sizes(placed))
+    if geometry(settled.recipe) != decoded.preprocess:
+        decoded = replace(_decoded(settled.recipe, placed, progress), index=placed)
     pictures = sealed(replace(decoded, index=placed))
     counts = {part: len(placed.rows(part)) for part in PARTS}
     settled = settle_training(settled, num_train=counts["train"])
@@ -72,7 +67,19 @@ def prepare(settled: Settled, *, progress: Progress) -> Prepared:
         split=identity.split(placed),
         test_part=identity.test_part(placed),
         split_csv=split_csv(placed),
-        made_test=not had_parts,
+        notes=twins(placed),
+    )
+
+
+def _decoded(recipe: Recipe, index: Index, progress: Progress) -> Pictures:
+    """The first pass with the geometry of a recipe whose input is settled."""
+    return first_pass(
+        index,
+        geometry(recipe),
+        skip_bad=recipe.data.on_bad == "skip",
+        memory=memory_budget(),
+        threads=cores(),
+        progress=progress,
     )
 
 

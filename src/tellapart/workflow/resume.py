@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tellapart.errors import MismatchError, StorageError, UsageError
-from tellapart.files import read_text
 from tellapart.recipe import Recipe
 from tellapart.run import Run
 from tellapart.training.checkpoint import Checkpoint, Position, load_checkpoint
 from tellapart.workflow import devices
+from tellapart.workflow.begin import recipe_of
 from tellapart.workflow.events import Event, Said
 from tellapart.workflow.final import verdict
 from tellapart.workflow.fitting import Pieces, fitted
@@ -28,7 +28,7 @@ def resume(run: Run, asking: Asking) -> Iterator[Event]:
         raise UsageError(
             f"The run {run.name} is finished.", f"Judge it with `tellapart test {run.called}`, or train anew."
         )
-    return told(run, _path(run, asking))
+    return told(run, _path(run, asking), fresh=False)
 
 
 def _path(run: Run, asking: Asking) -> Iterator[Event]:
@@ -46,16 +46,6 @@ def _path(run: Run, asking: Asking) -> Iterator[Event]:
     yield from verdict(run, prepared, device, open_test=asking.open_test, began=began)
 
 
-def recipe_of(run: Run) -> Recipe:
-    """The recipe of a run, as it was settled."""
-    path = run.folder / "recipe.toml"
-    if not path.is_file():
-        raise UsageError(
-            f"The run {run.name} was stopped before it began to train.", "Start it again with `tellapart train`."
-        )
-    return Recipe.from_toml(read_text(path), where=str(path))
-
-
 def same_pictures(run: Run, recipe: Recipe, asking: Asking) -> Prepared:
     """The pictures of a run again. Raises MismatchError when they are no longer those it was trained with."""
     prepared = prepare(Settled(recipe, {}), progress=stoppable(asking))
@@ -71,7 +61,7 @@ def newest(run: Run) -> tuple[Checkpoint | None, Checkpoint | None, list[str]]:
     """The newest whole checkpoint, the best one, and a note for each that is damaged."""
     names = run.status().get("checkpoints", {})
     notes: list[str] = []
-    folders = sorted((run.folder / "checkpoints").glob("step-*"), reverse=True)
+    folders = sorted((run.folder / "checkpoints").glob("step-*"), key=lambda f: (len(f.name), f.name), reverse=True)
     found = [
         _whole(folder, notes) for folder in folders if folder.name != names.get("best") or folder.name == names["last"]
     ]

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tellapart.run import every_run
+from tellapart.errors import StorageError
+from tellapart.run import Run, every_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +23,15 @@ class Row:
 
 def listed(runs: Path) -> list[Row]:
     """All runs, the best validation accuracy first: choosing by the test would unseal it. Others come last."""
-    rows = [_row(run.name, run.status()) for run in every_run(runs)]
+    rows = [_readable(run) for run in every_run(runs)]
     return sorted(rows, key=lambda row: (-(row.validation["value"] if row.validation else -1.0), row.name))
+
+
+def _readable(run: Run) -> Row:
+    try:
+        return _row(run.name, run.status())
+    except (StorageError, TypeError, KeyError, AttributeError):
+        return Row(name=run.name, state="damaged", source="", model="", validation=None, test=None, heartbeat="")
 
 
 def _row(name: str, status: dict[str, Any]) -> Row:

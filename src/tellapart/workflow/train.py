@@ -15,7 +15,7 @@ import torch
 
 from tellapart.data.loader import Loader
 from tellapart.data.pictures import Progress
-from tellapart.errors import DataError, DivergedError, Interrupted, StorageError, Terminated, UsageError
+from tellapart.errors import DataError, DivergedError, Interrupted, MismatchError, StorageError, Terminated, UsageError
 from tellapart.models.build import Architecture, build
 from tellapart.models.look import look
 from tellapart.recipe import Recipe
@@ -61,26 +61,32 @@ def train(recipe: Recipe, asking: Asking = Asking()) -> Iterator[Event]:
     return told(run, _path(run, Settled(recipe, asking.origins), device, asking))
 
 
-def told(run: Run, events: Iterator[Event]) -> Iterator[Event]:
-    """Pass the events on, write what they say into log.txt, and how it ended into status.json."""
-    try:
-        for event in events:
-            line = line_of(event)
-            if line is not None:
-                run.append("log.txt", line)
-            yield event
-    except BaseException as error:
-        _end(run, error)
-        raise
+def told(run: Run, events: Iterator[Event], *, fresh: bool = True) -> Iterator[Event]:
+    """Pass the events on, write what they say into log.txt, and how it ended into status.json.
+
+    A `fresh` run that is refused before its pictures are read leaves no folder. Raises BusyError when another process
+    writes this run.
+    """
+    with run.alone():
+        try:
+            for event in events:
+                line = line_of(event)
+                if line is not None:
+                    run.append("log.txt", line)
+                yield event
+        except BaseException as error:
+            refused = isinstance(error, UsageError | DataError | MismatchError)
+            if fresh and refused and run.status()["state"] == "preparing":
+                shutil.rmtree(run.folder, ignore_errors=True)
+            elif fresh or not refused:
+                _end(run, error)
+            raise
 
 
 def _end(run: Run, error: BaseException) -> None:
-    """Write down how a run ended; one that was refused before it read its pictures leaves no folder behind."""
-    state = run.status()["state"]
-    if state == "preparing" and isinstance(error, UsageError | DataError):
-        shutil.rmtree(run.folder, ignore_errors=True)
-    elif state != "finished":
-        with contextlib.suppress(StorageError):  # on a full disk the first error is the one to show
+    """Write down how a run ended."""
+    with contextlib.suppress(StorageError):  # on a full disk the first error is the one to show
+        if run.status()["state"] != "finished":
             run.set_status(state=_state(error), error=str(error))
             run.append("log.txt", f"{_state(error)}: {error}")
 
@@ -122,6 +128,7 @@ def _prepared(settled: Settled, run: Run, progress: Progress) -> Generator[Event
     parts = ", ".join(f"{counts[part]:,} {part}" for part in counts if counts[part])
     yield Said(stage=1, text=f"data: {source}, {len(index):,} pictures of {len(index.classes)} classes ({parts})")
     yield from (Said(text=line) for line in index.said)
+    yield from (Said(stage=-1, text=note) for note in prepared.notes)
     left_out = [f"left out: {one.key}: {one.reason}" for one in index.ignored]
     yield from (Said(stage=-1, text=line) for line in left_out[:5])
     if left_out:
@@ -205,5 +212,5 @@ def _described(pieces: Pieces) -> Iterator[Event]:
         text=f"optimiser: {recipe.optim.name}, rate {recipe.optim.lr:g} ({recipe.optim.schedule}), "
         f"weight decay {recipe.optim.weight_decay:g}",
     )
-    yield Said(stage=6, text=f"settings: {plan.epochs} epochs, {plan.max_steps:,} steps, seed {recipe.train.seed}")
+    yield Said(stage=6, text=f"settings: epochs {plan.epochs}, steps {plan.max_steps:,}, seed {recipe.train.seed}")
     yield Said(stage=7, text=f"training: the loss every {plan.log_every} steps, validation after every epoch")
