@@ -169,7 +169,7 @@ def test_auto_opens_a_value_again(path):
 
 
 def test_auto_is_only_for_what_can_be_found_out():
-    refused({"train.seed": "auto"}, "train.seed: expected a whole number, at least 0.")
+    refused({"train.seed": "auto"}, "train.seed: expected a whole number, at least 0, at most 9223372036854775807.")
 
 
 def test_every_bad_value_is_named_at_once():

@@ -180,8 +180,13 @@ def test_a_class_too_small_for_a_part_is_refused_by_name():
         split(index_of((30, 2)))
 
 
-def test_no_validation_and_no_test_when_their_shares_are_zero():
-    assert split(index_of((5, 5)), validation=0, test=0).parts.tolist() == [0] * 10
+def test_no_test_when_its_share_is_zero():
+    assert not (split(index_of((5, 5)), test=0).parts == 2).any()
+
+
+def test_a_split_without_validation_is_refused():
+    with pytest.raises(DataError, match="There is no validation picture among 10"):
+        split(index_of((5, 5)), validation=0, test=0)
 
 
 def test_content_is_the_same_in_a_folder_and_in_an_array(class_folder):

@@ -42,7 +42,7 @@ class Rule:
 
     @staticmethod
     def _limit(word: str, value: float | None) -> str:
-        return "" if value is None else f"{word} {value:g}"
+        return "" if value is None else f"{word} {value if isinstance(value, int) else format(value, 'g')}"
 
 
 def checked(path: str, value: Any, rule: Rule) -> Any:

@@ -1,13 +1,15 @@
 """`tellapart test`."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tellapart.cli.options import device_option, json_option, on_bad_option, root_option, runs_option
 from tellapart.errors import UsageError
+from tellapart.recipe import printable
 
 if TYPE_CHECKING:
     from tellapart.evaluation.predictions import Predictions
@@ -40,44 +42,59 @@ def command(
 
     A test part that the run has opened already is not opened again: the stored predictions are judged.
     """
-    from tellapart.cli.show import as_document, class_table, verdict_lines
-    from tellapart.evaluation.metrics import document, judge, judge_classes
-    from tellapart.run import Run
-    from tellapart.workflow import devices
-    from tellapart.workflow.judge import draw_mistakes, judge_elsewhere, judge_run
-    from tellapart.workflow.models import find_model
-
-    where = devices.choose(device)
+    if source is None and (root or on_bad != "stop"):
+        raise UsageError(
+            "--root and --on-bad are for other pictures; a run has its own.", "Name a SOURCE, or leave them."
+        )
     if source is None:
-        if root or on_bad != "stop":
-            raise UsageError(
-                "--root and --on-bad are for other pictures; the run has its own.", "Name a SOURCE, or leave them."
-            )
-        judged = judge_run(Run.open(runs, model), device=where)
-        predictions, answer = judged.predictions, as_document(judged.verdict)
-        lines = [*verdict_lines(judged.verdict), "", *class_table(judged.verdict)]
+        answer, lines, predictions = own_part(model, runs, device)
     else:
-        bundle, name = find_model(runs, model)
-        run = None if Path(model).is_file() else Run.open(runs, model)
-        found = judge_elsewhere(bundle, source, run=run, root=root, device=where, skip_bad=on_bad == "skip")
-        predictions = found.predictions
-        figures, by_class = judge(predictions), judge_classes(predictions)
-        answer = document([*figures, *by_class], model=name, source=source, notes=found.notes)
-        lines = [*found.notes, *elsewhere_lines(source, predictions.classes, figures, by_class)]
+        answer, lines, predictions = other_pictures(model, source, runs, device, root=root, skip_bad=on_bad == "skip")
     if mistakes is not None:
-        count = draw_mistakes(predictions, mistakes)
-        among = f"{len(predictions):,} pictures of the {predictions.part} part"
-        drawn = f"{count} mistake{'s' * (count > 1)} among {among}: {mistakes.absolute()}"
-        lines += ["", *mistake_lines(predictions)] if count else []
-        lines += ["", drawn if count else f"no mistake among {among}; nothing is drawn"]
+        lines += mistake_lines(predictions, mistakes)
     click.echo(json.dumps(answer, indent=1) if as_json else "\n".join(lines))
 
 
-def mistake_lines(predictions: "Predictions", *, most: int = 10) -> list[str]:
-    """The surest mistakes with their files."""
-    from tellapart.workflow.judge import worst_first
+def own_part(model: str, runs: Path, device: str) -> tuple[Mapping[str, Any], list[str], "Predictions"]:
+    """The judgement of a run on its own test part: as a document, as lines, and what it rests on."""
+    from tellapart.cli.show import as_document, class_table, verdict_lines
+    from tellapart.run import Run
+    from tellapart.workflow import devices
+    from tellapart.workflow.judge import judge_run
 
-    return [f"{text}  {predictions.keys[row]}" for row, text in worst_first(predictions)[:most]]
+    judged = judge_run(Run.open(runs, model), device=devices.choose(device))
+    lines = [*verdict_lines(judged.verdict), "", *class_table(judged.verdict)]
+    return as_document(judged.verdict), lines, judged.predictions
+
+
+def other_pictures(
+    model: str, source: str, runs: Path, device: str, *, root: str, skip_bad: bool
+) -> tuple[Mapping[str, Any], list[str], "Predictions"]:
+    """The same for the labelled pictures of a source."""
+    from tellapart.evaluation.metrics import document, judge, judge_classes
+    from tellapart.run import Run
+    from tellapart.workflow import devices
+    from tellapart.workflow.judge import judge_elsewhere
+    from tellapart.workflow.models import find_model
+
+    bundle, name = find_model(runs, model)
+    run = None if Path(model).is_file() else Run.open(runs, model)
+    found = judge_elsewhere(bundle, source, run=run, root=root, device=devices.choose(device), skip_bad=skip_bad)
+    figures, by_class = judge(found.predictions), judge_classes(found.predictions)
+    answer = document([*figures, *by_class], model=name, source=source, notes=found.notes)
+    return answer, [*found.notes, *elsewhere_lines(source, bundle.classes, figures, by_class)], found.predictions
+
+
+def mistake_lines(predictions: "Predictions", path: Path, *, most: int = 10) -> list[str]:
+    """Draw the mistakes, and name the surest with their files."""
+    from tellapart.workflow.judge import draw_mistakes, worst_first
+
+    count = draw_mistakes(predictions, path)
+    among = f"{len(predictions):,} pictures of the {predictions.part} part"
+    if not count:
+        return ["", f"no mistake among {among}; nothing is drawn"]
+    named = [printable(f"{text}  {predictions.keys[row]}") for row, text in worst_first(predictions)[:most]]
+    return ["", *named, "", f"{count} mistake{'s' * (count > 1)} among {among}: {path.absolute()}"]
 
 
 def elsewhere_lines(source: str, classes: tuple[str, ...], figures: list, by_class: list) -> list[str]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tellapart.evaluation.metrics import Figure
+from tellapart.recipe import printable
 from tellapart.training.fit import Epoch, Step
 
 __all__ = ["Begun", "Epoch", "Event", "Said", "Step", "Verdict", "line_of"]
@@ -59,11 +60,8 @@ Event = Said | Begun | Step | Epoch | Verdict
 def line_of(event: Event) -> str | None:
     """What an event says to a person, as one line; None for those that are only counted or come as a table."""
     if isinstance(event, Said):
-        return (
-            f"{event.stage}/9 {event.text}"
-            if event.stage > 0
-            else f"{'note: ' if event.stage < 0 else '    '}{event.text}"
-        )
+        lead = f"{event.stage}/9 " if event.stage > 0 else "note: " if event.stage < 0 else "    "
+        return printable(lead + event.text)
     if not isinstance(event, Epoch):
         return None
     return (
