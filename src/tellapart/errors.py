@@ -4,6 +4,7 @@
     ├── ProblemsFound   1  a check found problems, or a promised threshold was not met
     ├── UsageError      2  the command or the recipe asks for something that cannot be
     ├── DataError       3  the pictures or their labels are not usable as they are
+    │   └── AbsentError 3  the files of a named data set are not there; they can be fetched
     ├── StorageError    4  a file or folder cannot be read or written
     ├── DivergedError   5  the loss or the weights are no longer finite
     ├── BusyError       6  another process is writing this run
@@ -47,6 +48,10 @@ class UsageError(TellapartError):
 
 
 class DataError(TellapartError):
+    exit_code = 3
+
+
+class AbsentError(DataError):
     exit_code = 3
 
 

@@ -18,7 +18,7 @@ ALIASES = {"learning_rate": "lr", "optimizer": "name", "num_epochs": "epochs", "
 
 def _f(default: Any, help: str, *, kind: type | None = None, flag: str = "", **limits: Any) -> Any:
     """One field: its default (None = found out from the data), its help line, its flag, its limits."""
-    rule = Rule(kind=kind or type(default), help=help, flag=flag, auto=default is None, **limits)
+    rule = Rule(kind=kind or type(default), help=help, flag=flag, **{"auto": default is None, **limits})
     return field(default=default, metadata={"rule": rule})
 
 
@@ -113,7 +113,7 @@ class Train:
 
     epochs: int = _f(None, "passes over the training pictures", kind=int, flag="--epochs", low=1)
     max_steps: int = _f(None, "stop after this many steps, whatever the epochs", kind=int, low=1)
-    batch_size: int = _f(64, "pictures in one step", flag="--batch-size", low=1)
+    batch_size: int = _f(64, "pictures in one step; auto: the most that fit", flag="--batch-size", low=1, auto=True)
     accumulate: int = _f(
         1, "parts a batch is computed in, to save memory: a step then takes batch_size times this", low=1
     )

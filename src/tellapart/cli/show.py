@@ -24,6 +24,7 @@ class Screen:
 
     def __init__(self) -> None:
         self.bar, self.task = None, None
+        self.files: dict[str, Any] = {}
         self.epochs, self.seen, self.began, self.drawn = 0, 0, 0.0, 0.0
 
     def follow(self, events: Iterable[Event]) -> Verdict:
@@ -53,6 +54,14 @@ class Screen:
         if self.task is None:
             self.task = self.bar.add_task("reading pictures", total=total, speed="")
         self.bar.update(self.task, completed=done, visible=done < total)
+
+    def fetching(self, done: int, total: int | None, name: str) -> None:
+        """Progress of a file of a named data set on its way here."""
+        if self.bar is None:
+            return
+        if name not in self.files:
+            self.files[name] = self.bar.add_task(name, total=total, speed="")
+        self.bar.update(self.files[name], completed=done, visible=total is None or done < total)
 
     def say(self, line: str) -> None:
         """One line, above the bar when there is one."""

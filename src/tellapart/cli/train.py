@@ -44,6 +44,7 @@ def command(words: str, name: str, runs: Path, no_test: bool, as_json: bool, **f
             origins=origins,
             asked=stopping.asked,
             progress=screen.decoding,
+            fetching=screen.fetching,
         )
         verdict = screen.follow(train(recipe, asking))
     click.echo(ended(verdict, as_json=as_json))

@@ -41,11 +41,14 @@ BETWEEN = {
 
 @dataclass(frozen=True)
 class Look:
-    """What one forward pass of two blank pictures showed: the functions called, the output, the work of one picture."""
+    """What one forward pass of two blank pictures showed: the functions called, the output, and of one picture the
+    multiply-adds and the numbers that all functions together gave.
+    """
 
     functions: list[str]
     output: tuple[int, ...]
     multiply_adds: int
+    activations: int
 
     @property
     def normalised(self) -> bool:
@@ -75,12 +78,13 @@ class _Calls(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.names: list[str] = []
-        self.multiply_adds = 0
+        self.multiply_adds = self.activations = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
         self.names.append(name)
+        self.activations += output.numel() if isinstance(output, torch.Tensor) else 0
         if name in WEIGHTED:
             self.multiply_adds += output.numel() * args[1][0].numel()
         return output
@@ -98,7 +102,7 @@ def look(model: nn.Module, architecture: Architecture) -> Look:
             f"{architecture.name} cannot take {tuple(blank.shape)}: {error}",
             "Choose another --set input.size, or another --model.",
         ) from error
-    return Look(seen.names, tuple(output.shape), seen.multiply_adds // len(blank))
+    return Look(seen.names, tuple(output.shape), seen.multiply_adds // len(blank), seen.activations // len(blank))
 
 
 @contextmanager

@@ -6,13 +6,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tellapart.data import identity
+from tellapart.data import download, identity
 from tellapart.data.chance import Purpose, words
 from tellapart.data.index import Index
+from tellapart.data.official import default_root, expanded
 from tellapart.data.pictures import Pictures, Progress, first_pass, mean_and_std, memory_budget, sizes
 from tellapart.data.seal import sealed
 from tellapart.data.sources import open_source
 from tellapart.data.split import divided, grouped, twins
+from tellapart.errors import AbsentError, DataError
 from tellapart.names import PARTS, TORCHVISION_MODELS
 from tellapart.preprocess import Preprocess, fixed_statistics
 from tellapart.recipe import Recipe
@@ -39,10 +41,10 @@ class Prepared:
         return self.settled.recipe
 
 
-def prepare(settled: Settled, *, progress: Progress) -> Prepared:
+def prepare(settled: Settled, *, progress: Progress, fetching: download.Progress | None = None) -> Prepared:
     """Open the source, decode every picture once, split and seal. Raises DataError or UsageError with the way out."""
     recipe = settled.recipe
-    index = grouped(limited(open_source(recipe.data.source, root=recipe.data.root), recipe), recipe.data.group_by)
+    index = grouped(limited(_opened(recipe, fetching), recipe), recipe.data.group_by)
     decoded = _decoded(settle_input(settled, sizes(index)).recipe, index, progress)
     placed = divided(
         decoded.index,
@@ -69,6 +71,21 @@ def prepare(settled: Settled, *, progress: Progress) -> Prepared:
         split_csv=split_csv(placed),
         notes=twins(placed),
     )
+
+
+def _opened(recipe: Recipe, fetching: download.Progress | None) -> Index:
+    """The index of the source. A named data set whose files are not there is fetched first, and that is said."""
+    source, root = recipe.data.source, recipe.data.root
+    try:
+        return open_source(source, root=root)
+    except AbsentError as absent:
+        try:
+            said = download.get(source, expanded(root) if root else default_root(), progress=fetching)
+        except DataError as error:
+            hint = f"{absent.hint} `tellapart data get {source} --from PLACE` takes the files from elsewhere."
+            raise DataError(f"{absent.message} {error.message}", hint) from error
+    index = open_source(source, root=root)
+    return replace(index, said=(*said, *index.said))
 
 
 def _decoded(recipe: Recipe, index: Index, progress: Progress) -> Pictures:

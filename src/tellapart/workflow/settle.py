@@ -130,7 +130,11 @@ def settle_training(settled: Settled, *, num_train: int) -> Settled:
 def _smaller_batch(settled: Settled, num_train: int) -> Settled:
     """The default batch, made smaller for very few pictures. A batch that was asked for stays as it is."""
     recipe = settled.recipe
-    if "train.batch_size" in settled.origins or recipe.train.batch_size * recipe.train.accumulate <= num_train:
+    if (
+        recipe.train.batch_size is None
+        or "train.batch_size" in settled.origins
+        or recipe.train.batch_size * recipe.train.accumulate <= num_train
+    ):
         return settled
     reason = {"train.batch_size": f"{AUTO}: there are {num_train} training pictures"}
     return Settled(recipe.replaced({"train.batch_size": max(1, num_train // 4)}), {**settled.origins, **reason})
@@ -164,9 +168,15 @@ def settle_network(settled: Settled, *, multiply_adds: int, normalised: bool, co
     return _filled(settled, found)
 
 
+def settle_batch(settled: Settled, *, largest: int, num_train: int) -> Settled:
+    """Fill in a batch of `auto`: the largest that fits, but at least eight steps an epoch."""
+    size = max(1, min(largest, num_train // (8 * settled.recipe.train.accumulate)))
+    return _filled(settled, {"train.batch_size": (size, f"up to {largest} pictures fit")})
+
+
 def refuse_large_batch(recipe: Recipe, num_train: int) -> None:
     """A batch larger than the data is an error, not a smaller batch in silence."""
-    batch = recipe.train.batch_size * recipe.train.accumulate
+    batch = (recipe.train.batch_size or 1) * recipe.train.accumulate
     if batch > num_train:
         raise UsageError(
             f"The batch of {batch} is larger than the {num_train} training pictures.",

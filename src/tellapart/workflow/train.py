@@ -12,14 +12,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from tellapart.data.download import Progress as Fetching
 from tellapart.data.loader import Loader
-from tellapart.data.pictures import Progress
+from tellapart.data.pictures import Progress, memory_budget
 from tellapart.errors import DataError, DivergedError, Interrupted, MismatchError, StorageError, Terminated, UsageError
 from tellapart.models.build import Architecture, build
-from tellapart.models.look import look
+from tellapart.models.look import Look, look
 from tellapart.recipe import Recipe
 from tellapart.run import RUNS, Run
+from tellapart.training.finder import largest_batch
 from tellapart.training.fit import Plan
 from tellapart.training.optim import make_optimiser
 from tellapart.workflow import devices
@@ -28,7 +31,7 @@ from tellapart.workflow.events import Event, Said, line_of
 from tellapart.workflow.final import verdict
 from tellapart.workflow.fitting import Asked, Pieces, fitted
 from tellapart.workflow.prepare import Prepared, prepare
-from tellapart.workflow.settle import Origins, Settled, refuse_impossible, settle_network
+from tellapart.workflow.settle import Origins, Settled, refuse_impossible, settle_batch, settle_network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +39,7 @@ class Asking:
     """How a training was asked for, beside its recipe. `origins`: where each value of the recipe is from.
 
     `asked` is called after each step and may return the ending to stop with; `progress` is told how many pictures are
-    decoded, and of how many.
+    decoded, and of how many; `fetching` how many bytes of which file of a named data set have come.
     """
 
     runs: Path = RUNS
@@ -46,6 +49,7 @@ class Asking:
     origins: Origins = field(default_factory=dict)
     asked: Asked = lambda: None
     progress: Progress = lambda done, total: None
+    fetching: Fetching | None = None
 
 
 def train(recipe: Recipe, asking: Asking = Asking()) -> Iterator[Event]:
@@ -94,7 +98,7 @@ def _end(run: Run, error: BaseException) -> None:
 def _path(run: Run, settled: Settled, device: torch.device, asking: Asking) -> Iterator[Event]:
     """The nine stages: data, batches, network, loss, optimiser, settings, training, test, saved."""
     began = time.monotonic()
-    prepared = yield from _prepared(settled, run, stoppable(asking))
+    prepared = yield from _prepared(settled, run, asking)
     pieces = put_together(prepared, device)
     written(run, pieces.prepared, command=asking.command, device=devices.words(device))
     yield from _described(pieces)
@@ -120,10 +124,10 @@ def _state(error: BaseException) -> str:
     return "diverged" if isinstance(error, DivergedError) else "failed"
 
 
-def _prepared(settled: Settled, run: Run, progress: Progress) -> Generator[Event, None, Prepared]:
+def _prepared(settled: Settled, run: Run, asking: Asking) -> Generator[Event, None, Prepared]:
     """Stage 1: the pictures, decoded, split and sealed; every file left out is named."""
     source = settled.recipe.data.source
-    prepared = prepare(settled, progress=progress)
+    prepared = prepare(settled, progress=stoppable(asking), fetching=asking.fetching)
     index, counts = prepared.pictures.index, prepared.counts
     parts = ", ".join(f"{counts[part]:,} {part}" for part in counts if counts[part])
     yield Said(stage=1, text=f"data: {source}, {len(index):,} pictures of {len(index.classes)} classes ({parts})")
@@ -151,9 +155,7 @@ def put_together(prepared: Prepared, device: torch.device) -> Pieces:
     )
     model = build(architecture, seed=recipe.train.seed).to(device)
     seen = look(model, architecture)
-    settled = settle_network(
-        prepared.settled, multiply_adds=seen.multiply_adds, normalised=seen.normalised, cores=devices.cores()
-    )
+    settled = _settled(prepared, model, architecture, seen, device)
     recipe = settled.recipe
     torch.set_num_threads(settled.recipe.machine.threads)
     if recipe.machine.channels_last:
@@ -178,6 +180,22 @@ def put_together(prepared: Prepared, device: torch.device) -> Pieces:
         optimiser=make_optimiser(model, recipe.optim),
         plan=_plan(recipe, len(loader)),
     )
+
+
+def _settled(
+    prepared: Prepared, model: nn.Module, architecture: Architecture, seen: Look, device: torch.device
+) -> Settled:
+    """What only the network can tell: a batch of `auto`, the learning rate, the threads."""
+    settled = prepared.settled
+    if settled.recipe.train.batch_size is None:
+        shape = (architecture.channels, architecture.size, architecture.size)
+        free = memory_budget()
+        largest = largest_batch(model, shape, device=device, activations=seen.activations, memory=free)
+        settled = settle_batch(settled, largest=largest, num_train=prepared.counts["train"])
+    settled = settle_network(
+        settled, multiply_adds=seen.multiply_adds, normalised=seen.normalised, cores=devices.cores()
+    )
+    return settled
 
 
 def _plan(recipe: Recipe, steps_per_epoch: int) -> Plan:

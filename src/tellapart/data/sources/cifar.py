@@ -17,7 +17,7 @@ from tellapart.data.index import ArrayStore, Index
 from tellapart.data.official import Official, md5_of, md5_of_bytes, places, read_bytes, refuse_wrong_md5
 from tellapart.data.sources.idx import given_keys, given_parts
 from tellapart.data.sources.pickles import plain_arrays
-from tellapart.errors import DataError
+from tellapart.errors import AbsentError, DataError
 
 SIDE, PIXELS = 32, 3 * 32 * 32
 MOST = 1 << 28
@@ -149,7 +149,9 @@ def _batches(root: Path, what: Cifar) -> tuple[list[Batch], str]:
             if (place / name).exists():
                 return reader(place / name, what)
     hint = f"Fetch it with `tellapart data get {what.name}`, or name the folder that holds it with --root."
-    raise DataError(f"{what.title} is not in {root}: none of {', '.join(name for name, _ in readers)} is there.", hint)
+    raise AbsentError(
+        f"{what.title} is not in {root}: none of {', '.join(name for name, _ in readers)} is there.", hint
+    )
 
 
 def _binary_folder(folder: Path, what: Cifar) -> tuple[list[Batch], str]:

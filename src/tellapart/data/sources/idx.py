@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tellapart.data.index import ArrayStore, Index, Strings
 from tellapart.data.official import Official, md5_of_bytes, places, read_bytes, refuse_wrong_md5
-from tellapart.errors import DataError
+from tellapart.errors import AbsentError, DataError
 
 TRAIN, TEST = 0, 2
 
@@ -154,7 +154,7 @@ def _find(root: Path, what: IdxSet) -> list[Path]:
     if partial:
         raise DataError(f"{what.title} is not whole: {partial[0]} lacks {', '.join(partial[1])}.", hint)
     names = ", ".join(file.name for file in what.files)
-    raise DataError(f"{what.title} is not in {root}: none of {names} is there.", hint)
+    raise AbsentError(f"{what.title} is not in {root}: none of {names} is there.", hint)
 
 
 def _packed_or_not(place: Path, packed: str) -> Path | None:
