@@ -50,4 +50,6 @@ def test_its_cells_train_read_the_log_and_predict(notebook, tmp_path, monkeypatc
     assert [record["step"] for record in names["steps"]] == [10, 20, 30, 40]
     assert names["guess"].error == ""
     assert sum(share for _, _, share in names["guess"].top) <= 1.0001
-    assert [run.name for run in (tmp_path / "runs").iterdir() if run.is_dir()] == [names["verdict"].run]
+    assert [run.name for run in (tmp_path / "runs").iterdir() if (run / "status.json").is_file()] == [
+        names["verdict"].run
+    ]

@@ -115,6 +115,18 @@ def test_a_run_of_the_same_name_does_not_hide_an_opening(tmp_path: Path) -> None
     assert "opened once before, last by a" in train(tmp_path, "a", "./pets", *SMALL).out
 
 
+def test_a_test_part_that_overlaps_an_opened_one_says_how_much(tmp_path: Path) -> None:
+    train(tmp_path, "first", "digits", "--epochs", "1")
+    done = train(tmp_path, "other", "digits", "--epochs", "1", "--set", "data.split_seed=1")
+    parts = []
+    for run in ("first", "other"):
+        rows = [line.split(",") for line in (tmp_path / f"runs/{run}/split.csv").read_text().splitlines()[1:]]
+        parts.append({row[4] for row in rows if row[2] == "test"})
+    shared = len(parts[0] & parts[1])
+    assert 0 < shared < 269
+    assert f"{shared} of these 269 pictures were opened once before, last by first" in done.out
+
+
 def test_the_sealed_part_is_not_judged_by_another_door(pets: Path, tmp_path: Path) -> None:
     at = copied(pets, tmp_path)
     done = tellapart(at, "test", "sealed", "./pets")

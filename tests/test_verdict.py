@@ -58,7 +58,11 @@ def test_openings_are_counted_over_runs_and_training_seeds(tmp_path: Path) -> No
     assert NEVER in train(tmp_path, "a", *QUICK, "--seed", "0").out
     assert "opened once before, last by a:" in train(tmp_path, "b", *QUICK, "--seed", "1").out
     assert "opened 2 times before, last by a, b:" in train(tmp_path, "c", *QUICK, "--epochs", "2").out
-    assert NEVER in train(tmp_path, "d", *QUICK, "--set", "data.split_seed=1").out
+    assert (
+        "of these 269 pictures were opened 3 times before"
+        in train(tmp_path, "d", *QUICK, "--set", "data.split_seed=1").out
+    )
+    assert NEVER in train(tmp_path, "e", *QUICK, "--runs", "elsewhere").out
 
 
 def test_a_later_opening_by_another_run_is_not_called_earlier(tmp_path: Path) -> None:

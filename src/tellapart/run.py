@@ -1,7 +1,6 @@
 """Run: one training, on disk: a folder that holds its whole story. No torch here."""
 
 import contextlib
-import itertools
 import json
 import os
 import platform
@@ -139,7 +138,7 @@ class Run:
 
     def status(self) -> dict[str, Any]:
         """How the run stands."""
-        found = _object(read_text(self.folder / "status.json"))
+        found = json_object(read_text(self.folder / "status.json"))
         if found is None:
             raise StorageError(f"{self.folder / 'status.json'} is damaged.", "The model file is not.")
         return found
@@ -204,35 +203,10 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def opened_before(run: Run, test_part: str) -> list[str]:
-    """The runs that opened this test part before `run` did, oldest first, as the ledger beside the runs has them."""
-    ledger = run.folder.parent / "openings.jsonl"
-    lines = read_text(ledger).splitlines() if ledger.is_file() else []
-    entries = [entry for entry in map(_object, lines) if entry and entry.get("test_part") == test_part]
-    own = run.status().get("id")
-    earlier = itertools.takewhile(lambda entry: entry.get("id") != own, entries)
-    return [str(entry.get("run", "a run without a name")) for entry in earlier]
-
-
-def _object(text: str) -> dict[str, Any] | None:
+def json_object(text: str) -> dict[str, Any] | None:
     """The JSON object of a text, or None when it is none."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
-
-
-def note_opening(run: Run, test_part: str) -> None:
-    """Write down, before the seal is opened, that this run opens this test part."""
-    ledger = run.folder.parent / "openings.jsonl"
-    line = json.dumps({"test_part": test_part, "run": run.name, "id": run.status().get("id"), "time": now()}) + "\n"
-    try:
-        handle = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-        try:
-            os.write(handle, line.encode())
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-    except OSError as error:
-        raise cannot_write(ledger, error) from error

@@ -118,7 +118,9 @@ def verdict_lines(verdict: Verdict) -> Iterator[str]:
         runs = verdict.opened_before
         shown = ", ".join(runs[-3:])
         times = "once" if len(runs) == 1 else f"{len(runs)} times"
-        yield f"            opened {times} before, last by {shown}: the more often, the less it is a test"
+        total = next(figure.n for figure in headline if figure.part == "test")
+        part = "" if verdict.seen_before == total else f"{verdict.seen_before:,} of these {total:,} pictures were "
+        yield f"            {part}opened {times} before, last by {shown}: the more often, the less it is a test"
     else:
         yield "            this test part was never opened before"
 
@@ -155,6 +157,7 @@ def as_document(verdict: Verdict) -> dict[str, Any]:
         "model": verdict.model,
         "test": verdict.test,
         "opened_before": verdict.opened_before,
+        "seen_before": verdict.seen_before,
         "seconds": round(verdict.seconds, 3),
         "classes": list(verdict.classes),
         "figures": [figure.to_json() for figure in [*verdict.figures, *verdict.by_class]],

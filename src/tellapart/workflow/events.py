@@ -33,7 +33,8 @@ class Verdict:
     """What may be said of the model.
 
     `called` is what to type for the run; `test` is opened, sealed, or none. `opened_before`: the runs that opened this
-    test part earlier; None while sealed.
+    test part earlier; None while sealed. `seen_before`: how many of
+    its pictures they saw.
     """
 
     run: str
@@ -44,6 +45,7 @@ class Verdict:
     figures: list[Figure]
     by_class: list[Figure] = field(default_factory=list)
     opened_before: list[str] | None = None
+    seen_before: int = 0
     test: str = ""
     seconds: float = 0.0
     origin: dict[str, Any] = field(default_factory=dict)

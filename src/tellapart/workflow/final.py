@@ -14,8 +14,9 @@ from tellapart.evaluation.metrics import Figure, judge, judge_classes
 from tellapart.evaluation.predict import predict_part
 from tellapart.evaluation.predictions import Predictions
 from tellapart.models.bundle import load_bundle, save_bundle
-from tellapart.run import Run, note_opening, opened_before
+from tellapart.run import Run
 from tellapart.workflow.events import Event, Said, Verdict
+from tellapart.workflow.openings import noted
 from tellapart.workflow.prepare import Prepared
 
 
@@ -25,10 +26,10 @@ def verdict(run: Run, prepared: Prepared, device: torch.device, *, open_test: bo
     validation = predict_part(model, prepared.pictures, "validation", device=device)
     _refuse_other_score(run, validation)
     validation.save(run.predictions("validation"))
-    figures, by_class, before = judge(validation), judge_classes(validation), None
+    figures, by_class, before, seen = judge(validation), judge_classes(validation), None, 0
     if open_test and prepared.test_part:
         yield Said(stage=8, text=f"test: the seal on {prepared.counts['test']:,} pictures is opened")
-        before, test = opened(run, prepared.test_part, model, prepared.pictures, device)
+        (before, seen), test = opened(run, model, prepared.pictures, device)
         figures, by_class = [*figures, *judge(test)], judge_classes(test)
     finish(run, [*figures, *by_class])
     yield Said(stage=9, text=f"saved: {run.folder}")
@@ -41,18 +42,22 @@ def verdict(run: Run, prepared: Prepared, device: torch.device, *, open_test: bo
         figures=figures,
         by_class=by_class,
         opened_before=before,
+        seen_before=seen,
         test="opened" if before is not None else "sealed" if prepared.test_part else "none",
         seconds=time.monotonic() - began,
     )
 
 
 def opened(
-    run: Run, test_part: str, model: nn.Module, pictures: Pictures, device: torch.device
-) -> tuple[list[str], Predictions]:
-    """Open the seal once: note it first, predict once, store the predictions. Gives the runs that opened it before."""
-    before = opened_before(run, test_part)
-    note_opening(run, test_part)
-    predictions = predict_part(model, open_test(pictures), "test", device=device)
+    run: Run, model: nn.Module, pictures: Pictures, device: torch.device
+) -> tuple[tuple[list[str], int], Predictions]:
+    """Open the seal once: note it first, predict once, store the predictions.
+
+    Gives the runs that opened any of the pictures before, and how many of the pictures they saw.
+    """
+    unsealed = open_test(pictures)
+    before = noted(run, unsealed.index)
+    predictions = predict_part(model, unsealed, "test", device=device)
     predictions.save(run.predictions("test"))
     return before, predictions
 

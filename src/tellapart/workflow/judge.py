@@ -20,11 +20,12 @@ from tellapart.evaluation.predictions import Predictions
 from tellapart.files import read_text
 from tellapart.models.bundle import Bundle, load_bundle
 from tellapart.names import PARTS
-from tellapart.run import Run, opened_before
+from tellapart.run import Run
 from tellapart.workflow import devices
 from tellapart.workflow.begin import recipe_of
 from tellapart.workflow.events import Verdict
 from tellapart.workflow.final import finish, opened
+from tellapart.workflow.openings import opened_before
 from tellapart.workflow.prepare import prepare
 from tellapart.workflow.settle import Settled
 
@@ -61,7 +62,7 @@ def judge_run(run: Run, *, device: torch.device, progress: Progress = Quiet) -> 
     return _judged(run, validation, test, before, began)
 
 
-def _open_now(run: Run, device: torch.device, progress: Progress) -> tuple[list[str], Predictions]:
+def _open_now(run: Run, device: torch.device, progress: Progress) -> tuple[tuple[list[str], int], Predictions]:
     recipe = recipe_of(run)
     prepared = prepare(Settled(recipe, {}), progress=progress)
     if prepared.split != run.status()["split"]:
@@ -71,11 +72,11 @@ def _open_now(run: Run, device: torch.device, progress: Progress) -> tuple[list[
         )
     bundle = load_bundle(run.bundle)
     pictures = replace(prepared.pictures, preprocess=bundle.preprocess)
-    return opened(run, prepared.test_part, bundle.module(device), pictures, device)
+    return opened(run, bundle.module(device), pictures, device)
 
 
 def _judged(
-    run: Run, validation: Predictions, test: Predictions | None, before: list[str] | None, began: float
+    run: Run, validation: Predictions, test: Predictions | None, before: tuple[list[str], int] | None, began: float
 ) -> Judged:
     figures = judge(validation) + (judge(test) if test else [])
     shown = test or validation
@@ -88,7 +89,8 @@ def _judged(
             classes=shown.classes,
             figures=figures,
             by_class=judge_classes(shown),
-            opened_before=before,
+            opened_before=None if before is None else before[0],
+            seen_before=0 if before is None else before[1],
             test="opened" if test else "none",
             seconds=time.monotonic() - began,
         ),

@@ -1,0 +1,83 @@
+"""The ledger of openings: which runs opened which test pictures before, so that it can stand beside the number."""
+
+import itertools
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.data import identity
+from tellapart.data.index import Index
+from tellapart.files import cannot_write, read_text, write_atomically
+from tellapart.run import Run, json_object, now
+
+
+def noted(run: Run, index: Index) -> tuple[list[str], int]:
+    """Write down, before the seal is opened, that `run` opens the test part of `index`.
+
+    Gives the runs that opened any of these pictures before it, oldest first, and how many of the pictures they saw.
+    """
+    digests, part = _digests(index), identity.test_part(index)
+    before = opened_before(run, part, digests)
+    folder = run.folder.parent / ".openings"
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    write_atomically(folder / f"{part}.digests", digests.tobytes())
+    line = {"test_part": part, "run": run.name, "id": run.status().get("id"), "time": now(), "n": len(digests)}
+    _append(run.folder.parent / "openings.jsonl", json.dumps(line) + "\n")
+    return before
+
+
+def opened_before(run: Run, test_part: str, digests: NDArray[np.void] | None = None) -> tuple[list[str], int]:
+    """The runs that opened any of these pictures before `run` did, and how many of the pictures they saw together."""
+    ledger = run.folder.parent / "openings.jsonl"
+    lines = read_text(ledger).splitlines() if ledger.is_file() else []
+    entries: list[dict[str, Any]] = [entry for entry in map(json_object, lines) if entry]
+    own = run.status().get("id")
+    earlier = list(itertools.takewhile(lambda e: not (e.get("id") == own and e.get("test_part") == test_part), entries))
+    mine = digests if digests is not None else _kept(run.folder.parent, test_part)
+    shared = {part: _shared(run.folder.parent, part, mine) for part in {str(e.get("test_part")) for e in earlier}}
+    seen = set(itertools.chain.from_iterable(shared.values()))
+    names = [str(e.get("run", "a run without a name")) for e in earlier if shared[str(e.get("test_part"))]]
+    return names, len(seen)
+
+
+def _digests(index: Index) -> NDArray[np.void]:
+    """The digests (n) of the test rows, 16 bytes each."""
+    if index.digests is None:
+        raise ValueError("the digests are filled in by the first pass")
+    return np.ascontiguousarray(index.digests[index.rows("test")]).view("V16").ravel()
+
+
+def _kept(runs: Path, test_part: str) -> NDArray[np.void]:
+    """The digests that an opening wrote down; none when the file is gone."""
+    path = runs / ".openings" / f"{test_part}.digests"
+    return np.frombuffer(path.read_bytes(), "V16") if path.is_file() else np.empty(0, "V16")
+
+
+def _shared(runs: Path, test_part: str, mine: NDArray[np.void]) -> set[bytes]:
+    if not _is_identity(test_part):
+        return set()
+    return {one.tobytes() for one in _kept(runs, test_part)} & {one.tobytes() for one in mine}
+
+
+def _is_identity(text: str) -> bool:
+    """Whether a text of the ledger can be the identity of a test part, and so part of a file name."""
+    return len(text) == 32 and set(text) <= set("0123456789abcdef")
+
+
+def _append(ledger: Path, line: str) -> None:
+    try:
+        handle = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            os.write(handle, line.encode())
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise cannot_write(ledger, error) from error
