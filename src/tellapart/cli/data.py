@@ -93,6 +93,10 @@ def show(
     from tellapart.data.sources import open_source
     from tellapart.workflow import data
 
+    if as_json and (number is not None or listing or Path(source).is_file()):
+        raise UsageError(
+            "--json is for what a whole source holds.", "Leave --index and --list out, or leave --json out."
+        )
     if Path(source).is_file():
         pictures = [about_file(Path(source))]
     else:
@@ -127,22 +131,22 @@ def about_file(path: Path):
 def write_out(
     pictures: list, *, out: Path | None, tensorboard: Path | None, export: Path | None, tag: str, step: int
 ) -> None:
-    """Write the pictures in the ways asked for, and say where."""
+    """Write the pictures in the ways asked for, and say where on stderr: stdout is for what they are."""
     from tellapart.workflow import data
 
     if out:
         from tellapart.figures.grid import grid, save_picture
 
         save_picture(grid([pixels for pixels, _ in pictures], [name for _, name in pictures]), out)
-        click.echo(f"{len(pictures)} pictures drawn: {out.absolute()}")
+        click.echo(f"{len(pictures)} pictures drawn: {out.absolute()}", err=True)
     if tensorboard:
         if not data.to_board(pictures, tensorboard, tag=tag, first_step=step):
             raise UsageError("tensorboard is not installed.", "python3 -m pip install tensorboard")
-        click.echo(f"{len(pictures)} pictures written for TensorBoard: {tensorboard.absolute()}")
+        click.echo(f"{len(pictures)} pictures written for TensorBoard: {tensorboard.absolute()}", err=True)
     if export:
         from tellapart.cli.data_words import exported
 
-        click.echo(exported(pictures, export))
+        click.echo(exported(pictures, export), err=True)
 
 
 @command.command("batch", epilog="Example: tellapart data batch digits --batch-size 64")
