@@ -17,11 +17,7 @@ from torch.nn import functional as F
 
 from tellapart.errors import Interrupted
 from tellapart.recipe import Recipe
-from tellapart.training.checkpoint import Position
-from tellapart.training.fit import fit
-from tellapart.training.losses import make_loss
-from tellapart.training.schedule import rate_of
-from tellapart.workflow.fitting import Pieces
+from tellapart.workflow.fitting import FROM_THE_START, Pieces, loop
 from tellapart.workflow.prepare import prepare
 from tellapart.workflow.settle import Settled
 from tellapart.workflow.train import put_together
@@ -40,7 +36,7 @@ def pieces_for(source: str, root: str, limit: int) -> Pieces:
             "machine.threads": 1,
         }
     )
-    prepared = prepare(Settled(recipe, {}), progress=lambda done, total: None)
+    prepared = prepare(Settled(recipe, {}))
     return put_together(prepared, torch.device("cpu"))
 
 
@@ -51,18 +47,8 @@ def ours(pieces: Pieces, steps: int) -> None:
     def asked() -> Interrupted | None:
         return Interrupted("enough") if taken >= steps else None
 
-    recipe, plan = pieces.prepared.recipe, pieces.plan
-    records = fit(
-        pieces.model,
-        pieces.train,
-        loss_function=make_loss(recipe.loss),
-        optimiser=pieces.optimiser,
-        rate=rate_of(recipe.optim, total_steps=plan.max_steps, steps_per_epoch=len(pieces.train)),
-        judge=lambda model: (1.0, 0.0, 1),
-        plan=plan,
-        keep=lambda kind, make: None,
-        asked=asked,
-        start=Position(),
+    records = loop(
+        pieces, judge=lambda model: (1.0, 0.0, 1), keep=lambda kind, make: None, asked=asked, start=FROM_THE_START
     )
     try:
         for _ in records:

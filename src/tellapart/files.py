@@ -14,16 +14,21 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     raw = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
     staged = path.with_name(f".{path.name[:80]}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        with staged.open("xb") as file:
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
+        write_flushed(staged, raw)
         os.replace(staged, path)
         sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             staged.unlink()
         raise cannot_write(path, error, needed=len(raw)) from error
+
+
+def write_flushed(path: Path, raw: bytes) -> None:
+    """Write a new file and flush it to the disk. Raises OSError, also when the file exists."""
+    with path.open("xb") as file:
+        file.write(raw)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:

@@ -194,13 +194,19 @@ def environment() -> dict[str, Any]:
         "system": platform.platform(),
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "cores": _cores(),
+        "cores": cores(),
         "packages": versions,
     }
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def cores() -> int:
+    """Processor cores this process may use: what the system and a container's quota allow."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(allowed, int(quota) // int(period)))
+    except (OSError, ValueError):
+        return allowed
 
 
 def json_object(text: str) -> dict[str, Any] | None:

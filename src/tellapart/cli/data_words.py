@@ -69,7 +69,7 @@ def batch_lines(source: str, root: str, batch_size: int, seed: int) -> Iterator[
     recipe = Recipe.from_values(
         {"data.source": source, "data.root": root, "data.split_seed": seed, "train.batch_size": batch_size}
     )
-    pictures = prepare(Settled(recipe, {}), progress=lambda done, total: None).pictures
+    pictures = prepare(Settled(recipe, {})).pictures
     loader = Loader(
         pictures=pictures,
         rows=pictures.index.rows("train"),

@@ -20,6 +20,10 @@ Progress = Callable[[int, int], None]
 CHUNK = 64
 
 
+def quiet(done: int, total: int) -> None:
+    """The progress of someone who does not look."""
+
+
 class PixelSource(Protocol):
     """Where the network's pictures come from: rows (B) to uint8 (B, S, S, C)."""
 
@@ -69,7 +73,7 @@ def first_pass(
     skip_bad: bool,
     memory: int,
     threads: int = 1,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = quiet,
 ) -> Pictures:
     """Decode every picture once. Fills in the digests and keeps the squares when they need at most `memory` bytes.
 

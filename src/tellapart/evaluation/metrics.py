@@ -69,8 +69,12 @@ def proportion(name: str, hits: int, n: int, part: str, about: str = "") -> Figu
 
 
 def judge(predictions: Predictions) -> list[Figure]:
+    """The headline figures of stored predictions; see `headline`."""
+    return headline(predictions.logits, predictions.labels, predictions.part)
+
+
+def headline(logits: NDArray[np.floating], labels: NDArray[np.int64], part: str) -> list[Figure]:
     """The headline figures of one part: accuracy, top-5 accuracy when there are more than five classes, mean loss."""
-    logits, labels, part = predictions.logits, predictions.labels, predictions.part
     n = len(labels)
     figures = [proportion("accuracy", int(top_k_hits(logits, labels, 1).sum()), n, part)]
     if logits.shape[1] > 5:

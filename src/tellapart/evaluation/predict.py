@@ -29,16 +29,21 @@ def logits_of(model: nn.Module, batches: Iterable[Batch], preprocess: Preprocess
         model.train(training)
 
 
-def predict_part(model: nn.Module, pictures: Pictures, part: str, *, device: torch.device) -> Predictions:
-    """What the model says of every picture of one part, in the order of the index."""
-    index, rows = pictures.index, pictures.index.rows(part)
+def logits_of_part(model: nn.Module, pictures: Pictures, part: str, *, device: torch.device) -> NDArray[np.float32]:
+    """The logits (N K) of every picture of one part, in the order of the index."""
+    rows = pictures.index.rows(part)
     loader = Loader(pictures=pictures, rows=rows, batch_size=BATCH, device=device, shuffle=False)
-    logits = np.concatenate(list(logits_of(model, loader.epoch(0), pictures.preprocess)))
+    return np.concatenate(list(logits_of(model, loader.epoch(0), pictures.preprocess)))
+
+
+def predict_part(model: nn.Module, pictures: Pictures, part: str, *, device: torch.device) -> Predictions:
+    """What the model says of every picture of one part, with keys, labels and small copies, fit to be stored."""
+    index, rows = pictures.index, pictures.index.rows(part)
     return Predictions(
         part=part,
         classes=index.classes,
         keys=tuple(index.keys[int(row)] for row in rows),
-        logits=logits,
+        logits=logits_of_part(model, pictures, part, device=device),
         labels=index.labels[rows],
         thumbnails=_thumbnails(pictures, rows),
     )

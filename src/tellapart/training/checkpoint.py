@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from tellapart.errors import StorageError
-from tellapart.files import cannot_write, read_text, sync_folder
+from tellapart.files import cannot_write, read_text, sync_folder, write_flushed
 
 Tensors = Mapping[str, Tensor]
 
@@ -22,14 +21,12 @@ Tensors = Mapping[str, Tensor]
 class Position:
     """Where a training stands. Plain numbers.
 
-    epoch, step: the next to take, counted from 0. first: the step this epoch began with. step_in_epoch, seen,
-    loss_total: steps, pictures and summed loss of this epoch so far. best_*: the best validation so far; stale_epochs:
-    epochs since then.
+    epoch, step: the next to take, counted from 0. step_in_epoch, seen, loss_total: steps, pictures and summed loss of
+    this epoch so far. best_*: the best validation so far; stale_epochs: epochs since then.
     """
 
     epoch: int = 0
     step: int = 0
-    first: int = 0
     step_in_epoch: int = 0
     seen: int = 0
     loss_total: float = 0.0
@@ -66,7 +63,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     try:
         staged.mkdir()
         for name, raw in {**files, "manifest.json": json.dumps({"format": 1, "files": manifest}).encode()}.items():
-            _write_flushed(staged / name, raw)
+            write_flushed(staged / name, raw)
         sync_folder(staged)
         staged.rename(target)
         sync_folder(folder)
@@ -74,13 +71,6 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         shutil.rmtree(staged, ignore_errors=True)
         raise cannot_write(target, error, needed=sum(len(raw) for raw in files.values())) from error
     return target
-
-
-def _write_flushed(path: Path, raw: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(raw)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _plain(tensors: Tensors) -> dict[str, Tensor]:

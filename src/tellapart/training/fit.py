@@ -99,7 +99,7 @@ def fit(
         return Checkpoint(position=at, model=model.state_dict(), optimiser=optimiser.state())
 
     def midway() -> Checkpoint:
-        inside = {"step_in_epoch": step - at.first, "loss_total": total.item(), "seen": seen}
+        inside = {"step_in_epoch": at.step_in_epoch + step - at.step, "loss_total": total.item(), "seen": seen}
         return replace(now(), position=replace(at, epoch=epoch, step=step, **inside))
 
     model.train()

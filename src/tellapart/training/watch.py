@@ -56,7 +56,6 @@ def judged(at: Position, *, epoch: int, step: int, loss: float, accuracy: float)
         epoch=epoch + 1,
         step=step,
         step_in_epoch=0,
-        first=step,
         loss_total=0.0,
         seen=0,
         stale_epochs=0 if best else at.stale_epochs + 1,

@@ -4,11 +4,13 @@ import hashlib
 import json
 from typing import Any
 
+from tellapart.data.pictures import Progress, quiet
 from tellapart.errors import MismatchError, UsageError
 from tellapart.files import read_text
 from tellapart.recipe import Recipe
 from tellapart.run import Run, environment
-from tellapart.workflow.prepare import Prepared
+from tellapart.workflow.prepare import Prepared, prepare
+from tellapart.workflow.settle import Settled
 
 
 def written(run: Run, prepared: Prepared, *, command: str, device: str) -> None:
@@ -43,6 +45,17 @@ def recipe_of(run: Run) -> Recipe:
     if identity_of(text) != run.status().get("recipe"):
         raise MismatchError(f"{path} is not as the run wrote it.", "Put the old text back, or train a new run with it.")
     return Recipe.from_toml(text, where=str(path))
+
+
+def same_pictures(run: Run, recipe: Recipe, *, progress: Progress = quiet) -> Prepared:
+    """The pictures of a run again, sealed. Raises MismatchError when they are no longer those it was trained with."""
+    prepared = prepare(Settled(recipe, {}), progress=progress)
+    if prepared.split != run.status().get("split"):
+        raise MismatchError(
+            f"The pictures of {recipe.data.source} are no longer those that {run.name} was trained with.",
+            "Bring back the old ones, or judge it on them as other pictures: tellapart test RUN SOURCE.",
+        )
+    return prepared
 
 
 def origin_of(run: Run, prepared: Prepared) -> dict[str, Any]:

@@ -1,21 +1,8 @@
 """Which device: what was asked for, or the best there is. Imports torch."""
 
-import os
-from pathlib import Path
-
 import torch
 
 from tellapart.errors import UsageError
-
-
-def cores() -> int:
-    """Processor cores this process may use: what the system and a container's quota allow."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(allowed, int(quota) // int(period)))
-    except (OSError, ValueError):
-        return allowed
 
 
 def available() -> list[str]:

@@ -11,6 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from tellapart.run import cores
+
 REQUIRED = ("torch", "torchvision", "numpy", "pillow", "safetensors", "tensorboard", "click", "rich")
 
 
@@ -113,7 +115,7 @@ def _devices() -> list[Finding]:
         for name in found
         if name.startswith("cuda")
     ]
-    return [*rows, Finding(name="cpu cores", value=str(devices.cores())), Finding(name="device used", value=found[0])]
+    return [*rows, Finding(name="cpu cores", value=str(cores())), Finding(name="device used", value=found[0])]
 
 
 def _driver() -> str:

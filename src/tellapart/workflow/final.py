@@ -13,7 +13,7 @@ from tellapart.errors import StorageError
 from tellapart.evaluation.metrics import Figure, judge, judge_classes
 from tellapart.evaluation.predict import predict_part
 from tellapart.evaluation.predictions import Predictions
-from tellapart.models.bundle import load_bundle, save_bundle
+from tellapart.models.bundle import Bundle, load_bundle, save_bundle
 from tellapart.run import Run
 from tellapart.workflow.events import Event, Said, Verdict
 from tellapart.workflow.openings import noted
@@ -22,7 +22,8 @@ from tellapart.workflow.prepare import Prepared
 
 def verdict(run: Run, prepared: Prepared, device: torch.device, *, open_test: bool, began: float) -> Iterator[Event]:
     """Stages 8 and 9: judge the model that was saved, not the one in memory, and say what may be said of it."""
-    model = load_bundle(run.bundle).module(device)
+    bundle = load_bundle(run.bundle)
+    model = bundle.module(device)
     validation = predict_part(model, prepared.pictures, "validation", device=device)
     _refuse_other_score(run, validation)
     validation.save(run.predictions("validation"))
@@ -31,7 +32,7 @@ def verdict(run: Run, prepared: Prepared, device: torch.device, *, open_test: bo
         yield Said(stage=8, text=f"test: the seal on {prepared.counts['test']:,} pictures is opened")
         (before, seen), test = opened(run, model, prepared.pictures, device)
         figures, by_class = [*figures, *judge(test)], judge_classes(test)
-    finish(run, [*figures, *by_class])
+    finish(run, bundle, [*figures, *by_class])
     yield Said(stage=9, text=f"saved: {run.folder}")
     yield Verdict(
         run=run.name,
@@ -73,9 +74,9 @@ def _refuse_other_score(run: Run, validation: Predictions) -> None:
         )
 
 
-def finish(run: Run, figures: list[Figure]) -> None:
+def finish(run: Run, bundle: Bundle, figures: list[Figure]) -> None:
     """Put the figures into the model file and into status.json."""
     scores = tuple(figure.to_json() for figure in figures)
-    save_bundle(replace(load_bundle(run.bundle), scores=scores), run.bundle)
+    save_bundle(replace(bundle, scores=scores), run.bundle)
     headline = [figure.to_json() for figure in figures if not figure.about]
     run.set_status(state="finished", figures=headline, error=None)

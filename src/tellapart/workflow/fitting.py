@@ -1,6 +1,6 @@
 """Fitting: the loop run over the pieces of one training, its records written down, its model kept whatever happens."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -10,13 +10,13 @@ from torch import nn
 
 from tellapart.data.loader import Loader
 from tellapart.errors import DivergedError, TellapartError, UsageError
-from tellapart.evaluation.metrics import judge
-from tellapart.evaluation.predict import predict_part
+from tellapart.evaluation.metrics import headline
+from tellapart.evaluation.predict import logits_of_part
 from tellapart.models.build import Architecture
 from tellapart.models.bundle import Bundle, save_bundle
 from tellapart.run import Run
 from tellapart.training.checkpoint import Checkpoint, Position
-from tellapart.training.fit import Epoch, Plan, Step, fit
+from tellapart.training.fit import Asked, Epoch, Judge, Keep, Plan, Step, fit
 from tellapart.training.losses import make_loss
 from tellapart.training.optim import Optimiser
 from tellapart.training.schedule import rate_of
@@ -27,7 +27,6 @@ from tellapart.workflow.keeping import Keeper
 from tellapart.workflow.prepare import Prepared
 
 FROM_THE_START = Position()
-Asked = Callable[[], TellapartError | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,19 +81,7 @@ def memory_in_words(pieces: Pieces) -> Iterator[None]:
 
 def recorded(run: Run, pieces: Pieces, keeper: Keeper, asked: Asked, start: Position) -> Iterator[Event]:
     """The records of the loop, as they go to metrics.jsonl, to TensorBoard, and to whoever watches."""
-    recipe, plan = pieces.prepared.recipe, pieces.plan
-    records = fit(
-        pieces.model,
-        pieces.train,
-        loss_function=make_loss(recipe.loss),
-        optimiser=pieces.optimiser,
-        rate=rate_of(recipe.optim, total_steps=plan.max_steps, steps_per_epoch=len(pieces.train)),
-        judge=lambda model: validated(model, pieces),
-        plan=plan,
-        keep=keeper.keep,
-        asked=asked,
-        start=start,
-    )
+    records = loop(pieces, judge=lambda model: validated(model, pieces), keep=keeper.keep, asked=asked, start=start)
     with Boarded(run.folder / "tensorboard") as board:
         board.pictures(pieces.prepared.pictures)
         if start.step:
@@ -109,10 +96,29 @@ def recorded(run: Run, pieces: Pieces, keeper: Keeper, asked: Asked, start: Posi
         board.graph(pieces.model, pieces.train.pictures.preprocess, pieces.device)
 
 
+def loop(pieces: Pieces, *, judge: Judge, keep: Keep, asked: Asked, start: Position) -> Iterator[Step | Epoch]:
+    """`fit` over the pieces, with the loss and the schedule of their recipe."""
+    recipe, plan = pieces.prepared.recipe, pieces.plan
+    return fit(
+        pieces.model,
+        pieces.train,
+        loss_function=make_loss(recipe.loss),
+        optimiser=pieces.optimiser,
+        rate=rate_of(recipe.optim, total_steps=plan.max_steps, steps_per_epoch=len(pieces.train)),
+        judge=judge,
+        plan=plan,
+        keep=keep,
+        asked=asked,
+        start=start,
+    )
+
+
 def validated(model: nn.Module, pieces: Pieces) -> tuple[float, float, int]:
     """Mean loss, accuracy and n of the validation part."""
-    predictions = predict_part(model, pieces.prepared.pictures, "validation", device=pieces.device)
-    figures = {figure.name: figure for figure in judge(predictions)}
+    pictures = pieces.prepared.pictures
+    labels = pictures.index.labels[pictures.index.rows("validation")]
+    logits = logits_of_part(model, pictures, "validation", device=pieces.device)
+    figures = {figure.name: figure for figure in headline(logits, labels, "validation")}
     return figures["loss"].value, figures["accuracy"].value, figures["loss"].n
 
 

@@ -11,25 +11,20 @@ import numpy as np
 import torch
 
 from tellapart.data.index import Index
-from tellapart.data.pictures import Progress, first_pass, memory_budget
+from tellapart.data.pictures import first_pass, memory_budget
 from tellapart.data.sources import open_source
-from tellapart.errors import DataError, MismatchError, UsageError, did_you_mean
+from tellapart.errors import DataError, UsageError, did_you_mean
 from tellapart.evaluation.metrics import judge, judge_classes
 from tellapart.evaluation.predict import predict_part
 from tellapart.evaluation.predictions import Predictions
 from tellapart.files import read_text
 from tellapart.models.bundle import Bundle, load_bundle
 from tellapart.names import PARTS
-from tellapart.run import Run
-from tellapart.workflow import devices
-from tellapart.workflow.begin import recipe_of
+from tellapart.run import Run, cores
+from tellapart.workflow.begin import recipe_of, same_pictures
 from tellapart.workflow.events import Verdict
 from tellapart.workflow.final import finish, opened
 from tellapart.workflow.openings import opened_before
-from tellapart.workflow.prepare import prepare
-from tellapart.workflow.settle import Settled
-
-Quiet: Progress = lambda done, total: None  # noqa: E731 - a named nothing
 
 
 @dataclass(frozen=True)
@@ -40,7 +35,7 @@ class Judged:
     predictions: Predictions
 
 
-def judge_run(run: Run, *, device: torch.device, progress: Progress = Quiet) -> Judged:
+def judge_run(run: Run, *, device: torch.device) -> Judged:
     """Judge a run on its own sealed part. Opened already: the stored predictions are judged again, nothing is opened.
 
     Raises MismatchError when the pictures are no longer those it was trained with.
@@ -57,19 +52,13 @@ def judge_run(run: Run, *, device: torch.device, progress: Progress = Quiet) -> 
         return _judged(run, validation, Predictions.load(run.predictions("test")), before, began)
     if not run.status().get("test_part"):
         return _judged(run, validation, None, None, began)
-    before, test = _open_now(run, device, progress)
-    finish(run, [*judge(validation), *judge(test), *judge_classes(test)])
+    before, test = _open_now(run, device)
+    finish(run, load_bundle(run.bundle), [*judge(validation), *judge(test), *judge_classes(test)])
     return _judged(run, validation, test, before, began)
 
 
-def _open_now(run: Run, device: torch.device, progress: Progress) -> tuple[tuple[list[str], int], Predictions]:
-    recipe = recipe_of(run)
-    prepared = prepare(Settled(recipe, {}), progress=progress)
-    if prepared.split != run.status()["split"]:
-        raise MismatchError(
-            f"The pictures of {recipe.data.source} are no longer those that {run.name} was trained with.",
-            "Bring back the old ones, or judge it on them as other pictures: tellapart test RUN SOURCE.",
-        )
+def _open_now(run: Run, device: torch.device) -> tuple[tuple[list[str], int], Predictions]:
+    prepared = same_pictures(run, recipe_of(run))
     bundle = load_bundle(run.bundle)
     pictures = replace(prepared.pictures, preprocess=bundle.preprocess)
     return opened(run, bundle.module(device), pictures, device)
@@ -118,7 +107,7 @@ def judge_elsewhere(
     part = next((part for part in ("test", "validation") if len(index.rows(part))), "")
     index = index.take(index.rows(part) if part else np.arange(len(index)))
     index = replace(index, parts=np.full(len(index), PARTS.index("test"), np.uint8), name=source)
-    pictures = first_pass(index, bundle.preprocess, skip_bad=skip_bad, memory=memory_budget(), threads=devices.cores())
+    pictures = first_pass(index, bundle.preprocess, skip_bad=skip_bad, memory=memory_budget(), threads=cores())
     notes = [f"judged: {f'the {part} part' if part else 'all pictures'} of {source}", *_known(run, pictures.index)]
     notes += [f"left out: {one.key}: {one.reason}" for one in pictures.index.ignored]
     return Elsewhere(predict_part(bundle.module(device), pictures, "test", device=device), notes)

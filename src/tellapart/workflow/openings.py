@@ -40,7 +40,7 @@ def opened_before(run: Run, test_part: str, digests: NDArray[np.void] | None = N
     entries: list[dict[str, Any]] = [entry for entry in map(json_object, lines) if entry]
     own = run.status().get("id")
     earlier = list(itertools.takewhile(lambda e: not (e.get("id") == own and e.get("test_part") == test_part), entries))
-    mine = digests if digests is not None else _kept(run.folder.parent, test_part)
+    mine = {one.tobytes() for one in (digests if digests is not None else _kept(run.folder.parent, test_part))}
     shared = {part: _shared(run.folder.parent, part, mine) for part in {str(e.get("test_part")) for e in earlier}}
     seen = set(itertools.chain.from_iterable(shared.values()))
     names = [str(e.get("run", "a run without a name")) for e in earlier if shared[str(e.get("test_part"))]]
@@ -60,10 +60,10 @@ def _kept(runs: Path, test_part: str) -> NDArray[np.void]:
     return np.frombuffer(path.read_bytes(), "V16") if path.is_file() else np.empty(0, "V16")
 
 
-def _shared(runs: Path, test_part: str, mine: NDArray[np.void]) -> set[bytes]:
+def _shared(runs: Path, test_part: str, mine: set[bytes]) -> set[bytes]:
     if not _is_identity(test_part):
         return set()
-    return {one.tobytes() for one in _kept(runs, test_part)} & {one.tobytes() for one in mine}
+    return {one.tobytes() for one in _kept(runs, test_part)} & mine
 
 
 def _is_identity(text: str) -> bool:

@@ -10,7 +10,7 @@ from tellapart.data import download, identity
 from tellapart.data.chance import Purpose, words
 from tellapart.data.index import Index
 from tellapart.data.official import default_root, expanded
-from tellapart.data.pictures import Pictures, Progress, first_pass, mean_and_std, memory_budget, sizes
+from tellapart.data.pictures import Pictures, Progress, first_pass, mean_and_std, memory_budget, quiet, sizes
 from tellapart.data.seal import sealed
 from tellapart.data.sources import open_source
 from tellapart.data.split import divided, grouped, twins
@@ -18,7 +18,7 @@ from tellapart.errors import AbsentError, DataError
 from tellapart.names import PARTS, TORCHVISION_MODELS
 from tellapart.preprocess import Preprocess, fixed_statistics
 from tellapart.recipe import Recipe
-from tellapart.workflow.devices import cores
+from tellapart.run import cores
 from tellapart.workflow.settle import Settled, refuse_large_batch, settle_input, settle_training
 
 
@@ -41,7 +41,7 @@ class Prepared:
         return self.settled.recipe
 
 
-def prepare(settled: Settled, *, progress: Progress, fetching: download.Progress | None = None) -> Prepared:
+def prepare(settled: Settled, *, progress: Progress = quiet, fetching: download.Progress | None = None) -> Prepared:
     """Open the source, decode every picture once, split and seal. Raises DataError or UsageError with the way out."""
     recipe = settled.recipe
     index = grouped(limited(_opened(recipe, fetching), recipe), recipe.data.group_by)

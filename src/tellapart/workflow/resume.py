@@ -4,17 +4,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tellapart.errors import MismatchError, StorageError, UsageError
-from tellapart.recipe import Recipe
+from tellapart.errors import StorageError, UsageError
 from tellapart.run import Run
 from tellapart.training.checkpoint import Checkpoint, Position, load_checkpoint
 from tellapart.workflow import devices
-from tellapart.workflow.begin import recipe_of
+from tellapart.workflow.begin import recipe_of, same_pictures
 from tellapart.workflow.events import Event, Said
 from tellapart.workflow.final import verdict
 from tellapart.workflow.fitting import Pieces, fitted
-from tellapart.workflow.prepare import Prepared, prepare
-from tellapart.workflow.settle import Settled
 from tellapart.workflow.train import Asking, put_together, stoppable, told
 
 
@@ -35,7 +32,7 @@ def _path(run: Run, asking: Asking) -> Iterator[Event]:
     began = time.monotonic()
     recipe = recipe_of(run)
     device = devices.choose(recipe.machine.device)
-    prepared = same_pictures(run, recipe, asking)
+    prepared = same_pictures(run, recipe, progress=stoppable(asking))
     pieces = put_together(prepared, device)
     last, best, notes = newest(run)
     yield from (Said(stage=-1, text=note) for note in notes)
@@ -46,27 +43,17 @@ def _path(run: Run, asking: Asking) -> Iterator[Event]:
     yield from verdict(run, prepared, device, open_test=asking.open_test, began=began)
 
 
-def same_pictures(run: Run, recipe: Recipe, asking: Asking) -> Prepared:
-    """The pictures of a run again. Raises MismatchError when they are no longer those it was trained with."""
-    prepared = prepare(Settled(recipe, {}), progress=stoppable(asking))
-    if prepared.split != run.status().get("split"):
-        raise MismatchError(
-            f"The pictures of {recipe.data.source} are no longer those that {run.name} began with.",
-            "Bring the old ones back, or train a new run on the new ones.",
-        )
-    return prepared
-
-
 def newest(run: Run) -> tuple[Checkpoint | None, Checkpoint | None, list[str]]:
     """The newest whole checkpoint, the best one, and a note for each that is damaged."""
     names = run.status().get("checkpoints", {})
     notes: list[str] = []
     folders = sorted((run.folder / "checkpoints").glob("step-*"), key=lambda f: (len(f.name), f.name), reverse=True)
-    found = [
+    found = (
         _whole(folder, notes) for folder in folders if folder.name != names.get("best") or folder.name == names["last"]
-    ]
+    )
+    last = next((one for one in found if one is not None and "none" not in one.optimiser), None)
     best = _whole(run.folder / "checkpoints" / names["best"], notes) if "best" in names else None
-    return next((one for one in found if one is not None and "none" not in one.optimiser), None), best, notes
+    return last, best, notes
 
 
 def _whole(folder: Path, notes: list[str]) -> Checkpoint | None:

@@ -110,15 +110,12 @@ def _zoo_size(name: str, short: int) -> tuple[int, str]:
 
 
 def settle_training(settled: Settled, *, num_train: int) -> Settled:
-    """Fill in epochs, learning rate and patience from the number of training pictures."""
-    recipe = settled.recipe
-    epochs = default_epochs(num_train)
-    recipe = _filled(settled, {"train.epochs": (epochs, f"for {num_train:,} training pictures")}).recipe
-    endless = recipe.optim.schedule == "constant"
-    patience = PATIENCE_OF_ENDLESS if endless else recipe.train.epochs
-    settled = _smaller_batch(settled, num_train)
+    """Fill in epochs, batch size and patience from the number of training pictures."""
+    epochs = (default_epochs(num_train), f"for {num_train:,} training pictures")
+    settled = _smaller_batch(_filled(settled, {"train.epochs": epochs}), num_train)
+    endless = settled.recipe.optim.schedule == "constant"
+    patience = PATIENCE_OF_ENDLESS if endless else settled.recipe.train.epochs
     found = {
-        "train.epochs": (epochs, f"for {num_train:,} training pictures"),
         "train.patience": (
             patience,
             "a constant rate has no end of its own" if endless else "the schedule comes to rest by itself",

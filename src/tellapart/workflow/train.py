@@ -16,20 +16,20 @@ from torch import nn
 
 from tellapart.data.download import Progress as Fetching
 from tellapart.data.loader import Loader
-from tellapart.data.pictures import Progress, memory_budget
+from tellapart.data.pictures import Progress, memory_budget, quiet
 from tellapart.errors import DataError, DivergedError, Interrupted, MismatchError, StorageError, Terminated, UsageError
 from tellapart.models.build import Architecture, build
 from tellapart.models.look import Look, look
 from tellapart.recipe import Recipe
-from tellapart.run import RUNS, Run
+from tellapart.run import RUNS, Run, cores
 from tellapart.training.finder import largest_batch
-from tellapart.training.fit import Plan
+from tellapart.training.fit import Asked, Plan
 from tellapart.training.optim import make_optimiser
 from tellapart.workflow import devices
 from tellapart.workflow.begin import written
 from tellapart.workflow.events import Event, Said, line_of
 from tellapart.workflow.final import verdict
-from tellapart.workflow.fitting import Asked, Pieces, fitted
+from tellapart.workflow.fitting import Pieces, fitted
 from tellapart.workflow.prepare import Prepared, prepare
 from tellapart.workflow.settle import Origins, Settled, refuse_impossible, settle_batch, settle_network
 
@@ -48,7 +48,7 @@ class Asking:
     command: str = ""
     origins: Origins = field(default_factory=dict)
     asked: Asked = lambda: None
-    progress: Progress = lambda done, total: None
+    progress: Progress = quiet
     fetching: Fetching | None = None
 
 
@@ -192,9 +192,7 @@ def _settled(
         free = memory_budget()
         largest = largest_batch(model, shape, device=device, activations=seen.activations, memory=free)
         settled = settle_batch(settled, largest=largest, num_train=prepared.counts["train"])
-    settled = settle_network(
-        settled, multiply_adds=seen.multiply_adds, normalised=seen.normalised, cores=devices.cores()
-    )
+    settled = settle_network(settled, multiply_adds=seen.multiply_adds, normalised=seen.normalised, cores=cores())
     return settled
 
 
