@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tellapart.errors import BusyError, StorageError, UsageError
+from tellapart.errors import BusyError, StorageError, UsageError, did_you_mean
 from tellapart.files import cannot_write, read_text, write_atomically
 
 try:
@@ -62,8 +62,6 @@ class Run:
     @classmethod
     def open(cls, runs: Path, name: str) -> "Run":
         """The run of that name, or at that path. Raises UsageError with the nearest name."""
-        from tellapart.errors import did_you_mean
-
         for folder in (Path(name), runs / name):
             if (folder / "status.json").is_file():
                 return cls(folder.absolute())

@@ -14,7 +14,7 @@ from tellapart.data.index import Index
 from tellapart.data.pictures import first_pass, memory_budget
 from tellapart.data.sources import open_source
 from tellapart.errors import DataError, UsageError, did_you_mean
-from tellapart.evaluation.metrics import judge, judge_classes
+from tellapart.evaluation.metrics import judge, judge_classes, softmax
 from tellapart.evaluation.predict import predict_part
 from tellapart.evaluation.predictions import Predictions
 from tellapart.files import read_text
@@ -146,8 +146,6 @@ def by_name(index: Index, classes: tuple[str, ...]) -> Index:
 
 def worst_first(predictions: Predictions) -> list[tuple[int, str]]:
     """The rows that were answered wrongly, the surest mistake first, with 'true as said (probability)'."""
-    from tellapart.evaluation.metrics import softmax
-
     shares = softmax(predictions.logits)
     said = predictions.logits.argmax(axis=1)
     wrong = np.flatnonzero(said != predictions.labels)
