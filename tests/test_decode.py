@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tellapart.data.decode import decode, header
+from tellapart.data import decode as decoding
+from tellapart.data.decode import decode, decoded, header
 from tellapart.data.identity import digest
 from tellapart.errors import DataError
 
@@ -240,3 +241,77 @@ def test_a_header_tells_the_size_without_decoding(image, channels):
 def test_a_broken_header_is_refused():
     with pytest.raises(DataError, match="not a picture"):
         header(b"nonsense")
+
+
+# --- two decoders, one picture ----------------------------------------------------------------------------------------
+
+
+def jpeg(pixels: np.ndarray, **options) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "JPEG", **options)
+    return out.getvalue()
+
+
+def smooth(height: int, width: int, channels: int = 3) -> np.ndarray:
+    small = np.random.default_rng(height + width).integers(0, 256, (height // 40 + 2, width // 40 + 2, 3), np.uint8)
+    image = Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(image.convert("L") if channels == 1 else image)
+
+
+@pytest.fixture
+def pillow_only(monkeypatch):
+    return lambda raw: _with(monkeypatch, raw)
+
+
+def _with(monkeypatch, raw: bytes) -> tuple[np.ndarray, str]:
+    with monkeypatch.context() as patch:
+        patch.setattr(decoding, "_simplejpeg", lambda: None)
+        return decoded(raw)
+
+
+@pytest.mark.parametrize("orientation", range(10))
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    "options", [{"quality": 50}, {"quality": 95, "progressive": True}], ids=["plain", "progressive"]
+)
+def test_simplejpeg_and_pillow_see_the_same_pixels(pillow_only, orientation, channels, options):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    raw = jpeg(smooth(61, 43, channels), exif=exif, **options)
+    (fast, by), (slow, by_pillow) = decoded(raw), pillow_only(raw)
+    assert (by, by_pillow) == ("simplejpeg", "pillow")
+    assert fast.flags.c_contiguous
+    assert np.array_equal(fast, slow)
+
+
+@pytest.mark.parametrize("size", [(2047, 2500), (2048, 2048), (2049, 3001), (4100, 4111)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_large_jpegs_are_decoded_small_and_alike(pillow_only, size, channels):
+    raw = jpeg(smooth(*size, channels))
+    fast, slow = decoded(raw)[0], pillow_only(raw)[0]
+    assert np.array_equal(fast, slow)
+    by = decoding.reduction(size[1], size[0])
+    assert fast.shape == (-(-size[0] // by), -(-size[1] // by), channels)
+    whole = np.asarray(Image.open(io.BytesIO(raw)).reduce(by)).reshape(fast.shape).astype(int)
+    assert np.abs(whole - fast).mean() < 3
+
+
+def test_what_is_not_a_plain_jpeg_is_left_to_pillow(pillow_only):
+    cmyk = io.BytesIO()
+    Image.fromarray(smooth(30, 30)).convert("CMYK").save(cmyk, "JPEG")
+    cut = jpeg(smooth(80, 80))[:-300]
+    assert decoded(cmyk.getvalue())[1] == "pillow"
+    for read in (decoded, pillow_only):
+        with pytest.raises(DataError, match="truncated"):
+            read(cut)
+
+
+def test_without_simplejpeg_nothing_is_missing(monkeypatch):
+    def absent(name: str):
+        raise ImportError(name)
+
+    decoding._simplejpeg.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(decoding, "import_module", absent)
+        assert decoded(jpeg(smooth(30, 30)))[1] == "pillow"
+    decoding._simplejpeg.cache_clear()

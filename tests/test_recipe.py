@@ -208,8 +208,8 @@ def test_names_of_optimisers_schedules_and_losses_are_the_things_there_are():
 
 
 def test_names_of_models_filters_and_sources_are_the_things_there_are():
-    from tellapart.data.decode import FILTERS
     from tellapart.data.sources import SOURCES
+    from tellapart.data.square import FILTERS
     from tellapart.models.build import BUILDERS
 
     assert tuple(BUILDERS) == names.OWN_MODELS

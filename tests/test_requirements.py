@@ -20,10 +20,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 
 from tellapart.data.augment import network_input
-from tellapart.data.decode import fitted
 from tellapart.data.loader import Loader
 from tellapart.data.pictures import MemoryPixels, Pictures
 from tellapart.data.sources import SOURCES, cifar, idx, open_source
+from tellapart.data.square import fitted
 from tellapart.evaluation import predict as predicting
 from tellapart.models.build import Architecture, build
 from tellapart.models.bundle import load_bundle

@@ -22,7 +22,8 @@ from torchvision import datasets, models, transforms
 from tellapart import names
 from tellapart.cli.export import command
 from tellapart.data.augment import network_input
-from tellapart.data.decode import decode, fitted
+from tellapart.data.decode import decode
+from tellapart.data.square import fitted
 from tellapart.errors import StorageError, UsageError
 from tellapart.models.build import Architecture, build
 from tellapart.models.bundle import load_bundle
@@ -68,7 +69,9 @@ def exported(
 def assigned(text: str, name: str, **known: Any) -> Any:
     """The value that the script gives to `name` where it is first assigned, computed from `known` names."""
     found = (n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == name)
-    return eval(ast.unparse(next(found).value), dict(known))
+    own = [n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef) and n.name in ("resized", "square")]
+    exec(ast.unparse(ast.Module([*own], [])), known)
+    return eval(ast.unparse(next(found).value), known)
 
 
 def run_script(text: str, folder: Path, at: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -210,9 +213,8 @@ def test_a_picture_file_becomes_the_same_tensor(tmp_path, base, filter, square):
     exif = Image.Exif()
     exif[0x0112] = 6
     image.save(tmp_path / "turned.jpg", exif=exif)
-    look = assigned(
-        exported(preprocess=preprocess), "look", transforms=transforms, ImageOps=ImageOps, Image=Image, SIZE=12
-    )
+    known = {"transforms": transforms, "ImageOps": ImageOps, "nn": torch.nn, "torch": torch, "SIZE": 12}
+    look = assigned(exported(preprocess=preprocess), "look", **known)
     got = transforms.Compose(look)(datasets.folder.pil_loader(str(tmp_path / "turned.jpg")))
     pixels = torch.from_numpy(fitted(decode((tmp_path / "turned.jpg").read_bytes()), preprocess).copy())
     torch.testing.assert_close(got, network_input(pixels[None], preprocess)[0], rtol=1e-4, atol=1e-4)
@@ -248,8 +250,8 @@ def test_the_script_is_clean_and_short_and_has_the_nine_steps_in_order(tmp_path,
         done = subprocess.run(words, input=text, capture_output=True, text=True, cwd=tmp_path, timeout=60)
         assert done.returncode == 0 or (way[0] == "format" and "CLASSES" in done.stdout), done.stdout + done.stderr
     own = text if model != "small" else text[: text.index("def pooling")] + text[text.index("torch.manual_seed") :]
-    assert len(own.splitlines()) < 140
-    assert len(text.splitlines()) < 170
+    assert len(own.splitlines()) < 150
+    assert len(text.splitlines()) < 185
     headings = [line[2] for line in text.splitlines() if line[:2] == "# " and line[2].isdigit()]
     assert headings == list("12345679")  # step 8 stands inside step 7, after every epoch
     assert "# 8. Validate" in text

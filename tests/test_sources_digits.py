@@ -87,6 +87,7 @@ def test_default_root_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.delenv("TELLAPART_DATA", raising=False)
+    monkeypatch.delenv("TELLAPART_CACHE", raising=False)
     assert default_root() == tmp_path / ".cache/tellapart/data"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert default_root() == tmp_path / "cache/tellapart/data"

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from tellapart.cli import VERBS
 from tellapart.data.augment import network_input
-from tellapart.data.decode import fitted
 from tellapart.data.pictures import StreamedPixels
 from tellapart.data.sources import open_source
+from tellapart.data.square import fitted
 from tellapart.errors import Interrupted
 from tellapart.evaluation.predictions import Predictions
 from tellapart.models.bundle import load_bundle
@@ -187,19 +187,24 @@ def test_the_seed_decides_every_bit_of_the_weights(tmp_path: Path) -> None:
     assert not equal(weights(done, "a"), weights(done, "c"))
 
 
-def test_files_streamed_by_any_number_of_workers_give_the_weights_of_memory(
+UNKEPT = ("--set", "machine.cache=0")
+
+
+def test_files_streamed_by_any_number_of_workers_give_the_weights_of_memory_and_of_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_folder(tmp_path / "pets")
     words = ("pets", "--epochs", "2", "--batch-size", "8", "--no-test")
-    kept = weights(train(tmp_path, "memory", *words), "memory")
+    kept = weights(train(tmp_path, "cached", *words), "cached")
+    assert equal(kept, weights(train(tmp_path, "cached-2", *words), "cached-2"))
+    assert equal(kept, weights(train(tmp_path, "memory", *words, *UNKEPT), "memory"))
     calls = []
     gather = StreamedPixels.gather
     monkeypatch.setattr(prepare, "memory_budget", lambda: 0)
     monkeypatch.setattr(StreamedPixels, "gather", lambda self, rows: calls.append(1) or gather(self, rows))
     for workers in ("0", "1", "2"):
         calls.clear()
-        done = train(tmp_path, f"w{workers}", *words, "--set", f"machine.workers={workers}")
+        done = train(tmp_path, f"w{workers}", *words, "--set", f"machine.workers={workers}", *UNKEPT)
         assert equal(kept, weights(done, f"w{workers}"))
         assert len(calls) >= 6  # three batches in each of two epochs
 

@@ -16,7 +16,8 @@ class Preprocess:
     A picture is decoded, turned upright by its EXIF orientation, laid over white where it is transparent, converted to
     `channels` (1 grey, 3 RGB), made square, and scaled to (x / 255 - mean) / std.
 
-    `short`: for fit="crop", the shorter side is resized to this, then the centre `size` x `size` is taken.
+    `short`: for fit="crop", the centre square is resized to this, then its centre `size` x `size` is taken; training
+    moves that window into the margin. 0: no margin.
     """
 
     size: int
@@ -26,6 +27,11 @@ class Preprocess:
     short: int = 0
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+
+    @property
+    def side(self) -> int:
+        """Side of the square that is kept of each picture: the network's, with its margin."""
+        return max(self.short, self.size) if self.fit == "crop" else self.size
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers and words, as they stand in the header of a model file."""

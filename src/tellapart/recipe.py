@@ -136,6 +136,11 @@ class Machine:
         0, "threads that decode pictures beside the training (the result is the same for any number)", low=0, high=64
     )
     threads: int = _f(None, "CPU threads for the arithmetic", kind=int, low=1, high=1024)
+    cache: float = _f(
+        20.0,
+        "gigabytes that decoded pictures may take on the disk, where later runs find them (0: none)",
+        low=0.0,
+    )
     channels_last: bool = _f(True, "keep pictures in NHWC memory order, which is faster for convolutions")
 
 

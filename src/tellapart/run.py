@@ -24,7 +24,7 @@ except ImportError:  # Windows has no flock
 
 RUNS = Path("runs")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
-PACKAGES = ("tellapart", "torch", "torchvision", "numpy", "pillow", "safetensors")
+PACKAGES = ("tellapart", "torch", "torchvision", "numpy", "pillow", "simplejpeg", "safetensors")
 
 
 def fresh_name(about: str) -> str:

@@ -35,7 +35,12 @@ def _on(places: NDArray[np.int64], images: Tensor) -> Tensor:
 
 
 def network_input(images: Tensor, preprocess: Preprocess, *, channels_last: bool = True) -> Tensor:
-    """(B H W C) uint8 to (B C H W) float32, scaled to (x / 255 - mean) / std, in NHWC memory order if asked."""
+    """(B H W C) uint8 to (B C S S) float32, scaled to (x / 255 - mean) / std, in NHWC memory order if asked.
+
+    Pictures that came with a margin (`Preprocess.short`) lose it here, after training has moved them.
+    """
+    cut = (preprocess.side - preprocess.size) // 2 if images.shape[1] == preprocess.side else 0
+    images = images[:, cut : cut + preprocess.size, cut : cut + preprocess.size] if cut else images
     scale = torch.tensor([1 / (255 * s) for s in preprocess.std], device=images.device)
     offset = torch.tensor([-m / s for m, s in zip(preprocess.mean, preprocess.std, strict=True)], device=images.device)
     scaled = torch.addcmul(offset, images.to(torch.float32), scale).permute(0, 3, 1, 2)

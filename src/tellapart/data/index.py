@@ -50,9 +50,15 @@ class Strings(Sequence[str]):
 
 
 class Store(Protocol):
-    """Where the pictures lie. `read` gives a file's bytes, or the pixels (H, W, C) uint8 of an array."""
+    """Where the pictures lie. `read` gives a file's bytes, or the pixels (H, W, C) uint8 of an array.
+
+    `stamps` gives numbers (n, k) int64 for some rows that are others when a picture may be another (size and times of
+    its file); None when pictures cost nothing to read and need no cache.
+    """
 
     def read(self, row: int) -> bytes | NDArray[np.uint8]: ...
+
+    def stamps(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +124,9 @@ class _Taken:
     def read(self, row: int) -> bytes | NDArray[np.uint8]:
         return self.store.read(int(self.chosen[row]))
 
+    def stamps(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        return self.store.stamps(self.chosen[rows])
+
 
 @dataclass(frozen=True)
 class ArrayStore:
@@ -127,6 +136,9 @@ class ArrayStore:
 
     def read(self, row: int) -> NDArray[np.uint8]:
         return self.pixels[row]
+
+    def stamps(self, rows: NDArray[np.int64]) -> None:
+        """Pixels in memory need no cache."""
 
 
 def naturally(names: Iterable[str]) -> list[str]:

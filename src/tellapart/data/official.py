@@ -19,14 +19,20 @@ class Official:
 
 
 def default_root() -> Path:
-    """Where the files of named data sets lie when nothing else is said.
+    """Where the files of named data sets lie when nothing else is said: $TELLAPART_DATA, else `cache_root()`/data."""
+    chosen = os.environ.get("TELLAPART_DATA")
+    return expanded(chosen) if chosen else cache_root() / "data"
 
-    $TELLAPART_DATA, else $XDG_CACHE_HOME/tellapart/data, else ~/.cache/tellapart/data.
+
+def cache_root() -> Path:
+    """Where everything lies that can be fetched or made again.
+
+    $TELLAPART_CACHE, else $XDG_CACHE_HOME/tellapart, else ~/.cache/tellapart.
     """
-    if chosen := os.environ.get("TELLAPART_DATA"):
+    if chosen := os.environ.get("TELLAPART_CACHE"):
         return expanded(chosen)
     cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "tellapart" / "data"
+    return (Path(cache) if cache else Path.home() / ".cache") / "tellapart"
 
 
 def expanded(path: str) -> Path:

@@ -1,17 +1,21 @@
-"""The first pass: every picture decoded once, named by its digest, kept as a uint8 square when memory allows."""
+"""The first pass: every picture decoded once, named by its digest, and kept as a uint8 square for all later ones."""
 
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from tellapart.data.decode import decode, fitted, header
+from tellapart.data.cache import Entry, Room, filling, found, key_of
+from tellapart.data.decode import decode, header
 from tellapart.data.identity import digest
 from tellapart.data.index import Ignored, Index
+from tellapart.data.square import stored
 from tellapart.errors import DataError
 from tellapart.names import PARTS
 from tellapart.preprocess import Preprocess
@@ -32,7 +36,7 @@ class PixelSource(Protocol):
 
 @dataclass(frozen=True)
 class MemoryPixels:
-    """All pictures as one array (N, S, S, C) uint8."""
+    """All pictures as one array (N, S, S, C) uint8, in memory or mapped from the cache."""
 
     array: NDArray[np.uint8]
 
@@ -48,7 +52,18 @@ class StreamedPixels:
     preprocess: Preprocess
 
     def gather(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        return np.stack([fitted(decode(self.index.store.read(int(row))), self.preprocess) for row in rows])
+        return np.stack([stored(decode(self.index.store.read(int(row))), self.preprocess) for row in rows])
+
+
+@dataclass(frozen=True)
+class ChosenPixels:
+    """Some rows of other pixels, under new numbers."""
+
+    inner: PixelSource
+    chosen: NDArray[np.int64]
+
+    def gather(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        return self.inner.gather(self.chosen[rows])
 
 
 @dataclass(frozen=True)
@@ -60,78 +75,94 @@ class Pictures:
     pixels: PixelSource
 
 
-@dataclass(frozen=True)
-class _Bad:
-    row: int
-    reason: str
-
-
 def first_pass(
     index: Index,
     preprocess: Preprocess,
     *,
     skip_bad: bool,
     memory: int,
+    room: Room | None = None,
     threads: int = 1,
     progress: Progress = quiet,
 ) -> Pictures:
-    """Decode every picture once. Fills in the digests and keeps the squares when they need at most `memory` bytes.
+    """Decode every picture once. Fills in the digests, and keeps the squares: in the cache when there is `room` there,
+    else in memory when they need at most `memory` bytes, else not at all.
 
-    Files that are not whole pictures raise a DataError that names them; with `skip_bad` they leave the index and are
-    listed in `ignored`. Rows that will be sealed are read here for their identity only.
+    Pictures that the cache has are not decoded. Files that are not whole pictures raise a DataError that names them;
+    with `skip_bad` they leave the index and are listed in `ignored`. Rows that will be sealed are read here for their
+    identity only.
     """
-    keep = len(index) * preprocess.size**2 * preprocess.channels <= memory
-    shape = (len(index) if keep else 0, preprocess.size, preprocess.size, preprocess.channels)
-    squares, digests, bad = np.empty(shape, np.uint8), np.empty((len(index), 16), np.uint8), []
-    done = 0
-    for start, results in _decoded(index, preprocess, threads):
-        for row, result in enumerate(results, start):
-            if isinstance(result, _Bad):
-                bad.append(result)
-                continue
-            digests[row] = np.frombuffer(result[0], np.uint8)
-            if keep:
-                squares[row] = result[1]
-        done += len(results)
-        progress(done, len(index))
-    named = replace(index, digests=digests)
-    source = MemoryPixels(squares) if keep else StreamedPixels(named, preprocess)
+    shape = (len(index), preprocess.side, preprocess.side, preprocess.channels)
+    key = key_of(index, preprocess) if room is not None else None
+    entry = found(room, key, shape) if room is not None and key is not None else None
+    if entry is None:
+        entry = _made(index, preprocess, shape, memory=memory, room=room, key=key, threads=threads, progress=progress)
+    named = replace(index, digests=entry.digests)
+    whole = len(entry.squares) == len(index)
+    source = MemoryPixels(entry.squares) if whole else StreamedPixels(named, preprocess)
     made = Pictures(named, preprocess, source)
-    return _without(made, bad, skip=skip_bad) if bad else made
+    return _without(made, entry.bad, skip=skip_bad) if entry.bad else made
 
 
-def _decoded(index: Index, preprocess: Preprocess, threads: int) -> Iterator[tuple[int, list]]:
-    """Chunks of rows in order, decoded by `threads` threads; at most a few chunks wait in memory."""
-    starts = range(0, len(index), CHUNK)
+def _made(
+    index: Index,
+    preprocess: Preprocess,
+    shape: tuple[int, ...],
+    *,
+    memory: int,
+    room: Room | None,
+    key: str | None,
+    threads: int,
+    progress: Progress,
+) -> Entry:
+    """The squares and digests of all pictures, as the cache keeps them; no squares when there is no place for them."""
+    digests, bad = np.zeros((len(index), 16), np.uint8), []
+    with filling(room, key, shape) as filled:
+        here = shape if np.prod(shape) <= memory else (0, *shape[1:])
+        squares = filled.squares if filled is not None else np.zeros(here, np.uint8)
+        for row, result in enumerate(_decoded(index, preprocess, threads)):
+            if isinstance(result, str):
+                bad.append((row, result))
+            else:
+                digests[row] = np.frombuffer(result[0], np.uint8)
+                if len(squares):
+                    squares[row] = result[1]
+            if row % CHUNK == CHUNK - 1 or row == len(index) - 1:
+                progress(row + 1, len(index))
+        if filled is None:
+            return Entry(squares, digests, tuple(bad))
+        del squares
+        return filled.finish(digests, bad, source=index.name)
+
+
+def _decoded(index: Index, preprocess: Preprocess, threads: int) -> "Iterator[tuple[bytes, NDArray[np.uint8]] | str]":
+    """Digest and square of every row in order, or why there is none, by `threads` threads, a few chunks ahead."""
+    chunks = (range(start, min(start + CHUNK, len(index))) for start in range(0, len(index), CHUNK))
     if threads <= 1:
-        yield from ((start, _chunk(index, preprocess, start)) for start in starts)
+        yield from (_one(index, preprocess, row) for chunk in chunks for row in chunk)
         return
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: list = []
-        for start in starts:
-            waiting.append((start, pool.submit(_chunk, index, preprocess, start)))
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        waiting: deque[Future[list]] = deque()
+        for chunk in chunks:
+            waiting.append(pool.submit(lambda rows: [_one(index, preprocess, row) for row in rows], chunk))
             if len(waiting) > 2 * threads:
-                first, future = waiting.pop(0)
-                yield first, future.result()
-        yield from ((start, future.result()) for start, future in waiting)
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
 
 
-def _chunk(index: Index, preprocess: Preprocess, start: int) -> list:
-    return [_one(index, preprocess, row) for row in range(start, min(start + CHUNK, len(index)))]
-
-
-def _one(index: Index, preprocess: Preprocess, row: int) -> "tuple[bytes, NDArray[np.uint8]] | _Bad":
+def _one(index: Index, preprocess: Preprocess, row: int) -> "tuple[bytes, NDArray[np.uint8]] | str":
     try:
         pixels = decode(index.store.read(row))
     except (DataError, OSError) as error:
-        return _Bad(row, getattr(error, "message", str(error)))
-    return digest(pixels), fitted(pixels, preprocess)
+        return getattr(error, "message", str(error))
+    return digest(pixels), stored(pixels, preprocess)
 
 
-def _without(pictures: Pictures, bad: list[_Bad], *, skip: bool) -> Pictures:
+def _without(pictures: Pictures, bad: Sequence[tuple[int, str]], *, skip: bool) -> Pictures:
     """The pictures less the bad ones; an error that names them unless they may be skipped."""
     index = pictures.index
-    named = [Ignored(key=index.keys[b.row], reason=b.reason) for b in bad]
+    named = [Ignored(key=index.keys[row], reason=reason) for row, reason in bad]
     if not skip:
         shown = "\n".join(f"  {one.key}: {one.reason}" for one in named[:5])
         more = f"\n  … and {len(named) - 5} more" if len(named) > 5 else ""
@@ -140,10 +171,10 @@ def _without(pictures: Pictures, bad: list[_Bad], *, skip: bool) -> Pictures:
             f"{len(named)} of {len(index)} {noun}:\n{shown}{more}\n",
             "Repair or remove them, or train without them, named and counted, with --on-bad skip.",
         )
-    rows = np.setdiff1d(np.arange(len(index)), [b.row for b in bad])
+    rows = np.setdiff1d(np.arange(len(index)), [row for row, _ in bad])
     kept = replace(index.take(rows), ignored=(*index.ignored, *named))
     if isinstance(pictures.pixels, MemoryPixels):
-        return Pictures(kept, pictures.preprocess, MemoryPixels(pictures.pixels.array[rows]))
+        return Pictures(kept, pictures.preprocess, ChosenPixels(pictures.pixels, rows))
     return Pictures(kept, pictures.preprocess, StreamedPixels(kept, pictures.preprocess))
 
 
@@ -174,8 +205,8 @@ def mean_and_std(pixels: PixelSource, rows: NDArray[np.int64], channels: int) ->
     """Mean and deviation of each channel over these rows, in [0, 1]; a constant channel gets the deviation 1."""
     count, total, squared = 0, np.zeros(channels), np.zeros(channels)
     levels = np.arange(256) / 255
-    for start in range(0, len(rows), 4096):
-        planes = np.moveaxis(pixels.gather(rows[start : start + 4096]), 3, 0)
+    for start in range(0, len(rows), 256):
+        planes = np.moveaxis(pixels.gather(rows[start : start + 256]), 3, 0)
         counts = np.stack([np.bincount(plane.ravel(), minlength=256) for plane in planes])
         count, total, squared = count + counts[0].sum(), total + counts @ levels, squared + counts @ levels**2
     mean = total / count

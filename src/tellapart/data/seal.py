@@ -42,6 +42,9 @@ class SealedStore:
             raise SealBroken(f"sealed test picture {self.inner.keys[row]} was asked for before the opening")
         return self.inner.store.read(row)
 
+    def stamps(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        return self.inner.store.stamps(rows)
+
 
 def sealed(pictures: Pictures) -> Pictures:
     """The same pictures with the test part closed: its pixels raise and its labels are blank."""

@@ -10,6 +10,7 @@ from torch import nn
 from tellapart.data.augment import network_input
 from tellapart.data.loader import Batch, Loader
 from tellapart.data.pictures import Pictures
+from tellapart.data.square import centre
 from tellapart.evaluation.predictions import Predictions
 from tellapart.preprocess import Preprocess
 
@@ -51,6 +52,8 @@ def predict_part(model: nn.Module, pictures: Pictures, part: str, *, device: tor
 
 def _thumbnails(pictures: Pictures, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
     """(N T T C) small copies of what the network saw, so that mistakes can be shown without the pictures."""
-    step = -(-pictures.preprocess.size // THUMBNAIL)
-    chunks = [pictures.pixels.gather(rows[n : n + BATCH])[:, ::step, ::step] for n in range(0, len(rows), BATCH)]
+    size = pictures.preprocess.size
+    step = -(-size // THUMBNAIL)
+    squares = (pictures.pixels.gather(rows[n : n + BATCH]) for n in range(0, len(rows), BATCH))
+    chunks = [centre(square, size)[:, ::step, ::step].copy() for square in squares]
     return np.concatenate(chunks)

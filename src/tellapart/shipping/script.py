@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tellapart.data.square import FILTERS
 from tellapart.errors import StorageError, UsageError
 from tellapart.models.build import Architecture, build
 from tellapart.models.small import SmallNet, Stage, pooling_stages
@@ -48,10 +49,17 @@ SCHEDULES = {
 """Each schedule of `training/schedule.py` as an expression, and in words; a test holds the two to the same numbers."""
 
 SQUARES = {
-    "crop": "ImageOps.fit(image, (SIZE, SIZE), Image.Resampling.{filter}{bleed}),  # the middle of the picture",
-    "pad": "ImageOps.pad(image, (SIZE, SIZE), Image.Resampling.{filter}),  # the whole picture, with black bars",
-    "squash": "image.resize((SIZE, SIZE), Image.Resampling.{filter}),  # the whole picture, out of proportion",
+    "crop": """side = min(image.shape[1:])
+    top, left = (image.shape[1] - side) // 2, (image.shape[2] - side) // 2
+    return resized(image[:, top : top + side, left : left + side], {side}, {side}){cut}""",
+    "pad": """scale = SIZE / max(image.shape[1:])
+    inner = resized(image, *[max(1, round(length * scale)) for length in image.shape[1:]])
+    top, left = (SIZE - inner.shape[1]) // 2, (SIZE - inner.shape[2]) // 2
+    right, bottom = SIZE - inner.shape[2] - left, SIZE - inner.shape[1] - top
+    return nn.functional.pad(inner, (left, right, top, bottom))""",
+    "squash": "return resized(image, SIZE, SIZE)",
 }
+SQUARE_WORDS = {"crop": "the middle of the picture", "pad": "all of it, with black bars", "squash": "out of proportion"}
 UNSAID = (", stride=(1, 1)", ", bias=True", ", padding=0, dilation=1, ceil_mode=False", "start_dim=1, end_dim=-1")
 """Arguments in the repr of a layer that are the defaults."""
 
@@ -105,7 +113,7 @@ def _data(recipe: Recipe, to: Preprocess) -> dict[str, str]:
         "channels": repr(to.channels),
         "mean": repr(to.mean),
         "std": repr(to.std),
-        "look": _look(to),
+        **_square(to),
         "augmentation": _augmentation(recipe, to),
         "every": repr(max(2, round(1 / share))),
         "loader_words": f"batches of pictures, {order}. Batch norm cannot learn from one picture alone.",
@@ -115,12 +123,17 @@ def _data(recipe: Recipe, to: Preprocess) -> dict[str, str]:
     }
 
 
-def _look(to: Preprocess) -> str:
-    """Entries of the list of transforms: grey if asked, then the square."""
-    # `short` is the side that the shorter side would get; of that, `size` is kept, and the rest is the bleed.
-    bleed = f", bleed={(1 - to.size / to.short) / 2!r}" if to.short > to.size else ""
-    square = "lambda image: " + SQUARES[to.fit].format(filter=to.filter.upper(), bleed=bleed)
-    return f"transforms.Grayscale(),\n    {square}" if to.channels == 1 else square
+def _square(to: Preprocess) -> dict[str, str]:
+    """How a picture becomes the square, as the body of a function; the same bits as `data/square.py` makes."""
+    cut = (to.side - to.size) // 2
+    kept = f"[:, {cut} : {cut} + SIZE, {cut} : {cut} + SIZE]" if cut else ""
+    antialias = "" if to.filter == "nearest" else ", antialias=True"
+    return {
+        "square": SQUARES[to.fit].format(side=to.side if cut else "SIZE", cut=kept),
+        "square_words": SQUARE_WORDS[to.fit],
+        "resize": f"mode={FILTERS[to.filter]!r}{antialias}".replace("'", '"'),
+        "look": "transforms.Grayscale(),\n    " if to.channels == 1 else "",
+    }
 
 
 def _augmentation(recipe: Recipe, to: Preprocess) -> str:

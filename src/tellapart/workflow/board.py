@@ -11,6 +11,7 @@ from torch import nn
 
 from tellapart.data.augment import network_input
 from tellapart.data.pictures import Pictures
+from tellapart.data.square import centre
 from tellapart.preprocess import Preprocess
 from tellapart.reporting.graph import trace_graph
 from tellapart.reporting.tensorboard import open_board
@@ -52,7 +53,8 @@ class Boarded:
         if self.board is not None:
             rows = pictures.index.rows("train")[:FIRST_PICTURES]
             names = [pictures.index.classes[k] for k in pictures.index.labels[rows]]
-            self.board.pictures("data/first_pictures", pictures.pixels.gather(rows), names)
+            squares = centre(pictures.pixels.gather(rows), pictures.preprocess.size)
+            self.board.pictures("data/first_pictures", squares, names)
 
     def graph(self, model: nn.Module, preprocess: Preprocess, device: torch.device) -> None:
         """The network's graph, from one forward pass."""

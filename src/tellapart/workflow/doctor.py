@@ -13,7 +13,7 @@ from typing import Any
 
 from tellapart.run import cores
 
-REQUIRED = ("torch", "torchvision", "numpy", "pillow", "safetensors", "tensorboard", "click", "rich")
+REQUIRED = ("torch", "torchvision", "numpy", "pillow", "simplejpeg", "safetensors", "tensorboard", "click", "rich")
 
 
 @dataclass(frozen=True, kw_only=True)

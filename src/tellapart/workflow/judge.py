@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tellapart.data.cache import default_room
 from tellapart.data.index import Index
 from tellapart.data.pictures import first_pass, memory_budget
 from tellapart.data.sources import open_source
@@ -20,6 +21,7 @@ from tellapart.evaluation.predictions import Predictions
 from tellapart.files import read_text
 from tellapart.models.bundle import Bundle, load_bundle
 from tellapart.names import PARTS
+from tellapart.recipe import Machine
 from tellapart.run import Run, cores
 from tellapart.workflow.begin import recipe_of, same_pictures
 from tellapart.workflow.events import Verdict
@@ -107,7 +109,14 @@ def judge_elsewhere(
     part = next((part for part in ("test", "validation") if len(index.rows(part))), "")
     index = index.take(index.rows(part) if part else np.arange(len(index)))
     index = replace(index, parts=np.full(len(index), PARTS.index("test"), np.uint8), name=source)
-    pictures = first_pass(index, bundle.preprocess, skip_bad=skip_bad, memory=memory_budget(), threads=cores())
+    pictures = first_pass(
+        index,
+        bundle.preprocess,
+        skip_bad=skip_bad,
+        memory=memory_budget(),
+        room=default_room(Machine().cache),
+        threads=cores(),
+    )
     notes = [f"judged: {f'the {part} part' if part else 'all pictures'} of {source}", *_known(run, pictures.index)]
     notes += [f"left out: {one.key}: {one.reason}" for one in pictures.index.ignored]
     return Elsewhere(predict_part(bundle.module(device), pictures, "test", device=device), notes)

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from tellapart.data.augment import network_input
-from tellapart.data.decode import decode, fitted
+from tellapart.data.decode import decode
 from tellapart.data.sources.listing import PICTURES
+from tellapart.data.square import fitted
 from tellapart.errors import DataError, UsageError
 from tellapart.evaluation.metrics import softmax
 from tellapart.models.bundle import Bundle

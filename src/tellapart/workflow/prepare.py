@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tellapart.data import download, identity
+from tellapart.data.cache import default_room
 from tellapart.data.chance import Purpose, words
 from tellapart.data.index import Index
 from tellapart.data.official import default_root, expanded
@@ -95,6 +96,7 @@ def _decoded(recipe: Recipe, index: Index, progress: Progress) -> Pictures:
         geometry(recipe),
         skip_bad=recipe.data.on_bad == "skip",
         memory=memory_budget(),
+        room=default_room(recipe.machine.cache),
         threads=cores(),
         progress=progress,
     )

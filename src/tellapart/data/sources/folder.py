@@ -39,6 +39,17 @@ class FileStore:
                 "It was there when the folder was listed.",
             ) from error
 
+    def stamps(self, rows: np.ndarray) -> np.ndarray:
+        """Size, time of the content and time of the inode of each file (n, 3); -1 for one that is gone."""
+        return np.array([self._stamp(self.keys[int(row)]) for row in rows], np.int64).reshape(-1, 3)
+
+    def _stamp(self, key: str) -> tuple[int, int, int]:
+        try:
+            about = os.stat(os.path.join(self.root, key))
+        except OSError:
+            return -1, -1, -1
+        return about.st_size, about.st_mtime_ns, about.st_ctime_ns
+
 
 def folder(root: Path) -> Index:
     """The pictures below `root`, one class for each folder name; keys are paths below `root` with `/`.

@@ -1,0 +1,173 @@
+"""The pixel cache: the squares and digests of pictures that were decoded before, so that no one waits for it twice.
+
+One folder an entry, named by a hash of which files (path, size, times) became which squares (Preprocess):
+
+    KEY/squares.npy (N S S C) uint8   digests.npy (N 16) uint8   about.json   rows, bytes, source, what was broken
+
+An entry is made beside the others under a name of its own and appears when it is whole: two processes that make the
+same one do not meet, and one that is killed leaves nothing that looks like an entry.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.data.index import Index
+from tellapart.data.official import cache_root
+from tellapart.errors import StorageError
+from tellapart.files import cannot_write
+from tellapart.preprocess import Preprocess
+
+CONTRACT = 1
+"""Counted up whenever the same file would become other pixels or another digest; older entries are then not found."""
+
+GIGABYTE = 10**9
+DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Room:
+    """Where entries lie, and how many bytes all of them may take together."""
+
+    folder: Path
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is kept of N pictures. bad: (row, reason) of those that are not whole."""
+
+    squares: NDArray[np.uint8]
+    digests: NDArray[np.uint8]
+    bad: tuple[tuple[int, str], ...] = ()
+
+
+def default_room(gigabytes: float) -> Room | None:
+    """The room beside the fetched data sets; None for 0 gigabytes."""
+    return Room(cache_root() / "pixels", int(gigabytes * GIGABYTE)) if gigabytes else None
+
+
+def key_of(index: Index, to: Preprocess) -> str | None:
+    """The name of the entry for these files and squares; None for pictures that do not lie in files of their own.
+
+    A file that was written since has another time of its inode (ctime), which no one can set.
+    """
+    stamps = index.store.stamps(np.arange(len(index)))
+    if stamps is None:
+        return None
+    hashed = hashlib.sha256(f"{CONTRACT} {to.side} {to.channels} {to.fit} {to.filter}\n".encode())
+    for column in (index.keys.blob, index.keys.ends.tobytes(), stamps.tobytes()):
+        hashed.update(b"%d:" % len(column))
+        hashed.update(column)
+    return hashed.hexdigest()[:32]
+
+
+def found(room: Room, key: str, shape: tuple[int, ...]) -> Entry | None:
+    """The entry of this name, memory-mapped, and marked as used now; None when it is not there or not whole."""
+    folder = room.folder / key
+    try:
+        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        squares = np.load(folder / "squares.npy", mmap_mode="r")
+        digests = np.load(folder / "digests.npy")
+        bad = tuple((int(row), str(reason)) for row, reason in about["bad"])
+        os.utime(folder / "about.json")
+    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        return None
+    if squares.shape != shape or digests.shape != (shape[0], 16) or {squares.dtype, digests.dtype} != {np.dtype("u1")}:
+        return None
+    return Entry(squares, digests, bad)
+
+
+class Filling:
+    """An entry being made. `squares` is on the disk already; `finish` lets the entry appear."""
+
+    def __init__(self, room: Room, key: str, shape: tuple[int, ...]) -> None:
+        self.room, self.key, self.shape = room, key, shape
+        self.staging = room.folder / f".{key}.{uuid.uuid4().hex[:8]}"
+        self.staging.mkdir(parents=True)
+        self.squares = np.lib.format.open_memmap(self.staging / "squares.npy", "w+", np.uint8, shape)
+
+    def finish(self, digests: NDArray[np.uint8], bad: list[tuple[int, str]], *, source: str) -> Entry:
+        """Write the rest, flush all of it, let the entry appear, and open it. Raises StorageError."""
+        try:
+            self.squares.flush()
+            np.save(self.staging / "digests.npy", digests)
+            about = {"format": 1, "source": source, "rows": len(digests), "bytes": self.squares.nbytes, "bad": bad}
+            (self.staging / "about.json").write_text(json.dumps(about), encoding="utf-8")
+            for file in self.staging.iterdir():
+                with file.open("rb+") as handle:
+                    os.fsync(handle.fileno())
+        except OSError as error:
+            raise cannot_write(self.staging, error) from error
+        if found(self.room, self.key, self.shape) is None:
+            shutil.rmtree(self.room.folder / self.key, ignore_errors=True)  # there is one, and it is damaged
+        del self.squares  # Windows renames no folder with an open file in it
+        with contextlib.suppress(OSError):  # another process was sooner: its entry is the same
+            os.rename(self.staging, self.room.folder / self.key)
+        entry = found(self.room, self.key, self.shape)
+        if entry is None:
+            raise StorageError(
+                f"The pixel cache in {self.room.folder} was removed while it was written.",
+                "Run again; --set machine.cache=0 does without it.",
+            )
+        return entry
+
+
+@contextlib.contextmanager
+def filling(room: Room | None, key: str | None, shape: tuple[int, ...]) -> Iterator[Filling | None]:
+    """An entry to fill; None when it does not fit, or the folder cannot be written. Old entries make room for it."""
+    filled = None
+    if room is not None and key is not None and _make_room(room, int(np.prod(shape)) + 16 * shape[0]):
+        with contextlib.suppress(OSError):
+            filled = Filling(room, key, shape)
+    try:
+        yield filled
+    finally:
+        if filled is not None:
+            shutil.rmtree(filled.staging, ignore_errors=True)
+
+
+def _make_room(room: Room, needed: int) -> bool:
+    """Whether `needed` bytes fit, after the entries that were not used for longest are removed where they must be.
+
+    A disk is never filled by more than half of what is free on it.
+    """
+    if needed > room.bytes:
+        return False
+    with contextlib.suppress(OSError):
+        room.folder.mkdir(parents=True, exist_ok=True)
+        _sweep(room)
+        kept = sorted(entries(room), key=lambda entry: entry["used"])
+        while kept and sum(entry["bytes"] for entry in kept) + needed > room.bytes:
+            shutil.rmtree(kept.pop(0)["folder"], ignore_errors=True)
+        return needed < shutil.disk_usage(room.folder).free / 2
+    return False
+
+
+def _sweep(room: Room) -> None:
+    """Remove what a killed process began more than a day ago."""
+    for folder in room.folder.glob(".*"):
+        if folder.stat().st_mtime < time.time() - DAY:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def entries(room: Room) -> list[dict[str, Any]]:
+    """What is kept: folder, source, rows, bytes, and when it was used last (seconds since 1970)."""
+    listed = []
+    for about in room.folder.glob("[!.]*/about.json"):
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            content = json.loads(about.read_text(encoding="utf-8"))
+            used = about.stat().st_mtime
+            listed.append({**content, "folder": about.parent, "used": used, "bytes": int(content["bytes"])})
+    return listed
