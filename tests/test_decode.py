@@ -287,7 +287,7 @@ def test_simplejpeg_and_pillow_see_the_same_pixels(pillow_only, orientation, cha
 @pytest.mark.parametrize("size", [(2047, 2500), (2048, 2048), (2049, 3001), (4100, 4111)])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_large_jpegs_are_decoded_small_and_alike(pillow_only, size, channels):
-    raw = jpeg(smooth(*size, channels))
+    raw = jpeg(smooth(size[0], size[1], channels))
     fast, slow = decoded(raw)[0], pillow_only(raw)[0]
     assert np.array_equal(fast, slow)
     by = decoding.reduction(size[1], size[0])

@@ -32,10 +32,17 @@ class Data:
     test: float = _f(0.15, "share sealed for the test, when the data bring no test part", low=0.0, high=0.9)
     split: str = _f(
         "auto",
-        "auto: keep the parts the data bring; new: make train, validation and test anew",
-        choices=("auto", "new"),
+        "auto: keep the parts the data bring; new: make train, validation and test anew; FILE.csv: as in this file",
+        flag="--split",
     )
     split_seed: int = _f(0, "seed of the split; the training seed leaves the split alone", low=0, high=MOST)
+    folds: int = _f(0, "deal what is not sealed into this many folds; one of them validates", low=0, high=1000)
+    fold: int = _f(0, "the fold that validates, counted from 0", low=0, high=999)
+    leaks: str = _f(
+        "drop",
+        "training pictures with the pixels of a validation or test picture: drop them, or keep them",
+        choices=("drop", "keep"),
+    )
     group_by: str = _f("", "regular expression; pictures whose key gives the same match stay in one part")
     limit: int = _f(None, "use at most this many pictures of each part", kind=int, flag="--limit", low=1)
     on_bad: str = _f(

@@ -21,6 +21,7 @@ VERBS = {
     "predict": "Say what is on pictures: files or folders.",
     "runs": "List the runs, best first.",
     "board": "Show the runs in TensorBoard.",
+    "split": "Divide pictures into train, validation and test, as a file.",
     "data": "List, fetch and show data sets.",
     "model": "Look at a network before training it.",
     "config": "Show the recipe in force and where each value is from.",

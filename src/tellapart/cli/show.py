@@ -30,7 +30,7 @@ class Screen:
     def follow(self, events: Iterable[Event]) -> Verdict:
         """Show every event as it comes; the last one, the verdict, is returned instead."""
         verdict = None
-        with self._bar():
+        with self.bar_shown():
             for event in events:
                 verdict = event if isinstance(event, Verdict) else verdict
                 self._show(event)
@@ -71,7 +71,8 @@ class Screen:
             click.echo(line, err=True)
 
     @contextmanager
-    def _bar(self) -> Iterator[None]:
+    def bar_shown(self) -> Iterator[None]:
+        """A bar while something long goes on, on a terminal."""
         if not sys.stderr.isatty():
             yield
             return

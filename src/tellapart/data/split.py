@@ -34,12 +34,15 @@ def grouped(index: Index, pattern: str) -> Index:
     return replace(index, groups=np.unique(names, return_inverse=True)[1].astype(np.int64))
 
 
-def divided(index: Index, *, validation: float, test: float, seed: int, anew: bool = False) -> Index:
+def divided(
+    index: Index, *, validation: float, test: float, seed: int, anew: bool = False, folds: int = 0, fold: int = 0
+) -> Index:
     """The index with every row placed in train, validation or test.
 
     Parts that the data bring are kept (unless `anew`); what is missing is made from the training rows, class by class,
     by a hash of seed and content, so that adding pictures moves few others and equal pictures never straddle parts.
-    Data that bring train and validation only get no test: none is invented.
+    Data that bring train and validation only get no test: none is invented. With `folds`, all that is not sealed is
+    dealt into so many, and fold number `fold`, from 0, validates.
     """
     parts = np.full(len(index), NO_PART, np.uint8) if anew else index.parts.copy()
     has = {part: bool((parts == number).any()) for number, part in enumerate(PARTS)}
@@ -48,10 +51,50 @@ def divided(index: Index, *, validation: float, test: float, seed: int, anew: bo
     else:
         parts[parts == NO_PART] = TRAIN
         shares = {} if has["validation"] else {VALIDATION: validation}
+    if folds:
+        shares.pop(VALIDATION, None)
     if shares:
         open_rows = np.flatnonzero((parts == NO_PART) | (parts == TRAIN))
         parts[open_rows] = _placed(index.take(open_rows), shares, seed)
-    return _complete(replace(index, parts=parts))
+    if folds:
+        dealt = folded(replace(index, parts=parts), folds, seed)
+        parts[dealt >= 0] = np.where(dealt[dealt >= 0] == fold, VALIDATION, TRAIN)
+    return complete(replace(index, parts=parts))
+
+
+def folded(index: Index, folds: int, seed: int) -> NDArray[np.int64]:
+    """The fold of each row (N), from 0; -1 for sealed rows. Every class is spread evenly, what belongs together stays.
+
+    A unit goes to the fold that its hash prefers while that has room, so that adding pictures moves few others.
+    """
+    dealt = np.full(len(index), -1, np.int64)
+    open_rows = np.flatnonzero(index.parts != TEST)
+    chosen = index.take(open_rows)
+    labels, counts = chosen.labels.tolist(), chosen.counts()
+    room, extra = [(counts // folds).tolist() for _ in range(folds)], (counts % folds).tolist()
+    for drawn, rows in _units(chosen, seed):
+        has = Counter(labels[row] for row in rows)
+        ahead = [(drawn + n) % folds for n in range(folds)]
+        fits = (f for f in ahead if all(count <= room[f][k] + (extra[k] > 0) for k, count in has.items()))
+        home = next(fits, max(ahead, key=lambda f: sum(room[f][k] for k in has)))
+        for k, count in has.items():
+            room[home][k] -= count
+            extra[k] -= room[home][k] < 0 < extra[k]
+        dealt[open_rows[rows]] = home
+    return dealt
+
+
+def leaking(index: Index) -> NDArray[np.int64]:
+    """The training rows with the pixels of a validation or test row, and the validation rows with those of a test row.
+
+    They are to leave: a picture that is learned, or chosen by, says nothing when it is judged again. Test rows stay.
+    """
+    if index.digests is None or not len(index):
+        return np.zeros(0, np.int64)
+    same = np.unique(np.ascontiguousarray(index.digests).view("V16").ravel(), return_inverse=True)[1]
+    highest = np.zeros(same.max() + 1, np.uint8)
+    np.maximum.at(highest, same, index.parts)  # test is above validation, and validation above training
+    return np.flatnonzero(index.parts < highest[same])
 
 
 def _placed(index: Index, shares: dict[int, float], seed: int) -> NDArray[np.uint8]:
@@ -60,7 +103,7 @@ def _placed(index: Index, shares: dict[int, float], seed: int) -> NDArray[np.uin
     wanted = {part: _quota(index.counts(), share) for part, share in shares.items() if share > 0}
     labels = index.labels.tolist()
     full = {part: list(left) for part, left in wanted.items()}
-    for rows in _units(index, seed):
+    for _, rows in _units(index, seed):
         has = Counter(labels[row] for row in rows)
         part = next((p for p, left in wanted.items() if _fits(has, left, full[p])), TRAIN)
         if part != TRAIN:
@@ -81,14 +124,14 @@ def _quota(counts: NDArray[np.int64], share: float) -> list[int]:
     return [max(round(count * share), int(count >= 3)) for count in counts.tolist()]
 
 
-def _units(index: Index, seed: int) -> list[list[int]]:
+def _units(index: Index, seed: int) -> list[tuple[int, list[int]]]:
     """Rows that must stay together (a group, or equal pictures), in the order of a hash of seed and name."""
     rows: dict[bytes, list[int]] = {}
     for row, name in enumerate(_joined(index)):
         rows.setdefault(name, []).append(row)
     prefix = b"%d:" % seed
-    ordered = sorted(rows, key=lambda name: hashlib.blake2b(prefix + name, digest_size=8).digest())
-    return [rows[name] for name in ordered]
+    drawn = {name: hashlib.blake2b(prefix + name, digest_size=8).digest() for name in rows}
+    return [(int.from_bytes(drawn[name]), rows[name]) for name in sorted(rows, key=drawn.__getitem__)]
 
 
 def _joined(index: Index) -> list[bytes]:
@@ -131,7 +174,7 @@ def twins(index: Index) -> list[str]:
     return said + ([f"{torn} picture{'s' * (torn > 1)} with equal pixels under more than one class"] if torn else [])
 
 
-def _complete(index: Index) -> Index:
+def complete(index: Index) -> Index:
     """The index, unless a part that is needed is empty, or a class has no picture in a part that the others have."""
     if not (index.parts == VALIDATION).any():
         raise DataError(

@@ -49,6 +49,8 @@ def recipe_of(run: Run) -> Recipe:
 
 def same_pictures(run: Run, recipe: Recipe, *, progress: Progress = quiet) -> Prepared:
     """The pictures of a run again, sealed. Raises MismatchError when they are no longer those it was trained with."""
+    if recipe.data.split not in ("auto", "new"):  # the file it was read from may be gone, or edited
+        recipe = recipe.replaced({"data.split": str(run.folder / "split.csv"), "data.folds": 0})
     prepared = prepare(Settled(recipe, {}), progress=progress)
     if prepared.split != run.status().get("split"):
         raise MismatchError(

@@ -1,21 +1,28 @@
 """Prepare: from a source to sealed pictures: open, look, decode once, split, seal. All that trains begins here."""
 
-import csv
-import io
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tellapart.data import download, identity
+from tellapart.data import download, identity, split_file
 from tellapart.data.cache import default_room
 from tellapart.data.chance import Purpose, words
-from tellapart.data.index import Index
+from tellapart.data.index import Ignored, Index
 from tellapart.data.official import default_root, expanded
-from tellapart.data.pictures import Pictures, Progress, first_pass, mean_and_std, memory_budget, quiet, sizes
+from tellapart.data.pictures import (
+    ChosenPixels,
+    Pictures,
+    Progress,
+    first_pass,
+    mean_and_std,
+    memory_budget,
+    quiet,
+    sizes,
+)
 from tellapart.data.seal import sealed
 from tellapart.data.sources import open_source
-from tellapart.data.split import divided, grouped, twins
-from tellapart.errors import AbsentError, DataError
+from tellapart.data.split import complete, divided, grouped, leaking, twins
+from tellapart.errors import AbsentError, DataError, UsageError
 from tellapart.names import PARTS, TORCHVISION_MODELS
 from tellapart.preprocess import Preprocess, fixed_statistics
 from tellapart.recipe import Recipe
@@ -44,21 +51,9 @@ class Prepared:
 
 def prepare(settled: Settled, *, progress: Progress = quiet, fetching: download.Progress | None = None) -> Prepared:
     """Open the source, decode every picture once, split and seal. Raises DataError or UsageError with the way out."""
-    recipe = settled.recipe
-    index = grouped(limited(_opened(recipe, fetching), recipe), recipe.data.group_by)
-    decoded = _decoded(settle_input(settled, sizes(index)).recipe, index, progress)
-    placed = divided(
-        decoded.index,
-        validation=recipe.data.validation,
-        test=recipe.data.test,
-        seed=recipe.data.split_seed,
-        anew=recipe.data.split == "new",
-    )
-    # Only now is it known which rows are test rows; they must not have a say in size, colour or augmentation.
-    settled = settle_input(settled, sizes(placed))
-    if geometry(settled.recipe) != decoded.preprocess:
-        decoded = replace(_decoded(settled.recipe, placed, progress), index=placed)
-    pictures = sealed(replace(decoded, index=placed))
+    settled, whole = divided_pictures(settled, progress=progress, fetching=fetching)
+    apart, left = without_leaks(whole, settled.recipe)
+    pictures, placed = sealed(apart), apart.index
     counts = {part: len(placed.rows(part)) for part in PARTS}
     settled = settle_training(settled, num_train=counts["train"])
     refuse_large_batch(settled.recipe, counts["train"])
@@ -69,9 +64,77 @@ def prepare(settled: Settled, *, progress: Progress = quiet, fetching: download.
         content=identity.content(placed),
         split=identity.split(placed),
         test_part=identity.test_part(placed),
-        split_csv=split_csv(placed),
+        split_csv=split_file.text_of(placed, out_keys=left),
         notes=twins(placed),
     )
+
+
+def divided_pictures(
+    settled: Settled, *, progress: Progress = quiet, fetching: download.Progress | None = None
+) -> tuple[Settled, Pictures]:
+    """The pictures decoded and divided, not sealed yet, with the recipe whose input is settled."""
+    recipe = settled.recipe
+    refuse_unclear_split(recipe)
+    index = grouped(limited(_opened(recipe, fetching), recipe), recipe.data.group_by)
+    decoded = _decoded(settle_input(settled, sizes(index)).recipe, index, progress)
+    placed = _placed(recipe, decoded.index)
+    # Only now is it known which rows are test rows; they must not have a say in size, colour or augmentation.
+    settled = settle_input(settled, sizes(placed))
+    if geometry(settled.recipe) != decoded.preprocess:
+        return settled, replace(_decoded(settled.recipe, placed, progress), index=placed)
+    return settled, _of_rows(decoded, placed)
+
+
+def _of_rows(pictures: Pictures, index: Index) -> Pictures:
+    """The pictures of an index that has some of their rows, in their order."""
+    if len(index) == len(pictures.index):
+        return replace(pictures, index=index)
+    row = {key: number for number, key in enumerate(pictures.index.keys)}
+    chosen = np.array([row[key] for key in index.keys], np.int64)
+    return replace(pictures, index=index, pixels=ChosenPixels(pictures.pixels, chosen))
+
+
+def refuse_unclear_split(recipe: Recipe) -> None:
+    """Raises UsageError for a split that is neither a word nor a file, and for a fold that is not there."""
+    data = recipe.data
+    if data.split not in ("auto", "new") and not expanded(data.split).is_file():
+        raise UsageError(
+            f"data.split is auto, new or a file; there is no file {data.split!r}.",
+            "`tellapart split SOURCE --out split.csv` writes one.",
+        )
+    if data.folds == 1 or (data.folds and data.fold >= data.folds):
+        raise UsageError(
+            f"data.folds is {data.folds} and data.fold is {data.fold}.",
+            "Two folds or more are needed, and they are counted from 0.",
+        )
+
+
+def _placed(recipe: Recipe, index: Index) -> Index:
+    """The index with every row in a part: by the split file, by what the data bring, or by a hash."""
+    data, from_file = recipe.data, recipe.data.split not in ("auto", "new")
+    if from_file:
+        index = split_file.read(expanded(data.split), index, fold=data.fold if data.folds else None)
+    return divided(
+        index,
+        validation=data.validation,
+        test=data.test,
+        seed=data.split_seed,
+        anew=data.split == "new",
+        folds=0 if from_file else data.folds,
+        fold=data.fold,
+    )
+
+
+def without_leaks(pictures: Pictures, recipe: Recipe) -> tuple[Pictures, list[str]]:
+    """The pictures less those that are judged as well, and the keys of these. Test pictures never leave."""
+    index = pictures.index
+    rows = leaking(index) if recipe.data.leaks == "drop" else np.zeros(0, np.int64)
+    if not len(rows):
+        return pictures, []
+    why = "its pixels are those of a picture that is judged"
+    named = [Ignored(key=index.keys[int(row)], reason=f"{PARTS[index.parts[row]]}: {why}") for row in rows]
+    left = replace(index.take(np.setdiff1d(np.arange(len(index)), rows)), ignored=(*index.ignored, *named))
+    return _of_rows(pictures, complete(left)), [one.key for one in named]
 
 
 def _opened(recipe: Recipe, fetching: download.Progress | None) -> Index:
@@ -144,15 +207,3 @@ def with_statistics(pictures: Pictures, recipe: Recipe) -> Pictures:
     found = fixed_statistics(recipe.input.normalize, channels)
     mean, std = found or mean_and_std(pictures.pixels, pictures.index.rows("train"), channels)
     return replace(pictures, preprocess=replace(pictures.preprocess, mean=mean, std=std))
-
-
-def split_csv(index: Index) -> str:
-    """key, class, part, group, digest of every row, as the text of split.csv."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["key", "class", "part", "group", "digest"])
-    groups = [""] * len(index) if index.groups is None else index.groups.tolist()
-    digests = [""] * len(index) if index.digests is None else [row.tobytes().hex() for row in index.digests]
-    classes, parts = [index.classes[k] for k in index.labels.tolist()], [PARTS[p] for p in index.parts.tolist()]
-    writer.writerows(zip(index.keys, classes, parts, groups, digests, strict=True))
-    return out.getvalue()

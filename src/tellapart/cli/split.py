@@ -1,0 +1,37 @@
+"""`tellapart split`."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tellapart.cli.recipe_flags import asked, recipe_flags
+
+
+@click.command("split", epilog="Example: tellapart split FOLDER --folds 5 --out split.csv")
+@recipe_flags
+@click.option("--folds", type=click.IntRange(2, 1000), help="Deal what is not sealed into this many folds as well.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.csv", help="Write the split; it may be edited.")
+def command(folds: int | None, out: Path | None, **flags: Any) -> None:
+    """Divide the pictures of SOURCE into train, validation and test, and write that down.
+
+    Every class is spread evenly; equal pictures and groups stay together; a hash of the content decides, so that
+    adding pictures moves few others. `tellapart train SOURCE --split FILE.csv` trains with it.
+    """
+    recipe, origins = asked(flags)
+    from tellapart.cli.data_words import summary_lines
+    from tellapart.cli.show import Screen
+    from tellapart.files import write_atomically
+    from tellapart.workflow.settle import Settled
+    from tellapart.workflow.split import split
+
+    screen = Screen()
+    with screen.bar_shown():
+        made = split(Settled(recipe, origins), folds=folds or 0, progress=screen.decoding, fetching=screen.fetching)
+    click.echo("\n".join(summary_lines(made.summary)))
+    if out is not None:
+        write_atomically(out, made.text)
+        fold = f" --set data.folds={folds} --set data.fold=0" if folds else ""
+        click.echo(f"written: {out.absolute()}", err=True)
+        click.echo(f"train with it: tellapart train {shlex.quote(recipe.data.source)} --split {out}{fold}", err=True)

@@ -1,0 +1,40 @@
+"""Split: divide the pictures of a source and write that down, without training."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tellapart.data import download, split_file
+from tellapart.data.index import Index
+from tellapart.data.pictures import Progress, quiet
+from tellapart.data.split import folded
+from tellapart.workflow.data import Summary, summary
+from tellapart.workflow.prepare import divided_pictures, without_leaks
+from tellapart.workflow.settle import Settled
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A split: the text of its file, and how many pictures of each class are in each part and fold."""
+
+    text: str
+    summary: Summary
+
+
+def split(
+    settled: Settled, *, folds: int = 0, progress: Progress = quiet, fetching: download.Progress | None = None
+) -> Made:
+    """Divide the pictures as a recipe says, and deal what is not sealed into `folds`."""
+    settled, pictures = divided_pictures(settled, progress=progress, fetching=fetching)
+    apart, left = without_leaks(pictures, settled.recipe)
+    index = apart.index
+    dealt = folded(index, folds, settled.recipe.data.split_seed) if folds else None
+    summed = summary(index)
+    for fold in range(folds):
+        summed.parts[f"fold {fold}"] = _counts(index, np.flatnonzero(dealt == fold))
+
+    return Made(text=split_file.text_of(index, folds=dealt, out_keys=left), summary=summed)
+
+
+def _counts(index: Index, rows: np.ndarray) -> list[int]:
+    return np.bincount(index.labels[rows], minlength=len(index.classes)).tolist()
