@@ -60,7 +60,7 @@ def _of_bytes(raw: bytes) -> Pixels:
     if not raw:
         raise DataError("The file is empty.")
     try:
-        return _of_image(open_image(raw))
+        return of_image(open_image(raw))
     except DataError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly every built-in error on broken bytes
@@ -94,7 +94,7 @@ def header(raw: bytes) -> tuple[int, int, int]:
     return image.height, image.width, 1 if image.mode in ("1", "L", "LA", "I") or image.mode.startswith("I;16") else 3
 
 
-def _of_image(image: Image.Image) -> Pixels:
+def of_image(image: Image.Image) -> Pixels:
     """Upright, opaque, eight bits: grey stays grey, everything else becomes RGB."""
     image = _upright(image)
     if image.mode.startswith("I;16") or image.mode == "I":

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,10 +13,12 @@ from tellapart.data.index import Index
 from tellapart.data.official import default_root, expanded
 from tellapart.data.pictures import Pictures, Progress, first_pass, mean_and_std, memory_budget, quiet, sizes
 from tellapart.data.seal import sealed
-from tellapart.data.sources import open_source
+from tellapart.data.select import chosen, joined, limited_per_class, refuse_untrained, relabelled
+from tellapart.data.sources import fitting, open_source
+from tellapart.data.sources.labels import Labels
 from tellapart.data.split import divided, grouped, twins
-from tellapart.errors import AbsentError, DataError
-from tellapart.names import PARTS, TORCHVISION_MODELS
+from tellapart.errors import AbsentError, DataError, UsageError
+from tellapart.names import NAMED_SOURCES, PARTS, TORCHVISION_MODELS
 from tellapart.preprocess import Preprocess, fixed_statistics
 from tellapart.recipe import Recipe
 from tellapart.run import cores
@@ -41,10 +44,23 @@ class Prepared:
         return self.settled.recipe
 
 
-def prepare(settled: Settled, *, progress: Progress = quiet, fetching: download.Progress | None = None) -> Prepared:
-    """Open the source, decode every picture once, split and seal. Raises DataError or UsageError with the way out."""
+def prepare(
+    settled: Settled,
+    *,
+    index: Index | None = None,
+    progress: Progress = quiet,
+    fetching: download.Progress | None = None,
+) -> Prepared:
+    """Open the source, choose, decode every picture once, split and seal. `index` stands for the source when given.
+
+    Raises DataError or UsageError with the way out.
+    """
     recipe = settled.recipe
-    index = grouped(limited(_opened(recipe, fetching), recipe), recipe.data.group_by)
+
+    def opened(source: str) -> Index:
+        return _opened(source, recipe, fetching) if index is None or source != recipe.data.source else index
+
+    index = selected(recipe, opened)
     decoded = _decoded(settle_input(settled, sizes(index)).recipe, index, progress)
     placed = divided(
         decoded.index,
@@ -73,18 +89,48 @@ def prepare(settled: Settled, *, progress: Progress = quiet, fetching: download.
     )
 
 
-def _opened(recipe: Recipe, fetching: download.Progress | None) -> Index:
-    """The index of the source. A named data set whose files are not there is fetched first, and that is said."""
-    source, root = recipe.data.source, recipe.data.root
+def selected(recipe: Recipe, opened: Callable[[str], Index]) -> Index:
+    """What the [data] section asks for: the source, parts from elsewhere, classes, limits, groups."""
+    data = recipe.data
+    index = opened(data.source)
+    others = {"validation": data.validation_from, "test": data.test_from}
+    flags = [f"--{part}-from" for part, other in others.items() if other]
+    if flags and data.split == "new":
+        raise UsageError(f"data.split = new makes every part anew, and {flags[0]} brings one.", "Leave one out.")
+    for part, other in others.items():
+        index = joined(index, opened(other), part) if other else index
+    index = chosen(relabelled(index, data.label_map), include=data.include, exclude=data.exclude)
+    if flags:
+        refuse_untrained(index, " or ".join(flags))
+    index = grouped(limited_per_class(limited(index, recipe), data.limit_per_class, data.split_seed), data.group_by)
+    if index.groups is None:
+        return index
+    said = f"Groups: {len(np.unique(index.groups)):,}; the pictures of one group stay in one part."
+    return replace(index, said=(*index.said, said))
+
+
+def open_for(recipe: Recipe, source: str) -> Index:
+    """The index of the recipe's source or of a second one, with the labels that were asked for; nothing is fetched."""
+    data = recipe.data
+    labels = Labels(data.labels, data.pattern, data.columns)
+    if source == data.source:
+        return open_source(source, root=data.root, labels=labels)
+    named = source in NAMED_SOURCES or source.startswith("torchvision:")
+    return open_source(source, root=data.root if named else "", labels=fitting(labels, source))
+
+
+def _opened(source: str, recipe: Recipe, fetching: download.Progress | None) -> Index:
+    """The index of a source. A named data set whose files are not there is fetched first, and that is said."""
+    root = recipe.data.root
     try:
-        return open_source(source, root=root)
+        return open_for(recipe, source)
     except AbsentError as absent:
         try:
             said = download.get(source, expanded(root) if root else default_root(), progress=fetching)
         except DataError as error:
             hint = f"{absent.hint} `tellapart data get {source} --from PLACE` takes the files from elsewhere."
             raise DataError(f"{absent.message} {error.message}", hint) from error
-    index = open_source(source, root=root)
+    index = open_for(recipe, source)
     return replace(index, said=(*said, *index.said))
 
 
