@@ -78,7 +78,7 @@ def larger_batch(at: Path) -> None:
     [
         (no_folder, 3, "There is no folder"),
         (empty, 3, "holds no class folders and no pictures."),
-        (no_classes, 3, "holds pictures directly (12) and no class folders, so none has a class."),
+        (no_classes, 3, "holds 12 pictures and no class folders. No class can be read from names such as"),
         (one_class, 3, "There is only one class, 'cat', in"),
         (empty_in_validation, 3, "Class 'dog' has no pictures in val/ (validation): its folder is empty."),
         (text_among_pictures, 3, "1 of 37 files is not a whole picture:\n  cat/note.png: "),

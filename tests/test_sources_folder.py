@@ -235,15 +235,13 @@ def test_class_that_training_does_not_have(tmp_path):
 
 def test_names_that_differ_by_case(tmp_path):
     plant(tmp_path, "train/Ants/1.jpg", "train/bees/1.jpg", "val/ants/1.jpg", "val/bees/1.jpg")
-    refused(tmp_path, "^The class folders 'Ants' and 'ants' differ only by upper and lower case.$", "one spelling")
+    refused(tmp_path, "^The classes 'Ants' and 'ants' differ only by upper and lower case.$", "one spelling")
 
 
 def test_names_that_differ_by_normalisation(tmp_path):
     composed, apart = unicodedata.normalize("NFC", "é"), unicodedata.normalize("NFD", "é")
     plant(tmp_path, f"train/{composed}/1.jpg", "train/b/1.jpg", f"val/{apart}/1.jpg", "val/b/1.jpg")
-    refused(
-        tmp_path, r"^The class folders '\\xe9' and 'e\\u0301' differ only by how an accent is encoded", "one spelling"
-    )
+    refused(tmp_path, r"^The classes '\\xe9' and 'e\\u0301' differ only by how an accent is encoded", "one spelling")
 
 
 def test_class_names_are_composed(tmp_path):

@@ -29,7 +29,7 @@ from tellapart.training.checkpoint import Position
 from tellapart.training.fit import Plan, fit
 from tellapart.training.losses import make_loss
 from tellapart.training.optim import make_optimiser
-from tellapart.workflow.prepare import limited
+from tellapart.workflow.choose import limited
 
 SRC = Path(__file__).resolve().parents[1] / "src" / "tellapart"
 TO = Preprocess(size=12, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from tellapart.data.given import from_arrays as from_arrays
+    from tellapart.data.given import from_dataset as from_dataset
     from tellapart.errors import TellapartError as TellapartError
     from tellapart.recipe import Recipe as Recipe
     from tellapart.workflow.train import Asking as Asking
@@ -15,10 +17,12 @@ _HOMES = {
     "Recipe": "tellapart.recipe",
     "TellapartError": "tellapart.errors",
     "Asking": "tellapart.workflow.train",
+    "from_arrays": "tellapart.data.given",
+    "from_dataset": "tellapart.data.given",
     "train": "tellapart.workflow.train",
 }
 
-__all__ = ["Asking", "Recipe", "TellapartError", "__version__", "train"]
+__all__ = ["Asking", "Recipe", "TellapartError", "__version__", "from_arrays", "from_dataset", "train"]
 
 
 def __getattr__(name: str) -> Any:

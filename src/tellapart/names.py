@@ -8,6 +8,7 @@ FILTERS = ("bilinear", "bicubic", "nearest")
 NORMALIZATIONS = ("data", "none", "half", "imagenet")
 ON_BAD = ("stop", "skip")
 PARTS = ("train", "validation", "test")
+LABELS = ("auto", "folders", "paired", "filename", "table")
 
 OWN_MODELS = ("small", "quick", "linear")
 """Networks of our own that are one word; `mlp:256,128` is the family with hidden sizes."""

@@ -28,6 +28,14 @@ class Data:
 
     source: str = _f("digits", "the pictures: a folder of class folders, or the name of a known data set")
     root: str = _f("", "folder that holds the files of a named data set", flag="--root")
+    labels: str = _f("auto", f"where labels are: {', '.join(names.LABELS)}", choices=names.LABELS, flag="--labels")
+    pattern: str = _f("", "regular expression with a group called label, for labels in file names", flag="--pattern")
+    columns: str = _f("", "columns of a table: path=file,label=breed,split=fold,group=patient", flag="--columns")
+    label_map: str = _f("", "rename and merge classes: a=x,b=x", flag="--label-map")
+    include: str = _f("", "use these classes only: a,b", flag="--include")
+    exclude: str = _f("", "leave these classes out: a,b", flag="--exclude")
+    validation_from: str = _f("", "a second source, whose pictures are the validation part", flag="--validation-from")
+    test_from: str = _f("", "a second source, whose pictures are the test part", flag="--test-from")
     validation: float = _f(0.15, "share of the training pictures kept for validation", low=0.0, high=0.9)
     test: float = _f(0.15, "share sealed for the test, when the data bring no test part", low=0.0, high=0.9)
     split: str = _f(
@@ -43,8 +51,15 @@ class Data:
         "training pictures with the pixels of a validation or test picture: drop them, or keep them",
         choices=("drop", "keep"),
     )
-    group_by: str = _f("", "regular expression; pictures whose key gives the same match stay in one part")
+    group_by: str = _f(
+        "",
+        "regular expression; pictures whose key gives the same match stay in one part. The word folder: by folder",
+        flag="--group-by",
+    )
     limit: int = _f(None, "use at most this many pictures of each part", kind=int, flag="--limit", low=1)
+    limit_per_class: int = _f(
+        None, "use at most this many pictures of each class in each part", kind=int, flag="--limit-per-class", low=1
+    )
     on_bad: str = _f(
         "stop",
         "what to do with files that are not pictures: stop, or skip and count them",

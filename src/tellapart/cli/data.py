@@ -3,10 +3,12 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
 from tellapart.cli.options import json_option, root_option
+from tellapart.cli.recipe_flags import CHOOSING, flags_of, given
 from tellapart.cli.verbs import Verbs
 from tellapart.errors import UsageError
 from tellapart.names import PARTS
@@ -23,16 +25,18 @@ def command() -> None:
 @json_option
 def list_(as_json: bool) -> None:
     """List the data sets that can be named, and well-known ones that cannot, with the reason."""
-    from tellapart.data.catalogue import CATALOGUE
+    from tellapart.data.catalogue import CATALOGUE, TORCHVISION_SETS
 
     if as_json:
-        click.echo(json.dumps({"format": 1, "sets": [asdict(entry) for entry in CATALOGUE]}, indent=1))
+        sets = [asdict(entry) for entry in CATALOGUE]
+        click.echo(json.dumps({"format": 1, "sets": sets, "torchvision": TORCHVISION_SETS}, indent=1))
         return
     click.echo(f"{'name':<14}  {'train':>8}  {'test':>7}  {'classes':>7}  {'size':<15}  about")
     for entry in CATALOGUE:
         numbers = f"{entry.train:>8,}  {entry.test:>7,}  {entry.classes:>7,}"
         about = f"not by name: {entry.missing}" if entry.missing else entry.where
         click.echo(f"{entry.name:<14}  {numbers}  {entry.size:<15}  {about}")
+    click.echo(f"Files that torchvision has fetched: torchvision:NAME, with NAME one of {', '.join(TORCHVISION_SETS)}")
     click.echo("Any folder of class folders works too: tellapart data show FOLDER")
 
 
@@ -58,6 +62,7 @@ def get(name: str, root: str, origin: str) -> None:
 )
 @click.argument("source")
 @root_option
+@flags_of(*CHOOSING)
 @part_option
 @click.option("--index", "number", type=click.IntRange(0), help="Describe this one picture, counted from 0.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw pictures of every class.")
@@ -87,26 +92,26 @@ def show(
     export: Path | None,
     most: int,
     as_json: bool,
+    **flags: Any,
 ) -> None:
     """Say what SOURCE holds: classes, parts and counts; or show its pictures. SOURCE may also be one picture file."""
-    from tellapart.cli.data_words import about_one, summary_lines
-    from tellapart.data.sources import open_source
+    from tellapart.cli.data_words import about_one, key_lines, summary_lines
+    from tellapart.data.sources import KINDS
     from tellapart.workflow import data
 
-    if as_json and (number is not None or listing or Path(source).is_file()):
+    one = Path(source).is_file() and Path(source).suffix.lower() not in KINDS
+    if as_json and (number is not None or listing or one):
         raise UsageError(
             "--json is for what a whole source holds.", "Leave --index and --list out, or leave --json out."
         )
-    if Path(source).is_file():
+    if one:
         pictures = [about_file(Path(source))]
     else:
-        index = open_source(source, root=root)
+        index = data.found(given(flags, {"data.source": source, "data.root": root}))
         if number is not None:
-            click.echo(about_one(index, data.row_of(index, part or "", number), number))
-            return
+            return click.echo(about_one(index, data.row_of(index, part or "", number), number))
         if listing:
-            click.echo("\n".join(f"{index.keys[row]}\t{index.classes[index.labels[row]]}" for row in range(len(index))))
-            return
+            return click.echo("\n".join(key_lines(index)))
         summed = data.summary(index)
         click.echo(
             json.dumps({"format": 1, **asdict(summed)}, indent=1) if as_json else "\n".join(summary_lines(summed))
@@ -152,10 +157,12 @@ def write_out(
 @command.command("batch", epilog="Example: tellapart data batch digits --batch-size 64")
 @click.argument("source")
 @root_option
+@flags_of(*CHOOSING)
 @click.option("--batch-size", default=64, show_default=True, type=click.IntRange(1), help="Pictures in the batch.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the split and the order.")
-def batch(source: str, root: str, batch_size: int, seed: int) -> None:
+def batch(source: str, root: str, batch_size: int, seed: int, **flags: Any) -> None:
     """Print the first training batch of SOURCE: shapes, types, value range, classes, and the sizes of all batches."""
     from tellapart.cli.data_words import batch_lines
 
-    click.echo("\n".join(batch_lines(source, root, batch_size, seed)))
+    values = {"data.source": source, "data.root": root, "data.split_seed": seed, "train.batch_size": batch_size}
+    click.echo("\n".join(batch_lines(given(flags, values))))

@@ -8,6 +8,7 @@ import numpy as np
 
 from tellapart.data.decode import decode
 from tellapart.data.index import Index
+from tellapart.recipe import Recipe, printable
 from tellapart.workflow.data import Summary
 
 
@@ -21,6 +22,14 @@ def summary_lines(summed: Summary) -> Iterator[str]:
     for k, name in enumerate(summed.classes):
         yield f"{k:>4}  {name:<{width}}  " + "  ".join(f"{counts[k]:>10,}" for counts in summed.parts.values())
     yield f"{'':>4}  {'all':<{width}}  " + "  ".join(f"{sum(counts):>10,}" for counts in summed.parts.values())
+
+
+def key_lines(index: Index) -> Iterator[str]:
+    """Every key with its class, as they can be printed."""
+    return (
+        f"{printable(key)}\t{printable(index.classes[k])}"
+        for key, k in zip(index.keys, index.labels.tolist(), strict=True)
+    )
 
 
 def about_one(index: Index, row: int, number: int) -> str:
@@ -56,25 +65,21 @@ def _tensor(tensor: Any) -> str:
     return f"{tuple(tensor.shape)} {tensor.dtype}"
 
 
-def batch_lines(source: str, root: str, batch_size: int, seed: int) -> Iterator[str]:
-    """The first training batch, described."""
+def batch_lines(recipe: Recipe) -> Iterator[str]:
+    """The first training batch of a recipe, described."""
     import torch
 
     from tellapart.data.augment import network_input
     from tellapart.data.loader import Loader
-    from tellapart.recipe import Recipe
     from tellapart.workflow.prepare import prepare
     from tellapart.workflow.settle import Settled
 
-    recipe = Recipe.from_values(
-        {"data.source": source, "data.root": root, "data.split_seed": seed, "train.batch_size": batch_size}
-    )
     pictures = prepare(Settled(recipe, {})).pictures
     loader = Loader(
         pictures=pictures,
         rows=pictures.index.rows("train"),
-        batch_size=batch_size,
-        seed=seed,
+        batch_size=recipe.train.batch_size,
+        seed=recipe.data.split_seed,
         device=torch.device("cpu"),
     )
     first = next(loader.epoch(0))

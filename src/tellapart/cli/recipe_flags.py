@@ -9,18 +9,20 @@ import click
 
 from tellapart.errors import UsageError, did_you_mean
 from tellapart.files import read_text
-from tellapart.recipe import Recipe, rules, values_of_toml
+from tellapart.recipe import Recipe, rule_of, rules, values_of_toml
 
 Values = dict[str, Any]
+LABELLING = ("data.labels", "data.pattern", "data.columns", "data.label_map")
+"""How pictures get their labels."""
+CHOOSING = tuple(
+    path for path, rule in rules() if path.startswith("data.") and rule.flag not in ("", "--root", "--on-bad")
+)
+"""Everything that says which pictures there are."""
 
 
 def recipe_flags(function: Callable) -> Callable:
     """Add the source, every flag of the recipe, `--recipe` and `--set` to a command."""
-    for path, rule in reversed(list(rules())):
-        if rule.flag:
-            function = click.option(rule.flag, _argument(path), metavar=rule.kind.__name__.upper(), help=_help(path))(
-                function
-            )
+    function = flags_of(*(path for path, rule in rules() if rule.flag))(function)
     function = click.option(
         "--set",
         "settings",
@@ -35,6 +37,24 @@ def recipe_flags(function: Callable) -> Callable:
         help=f"Start from a recipe: a file, or one of {', '.join(shipped())}.",
     )(function)
     return click.argument("source", required=False)(function)
+
+
+def flags_of(*paths: str) -> Callable[[Callable], Callable]:
+    """Add the flags of some settings to a command; `asked` or `given` reads what it got."""
+
+    def add(function: Callable) -> Callable:
+        for path in reversed(paths):
+            rule = rule_of(path)
+            words = _argument(path), rule.kind.__name__.upper(), _help(path)
+            function = click.option(rule.flag, words[0], metavar=words[1], help=words[2])(function)
+        return function
+
+    return add
+
+
+def given(flags: Values, more: Values) -> Recipe:
+    """The recipe of a command that has a few flags of the recipe; `more` are settings it has otherwise."""
+    return Recipe.from_values({path: value for path, value, _ in _of_flags(flags)} | more)
 
 
 def _argument(path: str) -> str:
@@ -81,7 +101,7 @@ def _of_recipe(name: str | None) -> list[tuple[str, Any, str]]:
 def _of_flags(flags: Values) -> list[tuple[str, Any, str]]:
     given = [(path, flags.get(_argument(path)), rule.flag) for path, rule in rules() if rule.flag]
     layers = [(path, value, flag) for path, value, flag in given if value is not None]
-    return [("data.source", flags["source"], "the command line"), *layers] if flags["source"] else layers
+    return [("data.source", flags["source"], "the command line"), *layers] if flags.get("source") else layers
 
 
 def _of_settings(settings: tuple[str, ...]) -> list[tuple[str, Any, str]]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tellapart.cli.options import device_option, json_option, on_bad_option, root_option, runs_option
+from tellapart.cli.recipe_flags import LABELLING, flags_of, given
 from tellapart.errors import UsageError
-from tellapart.recipe import printable
+from tellapart.recipe import Recipe, printable
 
 if TYPE_CHECKING:
     from tellapart.evaluation.predictions import Predictions
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     "--mistakes", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw the mistakes, the surest first."
 )
 @root_option
+@flags_of(*LABELLING)
 @on_bad_option
 @device_option
 @runs_option
@@ -37,19 +39,22 @@ def command(
     device: str,
     runs: Path,
     as_json: bool,
+    **flags: Any,
 ) -> None:
     """Judge MODEL on the sealed test part of its run, which opens it; or on the labelled pictures of SOURCE.
 
     A test part that the run has opened already is not opened again: the stored predictions are judged.
     """
-    if source is None and (root or on_bad != "stop"):
+    if source is None and (root or on_bad != "stop" or any(value is not None for value in flags.values())):
         raise UsageError(
-            "--root and --on-bad are for other pictures; a run has its own.", "Name a SOURCE, or leave them."
+            "--root, --on-bad and how labels are read are for other pictures; a run has its own.",
+            "Name a SOURCE, or leave them.",
         )
     if source is None:
         answer, lines, predictions = own_part(model, runs, device)
     else:
-        answer, lines, predictions = other_pictures(model, source, runs, device, root=root, skip_bad=on_bad == "skip")
+        other = given(flags, {"data.source": source, "data.root": root, "data.on_bad": on_bad})
+        answer, lines, predictions = other_pictures(model, other, runs, device)
     if mistakes is not None:
         lines += mistake_lines(predictions, mistakes)
     click.echo(json.dumps(answer, indent=1) if as_json else "\n".join(lines))
@@ -68,9 +73,9 @@ def own_part(model: str, runs: Path, device: str) -> tuple[Mapping[str, Any], li
 
 
 def other_pictures(
-    model: str, source: str, runs: Path, device: str, *, root: str, skip_bad: bool
+    model: str, asked: Recipe, runs: Path, device: str
 ) -> tuple[Mapping[str, Any], list[str], "Predictions"]:
-    """The same for the labelled pictures of a source."""
+    """The same for the labelled pictures of another source."""
     from tellapart.evaluation.metrics import document, judge, judge_classes
     from tellapart.run import Run
     from tellapart.workflow import devices
@@ -79,7 +84,7 @@ def other_pictures(
 
     bundle, name = find_model(runs, model)
     run = None if Path(model).is_file() else Run.open(runs, model)
-    found = judge_elsewhere(bundle, source, run=run, root=root, device=devices.choose(device), skip_bad=skip_bad)
+    found, source = judge_elsewhere(bundle, asked, run=run, device=devices.choose(device)), asked.data.source
     figures, by_class = judge(found.predictions), judge_classes(found.predictions)
     answer = document([*figures, *by_class], model=name, source=source, notes=found.notes)
     return answer, [*found.notes, *elsewhere_lines(source, bundle.classes, figures, by_class)], found.predictions

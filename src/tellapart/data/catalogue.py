@@ -93,4 +93,10 @@ CATALOGUE: tuple[Entry, ...] = (
         missing=_BOXES,
     ),
 )
-"""Other classification sets of torchvision are not listed: none can be named before it can be read."""
+TORCHVISION_SETS = tuple(
+    """
+    CIFAR10 CIFAR100 Caltech101 Country211 DTD EuroSAT FER2013 FGVCAircraft FashionMNIST Flowers102 Food101 GTSRB
+    Imagenette KMNIST MNIST OxfordIIITPet PCAM QMNIST RenderedSST2 SEMEION STL10 SUN397 SVHN StanfordCars USPS
+    """.split()  # noqa: SIM905 - names read better as words
+)
+"""The sets of torchvision that give (picture, class number) and that `torchvision:NAME` opens where their files lie."""

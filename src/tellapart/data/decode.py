@@ -73,7 +73,7 @@ def _of_bytes(raw: bytes) -> tuple[Pixels, str]:
     if pixels is not None:
         return pixels, "simplejpeg"
     try:
-        return _of_image(open_image(raw), turned=any(mark in raw for mark in TURNING)), "pillow"
+        return of_image(open_image(raw), turned=any(mark in raw for mark in TURNING)), "pillow"
     except DataError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly every built-in error on broken bytes
@@ -158,7 +158,7 @@ def header(raw: bytes) -> tuple[int, int, int]:
     return image.height, image.width, 1 if image.mode in ("1", "L", "LA", "I") or image.mode.startswith("I;16") else 3
 
 
-def _of_image(image: Image.Image, *, turned: bool) -> Pixels:
+def of_image(image: Image.Image, *, turned: bool = True) -> Pixels:
     """Upright, opaque, eight bits: grey stays grey, everything else becomes RGB."""
     if image.format in ("JPEG", "MPO") and reduction(*image.size) > 1:
         by = reduction(*image.size)

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import replace
 
@@ -16,9 +17,14 @@ TRAIN, VALIDATION, TEST = range(3)
 
 
 def grouped(index: Index, pattern: str) -> Index:
-    """The index with groups: keys for which `pattern` matches the same text (or the same first group) stay together."""
+    """The index with groups: keys for which `pattern` matches the same text (or the same first group) stay together.
+
+    The word `folder` groups by the folders below the class; '' keeps the groups that the source brings.
+    """
     if not pattern:
         return index
+    if pattern == "folder":
+        return replace(index, groups=_numbered(_folders(index)))
     try:
         compiled = re.compile(pattern)
     except re.error as error:
@@ -31,7 +37,23 @@ def grouped(index: Index, pattern: str) -> Index:
             "Change the pattern so that every key has a group.",
         )
     names = [match.group(match.re.groups and 1) for match in found if match is not None]
-    return replace(index, groups=np.unique(names, return_inverse=True)[1].astype(np.int64))
+    return replace(index, groups=_numbered(names))
+
+
+def _numbered(names: list[str]) -> NDArray[np.int64]:
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+
+def _folders(index: Index) -> list[str]:
+    """The folders of each key without the file, its part and its class: equal ones of two classes are one group."""
+    found = []
+    for key, label, part in zip(index.keys, index.labels.tolist(), index.parts.tolist(), strict=True):
+        folders = key.split("/")[int(part != NO_PART) : -1]
+        found.append("/".join(n for n in folders if unicodedata.normalize("NFC", n) != index.classes[label]))
+    if "" in found:
+        key = index.keys[found.index("")]
+        raise DataError(f"--group-by folder: {key} lies in no folder below its class.", "Give a pattern instead.")
+    return found
 
 
 def divided(

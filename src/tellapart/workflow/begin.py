@@ -4,6 +4,7 @@ import hashlib
 import json
 from typing import Any
 
+from tellapart.data.index import Index
 from tellapart.data.pictures import Progress, quiet
 from tellapart.errors import MismatchError, UsageError
 from tellapart.files import read_text
@@ -47,11 +48,14 @@ def recipe_of(run: Run) -> Recipe:
     return Recipe.from_toml(text, where=str(path))
 
 
-def same_pictures(run: Run, recipe: Recipe, *, progress: Progress = quiet) -> Prepared:
-    """The pictures of a run again, sealed. Raises MismatchError when they are no longer those it was trained with."""
+def same_pictures(run: Run, recipe: Recipe, *, index: Index | None = None, progress: Progress = quiet) -> Prepared:
+    """The pictures of a run again, sealed. Raises MismatchError when they are no longer those it was trained with.
+
+    `index` stands for the source of a run whose pictures were given in Python.
+    """
     if recipe.data.split not in ("auto", "new"):  # the file it was read from may be gone, or edited
         recipe = recipe.replaced({"data.split": str(run.folder / "split.csv"), "data.folds": 0})
-    prepared = prepare(Settled(recipe, {}), progress=progress)
+    prepared = prepare(Settled(recipe, {}), index=index, progress=progress)
     if prepared.split != run.status().get("split"):
         raise MismatchError(
             f"The pictures of {recipe.data.source} are no longer those that {run.name} was trained with.",

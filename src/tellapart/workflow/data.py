@@ -7,9 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.data.decode import decode
-from tellapart.data.index import Index
+from tellapart.data.index import NO_PART, Index
 from tellapart.errors import DataError, UsageError
 from tellapart.names import PARTS
+from tellapart.recipe import Recipe
+from tellapart.workflow.choose import open_for, selected
+
+
+def found(recipe: Recipe) -> Index:
+    """The pictures that the recipe's [data] section chooses, not yet decoded or split; nothing is fetched."""
+    return selected(recipe, lambda source: open_for(recipe, source))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +32,10 @@ class Summary:
 
 
 def summary(index: Index) -> Summary:
-    """Counts of every class in every part that the data bring; `unplaced` when they bring none."""
-    placed = {part: index.counts(part).tolist() for part in PARTS if len(index.rows(part))}
-    parts = placed or {"unplaced": index.counts().tolist()}
+    """Counts of every class in every part that the data bring and of those they do not place, `unplaced`."""
+    parts = {part: index.counts(part).tolist() for part in PARTS if len(index.rows(part))}
+    if len(unplaced := np.flatnonzero(index.parts == NO_PART)):
+        parts = {"unplaced": index.take(unplaced).counts().tolist(), **parts}
     return Summary(
         name=index.name,
         classes=index.classes,

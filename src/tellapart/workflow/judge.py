@@ -13,7 +13,7 @@ import torch
 from tellapart.data.cache import default_room
 from tellapart.data.index import Index
 from tellapart.data.pictures import first_pass, memory_budget
-from tellapart.data.sources import open_source
+from tellapart.data.select import relabelled
 from tellapart.errors import DataError, UsageError, did_you_mean
 from tellapart.evaluation.metrics import judge, judge_classes, softmax
 from tellapart.evaluation.predict import predict_part
@@ -21,9 +21,10 @@ from tellapart.evaluation.predictions import Predictions
 from tellapart.files import read_text
 from tellapart.models.bundle import Bundle, load_bundle
 from tellapart.names import PARTS
-from tellapart.recipe import Machine
+from tellapart.recipe import Machine, Recipe
 from tellapart.run import Run, cores
 from tellapart.workflow.begin import recipe_of, same_pictures
+from tellapart.workflow.choose import open_for
 from tellapart.workflow.events import Verdict
 from tellapart.workflow.final import finish, opened
 from tellapart.workflow.openings import opened_before
@@ -37,10 +38,11 @@ class Judged:
     predictions: Predictions
 
 
-def judge_run(run: Run, *, device: torch.device) -> Judged:
+def judge_run(run: Run, *, device: torch.device, index: Index | None = None) -> Judged:
     """Judge a run on its own sealed part. Opened already: the stored predictions are judged again, nothing is opened.
 
-    Raises MismatchError when the pictures are no longer those it was trained with.
+    `index` is for a run whose pictures were given in Python. Raises MismatchError when the pictures are no longer those
+    it was trained with.
     """
     began = time.monotonic()
     state = run.status().get("state")
@@ -54,13 +56,13 @@ def judge_run(run: Run, *, device: torch.device) -> Judged:
         return _judged(run, validation, Predictions.load(run.predictions("test")), before, began)
     if not run.status().get("test_part"):
         return _judged(run, validation, None, None, began)
-    before, test = _open_now(run, device)
+    before, test = _open_now(run, device, index)
     finish(run, load_bundle(run.bundle), [*judge(validation), *judge(test), *judge_classes(test)])
     return _judged(run, validation, test, before, began)
 
 
-def _open_now(run: Run, device: torch.device) -> tuple[tuple[list[str], int], Predictions]:
-    prepared = same_pictures(run, recipe_of(run))
+def _open_now(run: Run, device: torch.device, index: Index | None) -> tuple[tuple[list[str], int], Predictions]:
+    prepared = same_pictures(run, recipe_of(run), index=index)
     bundle = load_bundle(run.bundle)
     pictures = replace(prepared.pictures, preprocess=bundle.preprocess)
     return opened(run, bundle.module(device), pictures, device)
@@ -97,15 +99,14 @@ class Elsewhere:
     notes: list[str]
 
 
-def judge_elsewhere(
-    bundle: Bundle, source: str, *, run: Run | None, root: str, device: torch.device, skip_bad: bool
-) -> Elsewhere:
-    """What a model says of other labelled pictures: their test part if they have one, else all of them.
+def judge_elsewhere(bundle: Bundle, asked: Recipe, *, run: Run | None, device: torch.device) -> Elsewhere:
+    """What a model says of the labelled pictures that `asked.data` names: their test part if they have one, else all.
 
     Classes are matched by name. Raises DataError for a class that the model does not know, UsageError when the pictures
     are the sealed test part of the model's own run.
     """
-    index = by_name(open_source(source, root=root), bundle.classes)
+    source, skip_bad = asked.data.source, asked.data.on_bad == "skip"
+    index = by_name(relabelled(open_for(asked, source), asked.data.label_map), bundle.classes)
     part = next((part for part in ("test", "validation") if len(index.rows(part))), "")
     index = index.take(index.rows(part) if part else np.arange(len(index)))
     index = replace(index, parts=np.full(len(index), PARTS.index("test"), np.uint8), name=source)

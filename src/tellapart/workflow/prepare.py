@@ -6,9 +6,8 @@ import numpy as np
 
 from tellapart.data import download, identity, split_file
 from tellapart.data.cache import default_room
-from tellapart.data.chance import Purpose, words
 from tellapart.data.index import Ignored, Index
-from tellapart.data.official import default_root, expanded
+from tellapart.data.official import expanded
 from tellapart.data.pictures import (
     ChosenPixels,
     Pictures,
@@ -20,13 +19,13 @@ from tellapart.data.pictures import (
     sizes,
 )
 from tellapart.data.seal import sealed
-from tellapart.data.sources import open_source
-from tellapart.data.split import complete, divided, grouped, leaking, twins
-from tellapart.errors import AbsentError, DataError, UsageError
+from tellapart.data.split import complete, divided, leaking, twins
+from tellapart.errors import UsageError
 from tellapart.names import PARTS, TORCHVISION_MODELS
 from tellapart.preprocess import Preprocess, fixed_statistics
 from tellapart.recipe import Recipe
 from tellapart.run import cores
+from tellapart.workflow.choose import opened_or_fetched, selected
 from tellapart.workflow.settle import Settled, refuse_large_batch, settle_input, settle_training
 
 
@@ -49,9 +48,18 @@ class Prepared:
         return self.settled.recipe
 
 
-def prepare(settled: Settled, *, progress: Progress = quiet, fetching: download.Progress | None = None) -> Prepared:
-    """Open the source, decode every picture once, split and seal. Raises DataError or UsageError with the way out."""
-    settled, whole = divided_pictures(settled, progress=progress, fetching=fetching)
+def prepare(
+    settled: Settled,
+    *,
+    index: Index | None = None,
+    progress: Progress = quiet,
+    fetching: download.Progress | None = None,
+) -> Prepared:
+    """Open the source, choose, decode every picture once, split and seal. `index` stands for the source when given.
+
+    Raises DataError or UsageError with the way out.
+    """
+    settled, whole = divided_pictures(settled, index=index, progress=progress, fetching=fetching)
     apart, left = without_leaks(whole, settled.recipe)
     pictures, placed = sealed(apart), apart.index
     counts = {part: len(placed.rows(part)) for part in PARTS}
@@ -70,13 +78,22 @@ def prepare(settled: Settled, *, progress: Progress = quiet, fetching: download.
 
 
 def divided_pictures(
-    settled: Settled, *, progress: Progress = quiet, fetching: download.Progress | None = None
+    settled: Settled,
+    *,
+    index: Index | None = None,
+    progress: Progress = quiet,
+    fetching: download.Progress | None = None,
 ) -> tuple[Settled, Pictures]:
     """The pictures decoded and divided, not sealed yet, with the recipe whose input is settled."""
     recipe = settled.recipe
     refuse_unclear_split(recipe)
-    index = grouped(limited(_opened(recipe, fetching), recipe), recipe.data.group_by)
-    decoded = _decoded(settle_input(settled, sizes(index)).recipe, index, progress)
+
+    def opened(source: str) -> Index:
+        given = index if source == recipe.data.source else None
+        return opened_or_fetched(source, recipe, fetching) if given is None else given
+
+    found = selected(recipe, opened)
+    decoded = _decoded(settle_input(settled, sizes(found)).recipe, found, progress)
     placed = _placed(recipe, decoded.index)
     # Only now is it known which rows are test rows; they must not have a say in size, colour or augmentation.
     settled = settle_input(settled, sizes(placed))
@@ -137,21 +154,6 @@ def without_leaks(pictures: Pictures, recipe: Recipe) -> tuple[Pictures, list[st
     return _of_rows(pictures, complete(left)), [one.key for one in named]
 
 
-def _opened(recipe: Recipe, fetching: download.Progress | None) -> Index:
-    """The index of the source. A named data set whose files are not there is fetched first, and that is said."""
-    source, root = recipe.data.source, recipe.data.root
-    try:
-        return open_source(source, root=root)
-    except AbsentError as absent:
-        try:
-            said = download.get(source, expanded(root) if root else default_root(), progress=fetching)
-        except DataError as error:
-            hint = f"{absent.hint} `tellapart data get {source} --from PLACE` takes the files from elsewhere."
-            raise DataError(f"{absent.message} {error.message}", hint) from error
-    index = open_source(source, root=root)
-    return replace(index, said=(*said, *index.said))
-
-
 def _decoded(recipe: Recipe, index: Index, progress: Progress) -> Pictures:
     """The first pass with the geometry of a recipe whose input is settled."""
     return first_pass(
@@ -163,27 +165,6 @@ def _decoded(recipe: Recipe, index: Index, progress: Progress) -> Pictures:
         threads=cores(),
         progress=progress,
     )
-
-
-def limited(index: Index, recipe: Recipe) -> Index:
-    """At most `data.limit` pictures of each part, keeping the shares of the classes; chosen by a hash of the row."""
-    if recipe.data.limit is None:
-        return index
-    drawn = words(recipe.data.split_seed, Purpose.LIMIT, 0, np.arange(len(index)))[0]
-    chosen = []
-    for part in np.unique(index.parts):
-        rows = np.flatnonzero(index.parts == part)
-        chosen.append(_proportional(rows, index.labels[rows], drawn[rows], recipe.data.limit))
-    return index.take(np.sort(np.concatenate(chosen)))
-
-
-def _proportional(rows: np.ndarray, labels: np.ndarray, drawn: np.ndarray, limit: int) -> np.ndarray:
-    """The `limit` rows whose rank within their class, as a share of the class, is smallest."""
-    rank = np.empty(len(rows))
-    for label in np.unique(labels):
-        inside = np.flatnonzero(labels == label)
-        rank[inside[np.argsort(drawn[inside], kind="stable")]] = (np.arange(len(inside)) + 0.5) / len(inside)
-    return rows[np.argsort(rank, kind="stable")[:limit]]
 
 
 def geometry(recipe: Recipe) -> Preprocess:

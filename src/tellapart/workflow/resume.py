@@ -32,7 +32,7 @@ def _path(run: Run, asking: Asking) -> Iterator[Event]:
     began = time.monotonic()
     recipe = recipe_of(run)
     device = devices.choose(recipe.machine.device)
-    prepared = same_pictures(run, recipe, progress=stoppable(asking))
+    prepared = same_pictures(run, recipe, index=asking.index, progress=stoppable(asking))
     pieces = put_together(prepared, device)
     last, best, notes = newest(run)
     yield from (Said(stage=-1, text=note) for note in notes)

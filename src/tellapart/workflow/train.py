@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from tellapart.data.download import Progress as Fetching
+from tellapart.data.index import Index
 from tellapart.data.loader import Loader
 from tellapart.data.pictures import Progress, memory_budget, quiet
 from tellapart.errors import DataError, DivergedError, Interrupted, MismatchError, StorageError, Terminated, UsageError
@@ -38,6 +39,7 @@ from tellapart.workflow.settle import Origins, Settled, refuse_impossible, settl
 class Asking:
     """How a training was asked for, beside its recipe. `origins`: where each value of the recipe is from.
 
+    `index` stands for the recipe's source: pictures given in Python, such as `from_dataset` makes.
     `asked` is called after each step and may return the ending to stop with; `progress` is told how many pictures are
     decoded, and of how many; `fetching` how many bytes of which file of a named data set have come.
     """
@@ -50,6 +52,7 @@ class Asking:
     asked: Asked = lambda: None
     progress: Progress = quiet
     fetching: Fetching | None = None
+    index: Index | None = None
 
 
 def train(recipe: Recipe, asking: Asking = Asking()) -> Iterator[Event]:
@@ -58,6 +61,8 @@ def train(recipe: Recipe, asking: Asking = Asking()) -> Iterator[Event]:
     The sealed test part is opened once, after every choice is made, unless `asking.open_test` is false. Raises
     TellapartError; what was reached is saved by then.
     """
+    if asking.index is not None:
+        recipe = recipe.replaced({"data.source": f"python:{asking.index.name}"})
     refuse_impossible(Settled(recipe, asking.origins))
     device = devices.choose(recipe.machine.device)
     run = Run.create(asking.runs, asking.name, about=f"{Path(recipe.data.source).name}-{recipe.model.name}")
@@ -127,7 +132,7 @@ def _state(error: BaseException) -> str:
 def _prepared(settled: Settled, run: Run, asking: Asking) -> Generator[Event, None, Prepared]:
     """Stage 1: the pictures, decoded, split and sealed; every file left out is named."""
     source = settled.recipe.data.source
-    prepared = prepare(settled, progress=stoppable(asking), fetching=asking.fetching)
+    prepared = prepare(settled, index=asking.index, progress=stoppable(asking), fetching=asking.fetching)
     index, counts = prepared.pictures.index, prepared.counts
     parts = ", ".join(f"{counts[part]:,} {part}" for part in counts if counts[part])
     yield Said(stage=1, text=f"data: {source}, {len(index):,} pictures of {len(index.classes)} classes ({parts})")

@@ -8,9 +8,14 @@ from tellapart.data.index import Index
 from tellapart.data.official import default_root, expanded
 from tellapart.data.sources.cifar import cifar10, cifar100
 from tellapart.data.sources.digits import digits
-from tellapart.data.sources.folder import folder
+from tellapart.data.sources.filename import filename
+from tellapart.data.sources.folder import folder, refuse_no_folder
 from tellapart.data.sources.idx import fashion_mnist, kmnist, mnist
-from tellapart.errors import UsageError, did_you_mean
+from tellapart.data.sources.labels import AUTO, Labels, pairs
+from tellapart.data.sources.likely import likely
+from tellapart.data.sources.listing import shown
+from tellapart.data.sources.paired import paired
+from tellapart.errors import DataError, UsageError, did_you_mean
 
 SOURCES: dict[str, Callable[[Path], Index]] = {
     "digits": digits,
@@ -21,38 +26,115 @@ SOURCES: dict[str, Callable[[Path], Index]] = {
     "cifar100": cifar100,
 }
 
+KINDS = {**dict.fromkeys((".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".txt", ".list"), "table"), ".tar": "shards"}
+"""What a file that is a source is, by its ending."""
 
-def open_source(source: str, *, root: str = "") -> Index:
-    """The pictures that `source` names, not yet decoded: a named data set, or a folder of class folders.
+WAYS = {"table": ("table",), "shards": (), "": ("folders", "paired", "filename")}
+"""How the labels of each kind can be asked for; '' is a folder."""
+
+
+def open_source(source: str, *, root: str = "", labels: Labels = AUTO) -> Index:
+    """The pictures that `source` names, not yet decoded: a named data set, a folder, a table of files, or shards.
 
     Args:
-        source: a name of `SOURCES`, or a path; `~` is the home folder, and `\\` separates folders on every system.
+        source: a name of `SOURCES`, `torchvision:NAME`, `hf:NAME`, or a path; `~` is the home folder, and `\\`
+            separates folders on every system.
         root: the folder that holds the files of a named data set; '' is `default_root()`.
+        labels: how the pictures of a path get their labels; "auto" finds out, and `Index.said` says what was found.
 
-    Raises UsageError for a name that is neither, and for a root beside a folder; DataError when the pictures or their
-    files are not usable; StorageError when they cannot be read.
+    Raises UsageError for a name that is neither, for a root beside a folder, and for labels that do not go with the
+    source; DataError when the pictures or their files are not usable; StorageError when they cannot be read.
 
     >>> len(open_source("digits"))
     1797
     """
-    if source in SOURCES:
-        index = SOURCES[source](expanded(root) if root else default_root())
+    prefix, colon, name = source.partition(":")
+    if source in SOURCES or (colon and prefix in ("torchvision", "hf", "python")):
+        _refuse_unused(labels, "named", source)
+        index = _prefixed(prefix, name, root) if colon else SOURCES[source](expanded(root) if root else default_root())
         if Path(source).is_dir():
             return _saying(index, f"'{source}' is the named data set; the folder of that name is ./{source}.")
         return index
     path = _path(source)
-    if not path.exists() and not _has_separator(source):
+    if not path.exists() and not _has_separator(source) and not _kind(path):
         raise UsageError(
             f"Unknown data set '{source}', and no folder '{source}' exists here.", did_you_mean(source, SOURCES)
         )
     if root:
+        what = "folder" if path.is_dir() or not path.exists() else "file"
         raise UsageError(
-            f"The root '{root}' goes with a named data set, and '{source}' is a folder.",
-            "Leave the root out, or give the whole path of the folder as the source.",
+            f"The root '{root}' goes with a named data set, and '{source}' is a {what}.",
+            f"Leave the root out, or give the whole path of the {what} as the source.",
         )
-    index = folder(path)
+    index = _of_path(path, labels)
     known = source.replace("\\", "/").removeprefix("./").rstrip("/")
     return _saying(index, f"'{source}' is the folder, not the named data set {known}.") if known in SOURCES else index
+
+
+def _prefixed(prefix: str, name: str, root: str) -> Index:
+    """The data set of another library."""
+    if prefix == "torchvision":
+        from tellapart.data.sources.torchvision_sets import torchvision_set
+
+        return torchvision_set(name, expanded(root) if root else default_root())
+    if prefix == "python":
+        raise UsageError(
+            f"The data set '{name}' was given in Python and cannot be opened by name.",
+            "Give the same one again: Asking(index=from_dataset(...)), or judge_run(run, index=from_dataset(...)).",
+        )
+    if root:
+        raise UsageError(f"The root '{root}' does not go with 'hf:{name}'.", "Leave it out.")
+    from tellapart.data.sources.huggingface import huggingface  # pyright: ignore[reportMissingImports]
+
+    return huggingface(name)
+
+
+def _of_path(path: Path, labels: Labels) -> Index:
+    """The pictures of a file or folder, by the way that was asked for or is found."""
+    kind = _kind(path)
+    if kind and not path.is_file():
+        raise DataError(f"There is no file {shown(path)}.", "Check the path, or name a known data set.")
+    if labels.way not in ("auto", *WAYS[kind]):
+        what = {"table": "a table", "shards": "an archive", "": "a folder"}[kind]
+        hint = "Name the table itself, such as labels.csv, as the source." if labels.way == "table" else ""
+        raise UsageError(f"--labels {labels.way} does not go with {shown(path)}, which is {what}.", hint)
+    way = labels.way if labels.way != "auto" else "filename" if labels.pattern and not kind else kind or likely(path)
+    _refuse_unused(labels, way, shown(path))
+    if way == "table":
+        from tellapart.data.sources.table import table  # pyright: ignore[reportMissingImports]
+
+        return table(path, pairs(labels.columns, flag="--columns"))
+    if way == "shards":
+        from tellapart.data.sources.shards import shards  # pyright: ignore[reportMissingImports]
+
+        return shards(path)
+    if way == "folders":
+        return _saying(folder(path), "Labels: from the names of the class folders.")
+    refuse_no_folder(path)
+    return paired(path) if way == "paired" else filename(path, labels.pattern)
+
+
+def _kind(path: Path) -> str:
+    """What a path is by its ending: a table, shards, or '' for everything else, such as a folder."""
+    return "" if path.is_dir() else KINDS.get(path.suffix.lower(), "")
+
+
+def fitting(labels: Labels, source: str) -> Labels:
+    """Of the labels asked of one source, what another of its own kind can use: a pattern, or columns."""
+    kind = _kind(_path(source)) or likely(_path(source))
+    return Labels(
+        pattern=labels.pattern if kind == "filename" else "", columns=labels.columns if kind == "table" else ""
+    )
+
+
+def _refuse_unused(labels: Labels, way: str, source: str) -> None:
+    """Refuse what would not be looked at."""
+    if way == "named" and labels.way != AUTO.way:
+        raise UsageError(f"--labels {labels.way} is not for '{source}': it brings its labels.", "Leave --labels out.")
+    for flag, given, meant in (("--pattern", labels.pattern, "filename"), ("--columns", labels.columns, "table")):
+        if given and way != meant:
+            what = f"{flag} goes with --labels {meant}, and the labels of {source} are of the way '{way}'."
+            raise UsageError(what, f"Leave {flag} out.")
 
 
 def _path(source: str) -> Path:

@@ -59,7 +59,7 @@ def folder(root: Path) -> Index:
     Raises DataError when the tree is not a set of classes, with the folder and what would work; StorageError when a
     folder cannot be read.
     """
-    _refuse_no_folder(root)
+    refuse_no_folder(root)
     walk = Walk(os.path.realpath(root))
     layout = parts_of(walk)
     names = _class_names(layout.parts)
@@ -91,7 +91,8 @@ def _columns(parts: Sequence[Part], names: Sequence[str]) -> tuple[Strings, np.n
     return Strings.of(keys), np.repeat(np.array(labels, np.int64), sizes), np.repeat(np.array(places, np.uint8), sizes)
 
 
-def _refuse_no_folder(root: Path) -> None:
+def refuse_no_folder(root: Path) -> None:
+    """Raises DataError when there is no folder there, with the nearest name."""
     if root.is_dir():
         return
     if root.exists():
@@ -110,7 +111,7 @@ def _refuse_no_folder(root: Path) -> None:
 
 def _class_names(parts: Sequence[Part]) -> list[str]:
     """The class names of the first part (training, or all), sorted naturally, once they are proved to be distinct."""
-    _refuse_twins([name for part in parts for name in part.classes])
+    refuse_twins([name for part in parts for name in part.classes])
     names = naturally(parts[0].classes)
     if len(names) == 1:
         deeper = any("/" in path for path in parts[0].classes[names[0]].pictures)
@@ -122,7 +123,7 @@ def _class_names(parts: Sequence[Part]) -> list[str]:
     return names
 
 
-def _refuse_twins(names: Sequence[str]) -> None:
+def refuse_twins(names: Sequence[str]) -> None:
     """Raises DataError when two names are one to a file system or a reader: they differ by case or by normalisation."""
     seen: dict[str, str] = {}
     for name in names:
@@ -131,7 +132,7 @@ def _refuse_twins(names: Sequence[str]) -> None:
             same = unicodedata.normalize("NFC", first) == unicodedata.normalize("NFC", name)
             how = "by how an accent is encoded (Unicode normalisation)" if same else "by upper and lower case"
             raise DataError(
-                f"The class folders {first!a} and {name!a} differ only {how}.",
+                f"The classes {first!a} and {name!a} differ only {how}.",
                 "Give them one spelling in every part, or two names that differ.",
             )
 

@@ -1,0 +1,155 @@
+"""Choose among what was found: rename and merge classes, leave some out, limit them, take a part from elsewhere."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.data.chance import Purpose, words
+from tellapart.data.index import NO_PART, Ignored, Index, Store, Strings
+from tellapart.data.sources.labels import few, listed, pairs
+from tellapart.errors import DataError, UsageError, did_you_mean
+from tellapart.names import PARTS
+
+
+def relabelled(index: Index, text: str) -> Index:
+    """The index with classes renamed as `a=x,b=x` says; classes of one new name are merged into the first of them.
+
+    Raises UsageError for an unknown class, DataError when fewer than two classes are left.
+    """
+    new = pairs(text, flag="--label-map")
+    _refuse_unknown(index, list(new), "--label-map")
+    names = [new.get(name, name) for name in index.classes]
+    if not new:
+        return index
+    classes = tuple(dict.fromkeys(names))
+    _refuse_alone(classes)
+    table = np.array([classes.index(name) for name in names], np.int64)
+    said = f"Classes renamed: {few([f'{old} is {name}' for old, name in new.items()], 8)}."
+    return replace(index, classes=classes, labels=table[index.labels], said=(*index.said, said))
+
+
+def chosen(index: Index, *, include: str = "", exclude: str = "") -> Index:
+    """The index of the classes that `include` names ('' is all) less those of `exclude`; both are parted by commas.
+
+    Raises UsageError for an unknown class, DataError when fewer than two classes are left.
+    """
+    wanted, unwanted = listed(include), listed(exclude)
+    _refuse_unknown(index, wanted, "--include")
+    _refuse_unknown(index, unwanted, "--exclude")
+    kept = [n for n in index.classes if (n in wanted or not wanted) and n not in unwanted]
+    if len(kept) == len(index.classes):
+        return index
+    _refuse_alone(kept)
+    gone = [f"{n} ({k:,})" for n, k in zip(index.classes, index.counts().tolist(), strict=True) if n not in kept]
+    number = np.array([kept.index(name) if name in kept else -1 for name in index.classes], np.int64)
+    left = index.take(np.flatnonzero(number[index.labels] >= 0))
+    said = (*index.said, f"Classes left out: {few(gone, 8)}.")
+    return replace(left, classes=tuple(kept), labels=number[left.labels], said=said)
+
+
+def limited_per_class(index: Index, most: int | None, seed: int) -> Index:
+    """At most `most` pictures of each class in each part (None is all), chosen by a hash of the seed and the row."""
+    if most is None:
+        return index
+    drawn = words(seed, Purpose.LIMIT, 0, np.arange(len(index)))[0]
+    order = np.lexsort((drawn, index.labels, index.parts))
+    unit = index.parts[order].astype(np.int64) * len(index.classes) + index.labels[order]
+    first = np.searchsorted(unit, unit)  # where the unit of each row begins
+    return index.take(np.sort(order[np.arange(len(index)) - first < most]))
+
+
+def joined(first: Index, second: Index, part: str) -> Index:
+    """The rows of both, those of `second` as the validation or test part; classes are matched by name.
+
+    Of a second that brings that part itself, that part is taken; else all of it. Classes that only the second has come
+    last; `refuse_untrained` is for when all choosing is done. Raises UsageError when the first brings that part too.
+    """
+    if count := len(first.rows(part)):
+        raise UsageError(
+            f"{first.name} brings a {part} part of its own ({count:,} pictures).", f"Leave --{part}-from out."
+        )
+    rows = second.rows(part)
+    taken = second.take(rows if len(rows) else np.arange(len(second)))
+    found = np.bincount(taken.labels, minlength=len(taken.classes))
+    here = {name for name, count in zip(taken.classes, found.tolist(), strict=True) if count}
+    absent = [name for name in first.classes if name not in here]
+    said = [f"{part}: {line}" for line in second.said]
+    said += [f"The {part} part: {len(taken):,} pictures, {'its own part' if len(rows) else 'all'} of {second.name}."]
+    said += [f"The {part} part has no picture of {few(absent, 8)}."] if absent else []
+    marked = replace(taken, parts=np.full(len(taken), PARTS.index(part), np.uint8))
+    return stacked(first, replace(marked, said=tuple(said)), prefix=f"{part}-from/")
+
+
+def stacked(first: Index, second: Index, *, prefix: str = "") -> Index:
+    """The rows of one index after those of another, each with its part; `prefix` is put before the second's keys."""
+    classes = tuple(dict.fromkeys((*first.classes, *second.classes)))
+    table = np.array([classes.index(name) for name in second.classes], np.int64)
+    groups = None
+    if first.groups is not None or second.groups is not None:
+        low, high = _groups(first), _groups(second)
+        groups = np.concatenate([low, high + low.max(initial=-1) + 1])
+    ignored = [Ignored(key=prefix + one.key, reason=one.reason) for one in second.ignored]
+    return replace(
+        first,
+        classes=classes,
+        keys=Strings.of([*first.keys, *(prefix + key for key in second.keys)]),
+        labels=np.concatenate([first.labels, table[second.labels]]),
+        parts=np.concatenate([first.parts, second.parts]),
+        store=Stacked(first.store, second.store, len(first)),
+        groups=groups,
+        ignored=(*first.ignored, *ignored),
+        said=(*first.said, *second.said),
+    )
+
+
+def _groups(index: Index) -> NDArray[np.int64]:
+    return np.arange(len(index)) if index.groups is None else index.groups
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """Two stores as one: the first has the rows below `size`."""
+
+    first: Store
+    second: Store
+    size: int
+
+    def read(self, row: int) -> bytes | NDArray[np.uint8]:
+        return self.first.read(row) if row < self.size else self.second.read(row - self.size)
+
+    def stamps(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        below = rows < self.size
+        stamps = np.zeros((len(rows), 3), np.int64)
+        for store, which, first in ((self.first, below, 0), (self.second, ~below, self.size)):
+            found = store.stamps(rows[which] - first)
+            if found is None:  # pixels in memory beside files: decoded anew, like the pixels
+                return None
+            stamps[which] = found
+        return stamps
+
+
+def refuse_untrained(index: Index, flag: str) -> None:
+    """Raises DataError when a class has pictures, and none that could be trained on; `flag` brought them."""
+    open_rows = (index.parts == PARTS.index("train")) | (index.parts == NO_PART)
+    seen = np.bincount(index.labels[open_rows], minlength=len(index.classes))
+    strangers = [n for n, here, k in zip(index.classes, seen, index.counts(), strict=True) if k and not here]
+    if strangers:
+        raise DataError(
+            f"{flag} brings classes that have no training picture: {few(strangers, 8)}.",
+            f"Add training pictures of them, leave them out with --exclude '{strangers[0]}', or say with "
+            f"--label-map '{strangers[0]}=…' which class they are.",
+        )
+
+
+def _refuse_unknown(index: Index, names: list[str], flag: str) -> None:
+    for name in names:
+        if name not in index.classes:
+            raise UsageError(f"{flag}: there is no class '{name}'.", did_you_mean(name, index.classes))
+
+
+def _refuse_alone(classes: list[str] | tuple[str, ...]) -> None:
+    if len(classes) < 2:
+        raise DataError(
+            f"{len(classes)} class is left{f': {classes[0]}' if classes else ''}.", "Telling apart needs two or more."
+        )

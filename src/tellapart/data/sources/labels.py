@@ -1,0 +1,127 @@
+"""What was asked of the labels, and what the ways that read files one by one have in common: listing, parts, Index."""
+
+import csv
+import os
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.data.index import NO_PART, Ignored, Index, Strings, naturally
+from tellapart.data.sources.folder import FileStore, refuse_twins
+from tellapart.data.sources.layout import PART_NAMES
+from tellapart.data.sources.listing import Walk, shown
+from tellapart.errors import DataError, UsageError
+from tellapart.names import PARTS
+
+
+@dataclass(frozen=True)
+class Labels:
+    """How pictures get their labels: a way of `names.LABELS`, the pattern of file names, the columns of a table."""
+
+    way: str = "auto"
+    pattern: str = ""
+    columns: str = ""
+
+
+AUTO = Labels()
+"""Find out how the pictures are labelled."""
+
+
+def pairs(text: str, *, flag: str) -> dict[str, str]:
+    """What a flag such as `a=x,b=y` says. Raises UsageError where an `=` or a name is missing, or a name comes twice.
+
+    >>> pairs('path=file, label=breed', flag="--columns")
+    {'path': 'file', 'label': 'breed'}
+    """
+    found: dict[str, str] = {}
+    for entry in listed(text):
+        left, _, right = (word.strip() for word in entry.partition("="))
+        if not left or not right or left in found:
+            why = "comes twice" if left in found else "is not of the form a=b"
+            raise UsageError(f"{flag}: {entry!r} {why}.", f"For example {flag} 'a=x,b=y'.")
+        found[left] = right
+    return found
+
+
+def listed(text: str) -> list[str]:
+    """The names in a text, parted by commas; a name with a comma stands in double quotes.
+
+    >>> listed('a, "b, c"')
+    ['a', 'b, c']
+    """
+    return [name.strip() for row in csv.reader([text], skipinitialspace=True) for name in row if name.strip()]
+
+
+def every_file(root: str) -> tuple[Walk, list[str]]:
+    """The keys of all pictures below `root` in natural order; the walk names everything else in `ignored`."""
+    walk = Walk(root)
+    return walk, naturally(walk.class_folder("", walk.root).pictures)
+
+
+def few(keys: Sequence[str], most: int = 3) -> str:
+    """The first keys, as they can be printed."""
+    return ", ".join(shown(key) for key in keys[:most]) + (
+        f" and {len(keys) - most:,} more" if len(keys) > most else ""
+    )
+
+
+def placed(keys: Sequence[str]) -> NDArray[np.uint8]:
+    """The part (N) of each key: its first or second folder is called train, val, test …; NO_PART with one such part.
+
+    Raises DataError when some keys lie in parts and others do not, or when none is training.
+    """
+    places = [_place(key) for key in keys]
+    found = set(places) - {NO_PART}
+    if len(found) < 2:
+        return np.full(len(keys), NO_PART, np.uint8)
+    if NO_PART in places:
+        outside = [key for key, place in zip(keys, places, strict=True) if place == NO_PART]
+        raise DataError(
+            f"{len(outside):,} pictures lie outside the part folders, such as {few(outside)}.",
+            f"Put them into one of the parts that are there: {', '.join(PARTS[place] for place in sorted(found))}.",
+        )
+    if 0 not in found:
+        raise DataError("There are validation and test folders and no train/ folder.", "Add the folder train/.")
+    return np.array(places, np.uint8)
+
+
+def _place(key: str) -> int:
+    folders = key.split("/")[:-1][:2]
+    return next((PART_NAMES[name.casefold()] for name in folders if name.casefold() in PART_NAMES), NO_PART)
+
+
+def labelled(
+    walk: Walk, keys: Sequence[str], names: Sequence[str], *, said: str, groups: Sequence[str] | None = None
+) -> Index:
+    """The Index of these keys with one class name each, and one group: in natural order of part, class and path.
+
+    Raises DataError for class names that cannot be told apart or printed, and for fewer than two.
+    """
+    names = [unicodedata.normalize("NFC", name) for name in names]
+    classes = naturally(set(names))
+    for name in classes:
+        if not name.isprintable():
+            raise DataError(f"The class name {name!a} holds signs that cannot be printed.", "Give it another name.")
+    refuse_twins(classes)
+    if len(classes) < 2:
+        raise DataError(
+            f"There is only one class, {classes[0]!r}, among {len(keys):,} pictures.", "Telling apart needs two."
+        )
+    number = {name: k for k, name in enumerate(classes)}
+    labels, parts = np.array([number[name] for name in names], np.int64), placed(keys)
+    order = np.lexsort((labels, parts))
+    column = Strings.of(keys).take(order)
+    return Index(
+        name=os.path.basename(walk.root) or "pictures",
+        classes=tuple(classes),
+        keys=column,
+        labels=labels[order],
+        parts=parts[order],
+        store=FileStore(walk.root, column),
+        groups=None if groups is None else np.unique(groups, return_inverse=True)[1].astype(np.int64)[order],
+        ignored=tuple(Ignored(key=key, reason=why) for key, why in sorted(walk.ignored)),
+        said=(said,),
+    )

@@ -1,0 +1,44 @@
+"""Guess from names alone how a folder of pictures is labelled."""
+
+import os
+from pathlib import Path
+
+from tellapart.data.sources.layout import PART_NAMES
+from tellapart.data.sources.listing import Walk, is_picture
+from tellapart.data.sources.paired import label_files
+
+
+def likely(root: Path) -> str:
+    """How the pictures below a folder seem to be labelled: shards, folders, paired or filename. No file is opened.
+
+    Class folders win: only folders that pair (`image` and `label`), or pictures without any folder, are something else.
+    """
+    if not root.is_dir():
+        return "folders"
+    walk = Walk(os.path.realpath(root))
+    folders, files, _ = walk.folders_and_files(walk.root, walk.root)
+    if files and not folders and all(name.lower().endswith(".tar") for name in files):
+        return "shards"
+    parts = [name for name, _ in folders if name.casefold() in PART_NAMES]
+    levels = [f"{name}/" for name in parts] if parts and len(parts) == len(folders) else [""]
+    ways = {_likely(walk, key) for key in levels}
+    return ways.pop() if len(ways) == 1 else "folders"
+
+
+def _likely(walk: Walk, key: str) -> str:
+    """The same of one level: the root, or a part folder in it."""
+    path = os.path.join(walk.root, key)
+    folders, files, _ = walk.folders_and_files(path, os.path.realpath(path))
+    below, names = dict(folders), {os.path.splitext(name)[0] for name in files if is_picture(name)}
+    for name in below:
+        for sister in [text.split("/")[0] for text in label_files(f"{name}/1.jpg")][1:]:
+            if sister in below and _only_texts(walk.root, f"{key}{sister}/", below[sister]):
+                return "paired"
+    if folders or not names:
+        return "folders"
+    return "paired" if any(f"{name}.txt" in files for name in names) else "filename"
+
+
+def _only_texts(root: str, key: str, real: str) -> bool:
+    walk = Walk(root)
+    return not walk.class_folder(key, real).pictures and any(name.endswith(".txt") for name, _ in walk.ignored)

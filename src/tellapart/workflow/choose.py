@@ -1,0 +1,84 @@
+"""Choose: from what the [data] section names to the index that is trained on: open, join, map, limit, group."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from tellapart.data import download
+from tellapart.data.chance import Purpose, words
+from tellapart.data.index import Index
+from tellapart.data.official import default_root, expanded
+from tellapart.data.select import chosen, joined, limited_per_class, refuse_untrained, relabelled
+from tellapart.data.sources import fitting, open_source
+from tellapart.data.sources.labels import Labels
+from tellapart.data.split import grouped
+from tellapart.errors import AbsentError, DataError, UsageError
+from tellapart.names import NAMED_SOURCES
+from tellapart.recipe import Recipe
+
+
+def selected(recipe: Recipe, opened: Callable[[str], Index]) -> Index:
+    """What the [data] section asks for: the source, parts from elsewhere, classes, limits, groups."""
+    data = recipe.data
+    index = opened(data.source)
+    others = {"validation": data.validation_from, "test": data.test_from}
+    flags = [f"--{part}-from" for part, other in others.items() if other]
+    if flags and data.split == "new":
+        raise UsageError(f"data.split = new makes every part anew, and {flags[0]} brings one.", "Leave one out.")
+    for part, other in others.items():
+        index = joined(index, opened(other), part) if other else index
+    index = chosen(relabelled(index, data.label_map), include=data.include, exclude=data.exclude)
+    if flags:
+        refuse_untrained(index, " or ".join(flags))
+    index = grouped(limited_per_class(limited(index, recipe), data.limit_per_class, data.split_seed), data.group_by)
+    if index.groups is None:
+        return index
+    said = f"Groups: {len(np.unique(index.groups)):,}; the pictures of one group stay in one part."
+    return replace(index, said=(*index.said, said))
+
+
+def open_for(recipe: Recipe, source: str) -> Index:
+    """The index of the recipe's source or of a second one, with the labels that were asked for; nothing is fetched."""
+    data = recipe.data
+    labels = Labels(data.labels, data.pattern, data.columns)
+    if source == data.source:
+        return open_source(source, root=data.root, labels=labels)
+    named = source in NAMED_SOURCES or source.startswith("torchvision:")
+    return open_source(source, root=data.root if named else "", labels=fitting(labels, source))
+
+
+def opened_or_fetched(source: str, recipe: Recipe, fetching: download.Progress | None) -> Index:
+    """The index of a source. A named data set whose files are not there is fetched first, and that is said."""
+    root = recipe.data.root
+    try:
+        return open_for(recipe, source)
+    except AbsentError as absent:
+        try:
+            said = download.get(source, expanded(root) if root else default_root(), progress=fetching)
+        except DataError as error:
+            hint = f"{absent.hint} `tellapart data get {source} --from PLACE` takes the files from elsewhere."
+            raise DataError(f"{absent.message} {error.message}", hint) from error
+    index = open_for(recipe, source)
+    return replace(index, said=(*said, *index.said))
+
+
+def limited(index: Index, recipe: Recipe) -> Index:
+    """At most `data.limit` pictures of each part, keeping the shares of the classes; chosen by a hash of the row."""
+    if recipe.data.limit is None:
+        return index
+    drawn = words(recipe.data.split_seed, Purpose.LIMIT, 0, np.arange(len(index)))[0]
+    chosen = []
+    for part in np.unique(index.parts):
+        rows = np.flatnonzero(index.parts == part)
+        chosen.append(_proportional(rows, index.labels[rows], drawn[rows], recipe.data.limit))
+    return index.take(np.sort(np.concatenate(chosen)))
+
+
+def _proportional(rows: np.ndarray, labels: np.ndarray, drawn: np.ndarray, limit: int) -> np.ndarray:
+    """The `limit` rows whose rank within their class, as a share of the class, is smallest."""
+    rank = np.empty(len(rows))
+    for label in np.unique(labels):
+        inside = np.flatnonzero(labels == label)
+        rank[inside[np.argsort(drawn[inside], kind="stable")]] = (np.arange(len(inside)) + 0.5) / len(inside)
+    return rows[np.argsort(rank, kind="stable")[:limit]]
