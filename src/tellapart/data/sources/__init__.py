@@ -50,8 +50,12 @@ def open_source(source: str, *, root: str = "", labels: Labels = AUTO) -> Index:
     """
     prefix, colon, name = source.partition(":")
     if source in SOURCES or (colon and prefix in ("torchvision", "hf", "python")):
-        _refuse_unused(labels, "named", source)
-        index = _prefixed(prefix, name, root) if colon else SOURCES[source](expanded(root) if root else default_root())
+        _refuse_unused(labels, "table" if prefix == "hf" else "named", source)
+        index = (
+            _prefixed(prefix, name, root, labels)
+            if colon
+            else SOURCES[source](expanded(root) if root else default_root())
+        )
         if Path(source).is_dir():
             return _saying(index, f"'{source}' is the named data set; the folder of that name is ./{source}.")
         return index
@@ -71,7 +75,7 @@ def open_source(source: str, *, root: str = "", labels: Labels = AUTO) -> Index:
     return _saying(index, f"'{source}' is the folder, not the named data set {known}.") if known in SOURCES else index
 
 
-def _prefixed(prefix: str, name: str, root: str) -> Index:
+def _prefixed(prefix: str, name: str, root: str, labels: Labels) -> Index:
     """The data set of another library."""
     if prefix == "torchvision":
         from tellapart.data.sources.torchvision_sets import torchvision_set
@@ -84,9 +88,9 @@ def _prefixed(prefix: str, name: str, root: str) -> Index:
         )
     if root:
         raise UsageError(f"The root '{root}' does not go with 'hf:{name}'.", "Leave it out.")
-    from tellapart.data.sources.huggingface import huggingface  # pyright: ignore[reportMissingImports]
+    from tellapart.data.sources.huggingface import huggingface
 
-    return huggingface(name)
+    return huggingface(name, pairs(labels.columns, flag="--columns"))
 
 
 def _of_path(path: Path, labels: Labels) -> Index:
@@ -101,11 +105,11 @@ def _of_path(path: Path, labels: Labels) -> Index:
     way = labels.way if labels.way != "auto" else "filename" if labels.pattern and not kind else kind or likely(path)
     _refuse_unused(labels, way, shown(path))
     if way == "table":
-        from tellapart.data.sources.table import table  # pyright: ignore[reportMissingImports]
+        from tellapart.data.sources.table import table
 
         return table(path, pairs(labels.columns, flag="--columns"))
     if way == "shards":
-        from tellapart.data.sources.shards import shards  # pyright: ignore[reportMissingImports]
+        from tellapart.data.sources.shards import shards
 
         return shards(path)
     if way == "folders":
@@ -129,7 +133,7 @@ def fitting(labels: Labels, source: str) -> Labels:
 
 def _refuse_unused(labels: Labels, way: str, source: str) -> None:
     """Refuse what would not be looked at."""
-    if way == "named" and labels.way != AUTO.way:
+    if (way == "named" or source.startswith("hf:")) and labels.way != AUTO.way:
         raise UsageError(f"--labels {labels.way} is not for '{source}': it brings its labels.", "Leave --labels out.")
     for flag, given, meant in (("--pattern", labels.pattern, "filename"), ("--columns", labels.columns, "table")):
         if given and way != meant:

@@ -13,7 +13,7 @@ import numpy as np
 
 from tellapart.data.index import NO_PART, Ignored, Index, Strings, naturally
 from tellapart.data.sources.layout import EXAMPLE, Part, parts_of
-from tellapart.data.sources.listing import Listed, Walk, shown
+from tellapart.data.sources.listing import Listed, Walk, shown, stamp
 from tellapart.errors import DataError, StorageError, nearest
 from tellapart.names import PARTS
 
@@ -41,14 +41,8 @@ class FileStore:
 
     def stamps(self, rows: np.ndarray) -> np.ndarray:
         """Size, time of the content and time of the inode of each file (n, 3); -1 for one that is gone."""
-        return np.array([self._stamp(self.keys[int(row)]) for row in rows], np.int64).reshape(-1, 3)
-
-    def _stamp(self, key: str) -> tuple[int, int, int]:
-        try:
-            about = os.stat(os.path.join(self.root, key))
-        except OSError:
-            return -1, -1, -1
-        return about.st_size, about.st_mtime_ns, about.st_ctime_ns
+        found = [stamp(os.path.join(self.root, self.keys[int(row)])) for row in rows]
+        return np.array(found, np.int64).reshape(-1, 3)
 
 
 def folder(root: Path) -> Index:

@@ -31,6 +31,15 @@ def is_picture(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in PICTURES
 
 
+def stamp(path: str) -> tuple[int, int, int]:
+    """Size, time of the content and time of the inode of a file; no one can set the last. -1 when it is gone."""
+    try:
+        about = os.stat(path)
+    except OSError:
+        return -1, -1, -1
+    return about.st_size, about.st_mtime_ns, about.st_ctime_ns
+
+
 class Walk:
     """One pass over the tree below `root` (a real path). It collects what is ignored and the folders it has been in.
 
