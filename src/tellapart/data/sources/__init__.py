@@ -9,6 +9,7 @@ from tellapart.data.official import default_root, expanded
 from tellapart.data.sources.cifar import cifar10, cifar100
 from tellapart.data.sources.digits import digits
 from tellapart.data.sources.folder import folder
+from tellapart.data.sources.hymenoptera import hymenoptera
 from tellapart.data.sources.idx import fashion_mnist, kmnist, mnist
 from tellapart.errors import UsageError, did_you_mean
 
@@ -19,6 +20,7 @@ SOURCES: dict[str, Callable[[Path], Index]] = {
     "kmnist": kmnist,
     "cifar10": cifar10,
     "cifar100": cifar100,
+    "hymenoptera": hymenoptera,
 }
 
 
