@@ -182,7 +182,7 @@ def test_missing_folder_file_and_empty_folder(tmp_path):
     plant(tmp_path, "flowers/", "picture.jpg")
     refused(tmp_path / "flower", "There is no folder .*flower", f"Did you mean '{tmp_path / 'flowers'}'?")
     refused(tmp_path / "x/y", "There is no folder .*y", "x is not there either.")
-    refused(tmp_path / "picture.jpg", "picture.jpg is a file, not a folder", "unpack an archive first")
+    refused(tmp_path / "picture.jpg", "picture.jpg is a file, not a folder", "Name the folder that holds")
     refused(tmp_path / "flowers", "holds no class folders and no pictures", "flowers/train/daisy/1.jpg")
 
 

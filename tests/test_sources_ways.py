@@ -285,7 +285,7 @@ def test_what_does_not_go_together_is_refused(tmp_path):
     refused(tmp_path / "in", "--columns goes with --labels table", labels=Labels(columns="label=x"), kind=UsageError)
     refused("digits", "--labels folders is not for 'digits'", labels=Labels("folders"), kind=UsageError)
     refused("digits", "--pattern goes with --labels filename", labels=Labels(pattern=LABEL), kind=UsageError)
-    refused(tmp_path / "c.zip", "is a file, not a folder")
+    refused(tmp_path / "c.zip", "is an archive, not a folder")
     refused(tmp_path / "none.csv", "There is no file")
     refused("none.csv", "There is no file none.csv")
     refused(tmp_path / "none", "There is no folder", labels=Labels(pattern=LABEL))

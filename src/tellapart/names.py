@@ -13,7 +13,7 @@ LABELS = ("auto", "folders", "paired", "filename", "table")
 OWN_MODELS = ("small", "quick", "linear")
 """Networks of our own that are one word; `mlp:256,128` is the family with hidden sizes."""
 
-NAMED_SOURCES = ("digits", "mnist", "fashion-mnist", "kmnist", "cifar10", "cifar100")
+NAMED_SOURCES = ("digits", "mnist", "fashion-mnist", "kmnist", "cifar10", "cifar100", "hymenoptera")
 
 TORCHVISION_MODELS = tuple(
     """

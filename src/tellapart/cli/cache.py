@@ -1,34 +1,72 @@
 """`tellapart cache`."""
 
+import json
+import shutil
+import time
+
 import click
 
+from tellapart.cli.options import json_option
 from tellapart.cli.verbs import Verbs
 from tellapart.errors import UsageError
 
 
 @click.group("cache", cls=Verbs)
 def command() -> None:
-    """The one folder where tellapart keeps data sets it fetched."""
+    """What tellapart keeps: data sets it fetched, decoded pictures, lists of large folders. All can be made again."""
 
 
 @command.command("path")
 def path() -> None:
-    """Print the folder."""
+    """Print the folder of the data sets."""
     from tellapart.data.official import default_root
 
     click.echo(default_root())
 
 
-@command.command("clear", epilog="Example: tellapart cache clear --yes")
-@click.option("--yes", is_flag=True, help="Do it; without this nothing is removed.")
-def clear(yes: bool) -> None:
-    """Remove the data sets that were fetched into the folder. Whatever else lies there stays."""
+@command.command("show")
+@json_option
+def show(as_json: bool) -> None:
+    """Say what is kept, where, and how much it takes."""
+    from tellapart.data.cache import Room, entries, pixel_folder
     from tellapart.data.download import fetched
     from tellapart.data.official import default_root
+    from tellapart.data.saved import kept_files, list_folder
 
-    files = fetched(default_root())
+    files, lists = fetched(default_root()), kept_files()
+    pixels = sorted(entries(Room(pixel_folder(), 0)), key=lambda entry: -entry["used"])
+    kept = {
+        "data sets": (default_root(), len(files), sum(file.stat().st_size for file in files)),
+        "decoded pictures": (pixel_folder(), len(pixels), sum(entry["bytes"] for entry in pixels)),
+        "lists of large folders": (list_folder(), len(lists), sum(file.stat().st_size for file in lists)),
+    }
+    if as_json:
+        document = {name: {"folder": str(at), "files": n, "bytes": size} for name, (at, n, size) in kept.items()}
+        click.echo(json.dumps({"format": 1, **document}, indent=1))
+        return
+    for name, (at, n, size) in kept.items():
+        click.echo(f"{name:<22}  {n:>6,}  {size / 1e6:>10,.1f} MB  {at}")
+    for entry in pixels:
+        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry["used"]))
+        click.echo(f"  {entry['source']}: {entry['rows']:,} pictures, {entry['bytes'] / 1e6:,.1f} MB, last used {used}")
+
+
+@command.command("clear", epilog="Example: tellapart cache clear --yes")
+@click.option("--yes", is_flag=True, help="Do it; without this nothing is removed.")
+@click.option("--pixels", is_flag=True, help="Only the decoded pictures.")
+def clear(yes: bool, pixels: bool) -> None:
+    """Remove what `tellapart cache show` lists. Whatever else lies in those folders stays."""
+    from tellapart.data.cache import Room, entries, pixel_folder
+    from tellapart.data.download import clear, fetched
+    from tellapart.data.official import default_root
+    from tellapart.data.saved import kept_files
+
+    files, lists = ([], []) if pixels else (fetched(default_root()), kept_files())
+    decoded = entries(Room(pixel_folder(), 0))
+    what = f"{len(files)} fetched files, {len(decoded)} sets of decoded pictures, {len(lists)} lists of large folders"
     if not yes:
-        raise UsageError(f"This would remove {len(files)} fetched files in {default_root()}.", "Say so with --yes.")
-    for file in files:
-        file.unlink()
-    click.echo(f"{len(files)} fetched files removed from {default_root()}.")
+        raise UsageError(f"This would remove {what}.", "Say so with --yes; `tellapart cache show` says where they lie.")
+    clear([*files, *lists], default_root())
+    for entry in decoded:
+        shutil.rmtree(entry["folder"], ignore_errors=True)
+    click.echo(f"{what} removed.")

@@ -40,21 +40,36 @@ def list_(as_json: bool) -> None:
     click.echo("Any folder of class folders works too: tellapart data show FOLDER")
 
 
-@command.command("get", epilog="Example: tellapart data get cifar10 --from ./cifar-10-binary.tar.gz")
-@click.argument("name")
+@command.command(
+    "get",
+    epilog="Examples: tellapart data get cifar10 --from ./cifar-10-binary.tar.gz · "
+    "tellapart data get --from flowers.zip --to flowers",
+)
+@click.argument("name", default="")
 @root_option
 @click.option(
     "--from", "origin", default="", help="A file, a folder, or the address of a mirror, instead of the official place."
 )
-def get(name: str, root: str, origin: str) -> None:
-    """Fetch the data set NAME and verify it. What is there and verified is not fetched again."""
+@click.option("--to", default="", metavar="FOLDER", help="Unpack an archive of your own into this new folder.")
+def get(name: str, root: str, origin: str, to: str) -> None:
+    """Fetch the data set NAME and verify it, once; or unpack an archive of your own with --from and --to."""
     from tellapart.cli.bar import download_bar
     from tellapart.data.download import get as fetch
-    from tellapart.data.official import default_root
+    from tellapart.data.official import default_root, expanded
 
+    if bool(name) == bool(to) or (to and (root or not origin)):
+        raise UsageError(
+            "`data get` needs the name of a data set, or an archive and a folder for what it holds.",
+            "For example: tellapart data get cifar10, or tellapart data get --from flowers.zip --to flowers.",
+        )
     with download_bar() as progress:
-        for line in fetch(name, Path(root).expanduser() if root else default_root(), origin=origin, progress=progress):
-            click.echo(line)
+        if to:
+            from tellapart.workflow.data import unpacked
+
+            lines = unpacked(origin, expanded(to), progress)
+        else:
+            lines = fetch(name, expanded(root) if root else default_root(), origin=origin, progress=progress)
+    click.echo("\n".join(lines))
 
 
 @command.command(

@@ -54,8 +54,13 @@ class Entry:
 
 
 def default_room(gigabytes: float) -> Room | None:
-    """The room beside the fetched data sets; None for 0 gigabytes."""
-    return Room(cache_root() / "pixels", int(gigabytes * GIGABYTE)) if gigabytes else None
+    """So much room in the folder of all entries; None for 0 gigabytes."""
+    return Room(pixel_folder(), int(gigabytes * GIGABYTE)) if gigabytes else None
+
+
+def pixel_folder() -> Path:
+    """The folder of all entries."""
+    return cache_root() / "pixels"
 
 
 def key_of(index: Index, to: Preprocess) -> str | None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Entry:
     """One data set. train and test: pictures. size: width x height and colour of one picture. where: who publishes it.
 
@@ -27,72 +27,28 @@ class Entry:
 
 _BOXES = "not classification: a picture holds many objects and has no one class"
 
+# fmt: off
 CATALOGUE: tuple[Entry, ...] = (
-    Entry(
-        name="digits",
-        task="classification",
-        train=1797,
-        test=0,
-        classes=10,
-        size="8 x 8 grey",
-        where="comes with tellapart (UCI, Alpaydin and Kaynak, CC BY 4.0)",
-    ),
-    Entry(
-        name="mnist",
-        task="classification",
-        train=60_000,
-        test=10_000,
-        classes=10,
-        size="28 x 28 grey",
-        where="LeCun, Cortes and Burges; http://yann.lecun.com/exdb/mnist/",
-    ),
-    Entry(
-        name="fashion-mnist",
-        task="classification",
-        train=60_000,
-        test=10_000,
-        classes=10,
-        size="28 x 28 grey",
-        where="Zalando Research (MIT); https://github.com/zalandoresearch/fashion-mnist",
-    ),
-    Entry(
-        name="kmnist",
-        task="classification",
-        train=60_000,
-        test=10_000,
-        classes=10,
-        size="28 x 28 grey",
-        where="CODH (CC BY-SA 4.0); http://codh.rois.ac.jp/kmnist/",
-    ),
-    Entry(
-        name="cifar10",
-        task="classification",
-        train=50_000,
-        test=10_000,
-        classes=10,
-        size="32 x 32 RGB",
-        where="Krizhevsky; https://www.cs.toronto.edu/~kriz/cifar.html",
-    ),
-    Entry(
-        name="cifar100",
-        task="classification",
-        train=50_000,
-        test=10_000,
-        classes=100,
-        size="32 x 32 RGB",
-        where="Krizhevsky; https://www.cs.toronto.edu/~kriz/cifar.html",
-    ),
-    Entry(
-        name="coco",
-        task="detection, segmentation",
-        train=118_287,
-        test=40_670,
-        classes=80,
-        size="various RGB",
-        where="https://cocodataset.org",
-        missing=_BOXES,
-    ),
+    # name, task, train, test, classes, size, where
+    Entry("digits", "classification", 1797, 0, 10, "8 x 8 grey",
+          "comes with tellapart (UCI, Alpaydin and Kaynak, CC BY 4.0)"),
+    Entry("mnist", "classification", 60_000, 10_000, 10, "28 x 28 grey",
+          "LeCun, Cortes and Burges; http://yann.lecun.com/exdb/mnist/"),
+    Entry("fashion-mnist", "classification", 60_000, 10_000, 10, "28 x 28 grey",
+          "Zalando Research (MIT); https://github.com/zalandoresearch/fashion-mnist"),
+    Entry("kmnist", "classification", 60_000, 10_000, 10, "28 x 28 grey",
+          "CODH (CC BY-SA 4.0); http://codh.rois.ac.jp/kmnist/"),
+    Entry("cifar10", "classification", 50_000, 10_000, 10, "32 x 32 RGB",
+          "Krizhevsky; https://www.cs.toronto.edu/~kriz/cifar.html"),
+    Entry("cifar100", "classification", 50_000, 10_000, 100, "32 x 32 RGB",
+          "Krizhevsky; https://www.cs.toronto.edu/~kriz/cifar.html"),
+    Entry("hymenoptera", "classification", 244, 0, 2, "various RGB",
+          "PyTorch's tutorial, with 153 to validate; https://download.pytorch.org/tutorial/"),
+    Entry("coco", "detection, segmentation", 118_287, 40_670, 80, "various RGB",
+          "https://cocodataset.org", missing=_BOXES),
 )
+# fmt: on
+
 TORCHVISION_SETS = tuple(
     """
     CIFAR10 CIFAR100 Caltech101 Country211 DTD EuroSAT FER2013 FGVCAircraft FashionMNIST Flowers102 Food101 GTSRB

@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from tellapart.data.archive import unpack
 from tellapart.data.official import Official, default_root, expanded, md5_of, refuse_wrong_md5
 from tellapart.data.sources.cifar import CIFARS
+from tellapart.data.sources.hymenoptera import ARCHIVE, FOLDERS, hymenoptera, proved, where
 from tellapart.data.sources.idx import IDX_SETS
 from tellapart.errors import DataError, StorageError, UsageError, unknown
 
@@ -30,6 +32,7 @@ FILES: dict[str, tuple[Official, ...]] = {
     "digits": (),
     **{what.name: what.files for what in IDX_SETS},
     **{what.name: (what.archive,) for what in CIFARS},
+    "hymenoptera": (ARCHIVE,),
 }
 """The files of each named data set."""
 
@@ -52,15 +55,49 @@ def get(name: str, root: Path, *, origin: str = "", progress: Progress | None = 
         raise unknown("data set", name, FILES)
     if not FILES[name]:
         return [f"{name}: comes with tellapart; there is nothing to download."]
+    if FILES[name] == (ARCHIVE,):
+        return [_unpacked(root, origin, progress or _quiet)]
     for folder in _FOLDERS.get(name, (name, "")):
         if all(_is_whole(root / folder / file.name, file) for file in FILES[name]):
             return [_there(file) for file in FILES[name]]
     return fetch(FILES[name], root / name, title=name, origin=origin, progress=progress)
 
 
+def _unpacked(root: Path, origin: str, progress: Progress) -> str:
+    """Bring Hymenoptera below `root` as class folders, proved by what they hold; the sentence that says so."""
+    if where(root):
+        hymenoptera(root)
+        return "hymenoptera: already downloaded and verified."
+    here = root / ARCHIVE.name
+    archive = Path(_from_origin(origin, ARCHIVE.name, (ARCHIVE,))) if origin else here
+    mine = not archive.is_file()
+    if mine:
+        if here.exists():
+            raise UsageError(f"{here} is there already.", "Leave --from out to use it, or move it away.")
+        fetch((ARCHIVE,), root, title="Hymenoptera", origin=origin, progress=progress)
+        archive = here
+    try:
+        count = unpack(archive, root / "hymenoptera", check=lambda at: proved(at / FOLDERS[1]), progress=progress)
+    finally:
+        if mine:
+            here.unlink()
+    return f"{archive.name}: {count} files unpacked and verified: ants and bees, 244 to train on, 153 to validate with."
+
+
 def fetched(root: Path) -> list[Path]:
-    """The official files of the named data sets that lie where `get` puts them."""
-    return [path for name, files in FILES.items() for file in files if (path := root / name / file.name).is_file()]
+    """The official files of the named data sets that lie where `get` puts them, unpacked ones too."""
+    found = [path for name, files in FILES.items() for file in files if (path := root / name / file.name).is_file()]
+    return found + [path for path in (root / FOLDERS[0]).glob("*/*/*") if path.is_file()]
+
+
+def clear(files: Sequence[Path], root: Path) -> None:
+    """Remove these files, and the folders below `root` that are empty then."""
+    for file in files:
+        file.unlink()
+    folders = {folder for file in files for folder in file.parents if root in folder.parents}
+    for folder in sorted(folders, reverse=True):  # the deepest first
+        with contextlib.suppress(OSError):  # something else lies there
+            folder.rmdir()
 
 
 def fetch(

@@ -55,7 +55,7 @@ def _row_bytes(index: Index) -> Iterable[bytes]:
     return [blob[16 * n : 16 * n + 16] + names[label] + b"\n" for n, label in enumerate(index.labels.tolist())]
 
 
-def _hex(parts: Iterable[bytes]) -> str:
+def _hex(parts: Iterable[bytes | memoryview]) -> str:
     hashed = hashlib.sha256()
     for part in parts:
         hashed.update(b"%d:" % len(part))

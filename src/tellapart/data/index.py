@@ -21,7 +21,7 @@ class Strings(Sequence[str]):
     'b/2.png'
     """
 
-    def __init__(self, blob: bytes, ends: NDArray[np.int64]) -> None:
+    def __init__(self, blob: bytes | memoryview, ends: NDArray[np.int64]) -> None:
         self.blob, self.ends = blob, ends
 
     @classmethod
@@ -29,6 +29,13 @@ class Strings(Sequence[str]):
         """A column of these texts."""
         parts = [text.encode("utf-8", "surrogateescape") for text in texts]
         return cls(b"".join(parts), np.cumsum([len(part) for part in parts], dtype=np.int64))
+
+    @classmethod
+    def joined(cls, columns: Sequence["Strings"]) -> "Strings":
+        """One column of these columns, one after the other."""
+        starts = np.cumsum([0, *(len(column.blob) for column in columns)])
+        ends = [column.ends + start for column, start in zip(columns, starts, strict=False)]
+        return cls(b"".join(column.blob for column in columns), np.concatenate([np.zeros(0, np.int64), *ends]))
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -42,7 +49,7 @@ class Strings(Sequence[str]):
             return [self[n] for n in range(*row.indices(len(self)))]
         row = range(len(self))[row]
         start = int(self.ends[row - 1]) if row else 0
-        return self.blob[start : int(self.ends[row])].decode("utf-8", "surrogateescape")
+        return str(self.blob[start : int(self.ends[row])], "utf-8", "surrogateescape")
 
     def take(self, rows: NDArray[np.int64]) -> "Strings":
         """The column of some rows only, in their order."""

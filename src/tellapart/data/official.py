@@ -11,7 +11,7 @@ from tellapart.errors import DataError, StorageError
 
 @dataclass(frozen=True)
 class Official:
-    """One file as its authors publish it: its name, its md5 in hex, and the folders (URLs) it can be fetched from."""
+    """One file as its authors publish it: its name, its md5 in hex ('': none is published), its folders (URLs)."""
 
     name: str
     md5: str
@@ -68,8 +68,8 @@ def md5_of_bytes(raw: bytes) -> str:
 
 
 def refuse_wrong_md5(where: object, *, found: str, official: str, title: str) -> None:
-    """Raises DataError when a file is not byte for byte the official one."""
-    if found != official:
+    """Raises DataError when a file is not byte for byte the official one, where an md5 of that is published."""
+    if found != official != "":
         raise DataError(
             f"{where} is not the official file of {title}: its md5 is {found}, the official one is {official}.",
             "It is cut short, damaged or of another data set. Move it away and fetch it with `tellapart data get`.",

@@ -1,16 +1,23 @@
 """What can be asked of data before any training: fetch it, count it, look at it, see one batch."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tellapart.data.archive import unpack
 from tellapart.data.decode import decode
 from tellapart.data.index import NO_PART, Index
+from tellapart.data.members import Progress
+from tellapart.data.official import expanded
+from tellapart.data.sources.folder import folder as class_folders
+from tellapart.data.sources.listing import LITTER
+from tellapart.data.sources.listing import shown as shown_path
 from tellapart.errors import DataError, UsageError
 from tellapart.names import PARTS
-from tellapart.recipe import Recipe
+from tellapart.recipe import Recipe, printable
 from tellapart.workflow.choose import open_for, selected
 
 
@@ -44,6 +51,36 @@ def summary(index: Index) -> Summary:
         said=index.said,
         ignored=tuple(f"{one.key}: {one.reason}" for one in index.ignored),
     )
+
+
+def unpacked(origin: str, folder: Path, progress: Progress) -> list[str]:
+    """Unpack an archive of one's own into `folder`, which is new or empty; say what lies there and what comes next.
+
+    Raises UsageError when the origin is not a file on this machine; otherwise as `archive.unpack`.
+    """
+    archive = expanded(origin)
+    if not archive.is_file():
+        raise UsageError(
+            f"{printable(shown_path(origin))} is not a file on this machine.",
+            "Name an archive that is; only named data sets are fetched from elsewhere.",
+        )
+    said = [f"{archive.name}: {unpack(archive, folder, progress=progress):,} files unpacked into {folder}."]
+    inner = _inner(folder)
+    try:
+        index = class_folders(inner)
+    except DataError as error:
+        return [*said, f"They are not class folders: {printable(shown_path(error.message))}"]
+    counts = [f"{name} {count:,}" for name, count in zip(index.classes, index.counts().tolist(), strict=True)]
+    more = f" and {len(counts) - 12} more" if len(counts) > 12 else ""
+    said.append(f"{len(index):,} pictures of {len(counts)} classes: {', '.join(counts[:12])}{more}.")
+    said += [*index.said, f"Next: {shlex.join(('tellapart', 'train', str(inner)))}"]
+    return [printable(shown_path(line)) for line in said]
+
+
+def _inner(folder: Path) -> Path:
+    """The folder itself, or the one that is all it holds, as archives often have it."""
+    below = [path for path in folder.iterdir() if path.name[0] != "." and path.name.lower() not in LITTER]
+    return _inner(below[0]) if len(below) == 1 and below[0].is_dir() else folder
 
 
 def row_of(index: Index, part: str, number: int) -> int:

@@ -10,6 +10,7 @@ from tellapart.data.sources.cifar import cifar10, cifar100
 from tellapart.data.sources.digits import digits
 from tellapart.data.sources.filename import filename
 from tellapart.data.sources.folder import folder, refuse_no_folder
+from tellapart.data.sources.hymenoptera import hymenoptera
 from tellapart.data.sources.idx import fashion_mnist, kmnist, mnist
 from tellapart.data.sources.labels import AUTO, Labels, pairs
 from tellapart.data.sources.likely import likely
@@ -24,6 +25,7 @@ SOURCES: dict[str, Callable[[Path], Index]] = {
     "kmnist": kmnist,
     "cifar10": cifar10,
     "cifar100": cifar100,
+    "hymenoptera": hymenoptera,
 }
 
 KINDS = {**dict.fromkeys((".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".txt", ".list"), "table"), ".tar": "shards"}

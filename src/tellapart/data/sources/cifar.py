@@ -6,7 +6,7 @@ pixels: 32 x 32 of red, of green, of blue. https://www.cs.toronto.edu/~kriz/cifa
 
 import tarfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,59 +138,40 @@ def read(root: Path, what: Cifar) -> Index:
 
 def _batches(root: Path, what: Cifar) -> tuple[list[Batch], str]:
     """The batches of the first version found, and the sentence that says which."""
-    readers = (
-        (what.binary_folder, _binary_folder),
-        (what.archive.name, _binary_archive),
-        (what.python_folder, _python_folder),
-        (what.python_archive, _python_archive),
-    )
-    for name, reader in readers:
-        for place in places(root, (what.name, "")):
-            if (place / name).exists():
-                return reader(place / name, what)
+    binary, python = (what.binary_folder, what.archive.name), (what.python_folder, what.python_archive)
+    for name in (*binary, *python):
+        for path in (place / name for place in places(root, (what.name, ""))):
+            if path.exists():
+                return _binaries(path, what) if name in binary else _pickled(path, what)
     hint = f"Fetch it with `tellapart data get {what.name}`, or name the folder that holds it with --root."
-    raise AbsentError(
-        f"{what.title} is not in {root}: none of {', '.join(name for name, _ in readers)} is there.", hint
-    )
+    raise AbsentError(f"{what.title} is not in {root}: none of {', '.join((*binary, *python))} is there.", hint)
 
 
-def _binary_folder(folder: Path, what: Cifar) -> tuple[list[Batch], str]:
-    _refuse_missing(folder, what.binary_files, what)
+def _binaries(path: Path, what: Cifar) -> tuple[list[Batch], str]:
+    """The batches of the binary version. Its archive has a published md5, the files in it have none."""
+    if unpacked := path.is_dir():
+        said = f"({len(what.rows)} unpacked files, checked by size and labels only)"
+    else:
+        refuse_wrong_md5(path, found=md5_of(path), official=what.archive.md5, title=what.title)
+        said = f"and verified ({path.name})"
+    contents = _contents(path, what.binary_folder, what.binary_files, what)
     batches = [
-        _binary(read_bytes(folder / name), folder / name, rows, what)
-        for name, rows in zip(what.binary_files, what.rows, strict=True)
+        _binary(raw, path / name if unpacked else f"{path}: {name}", rows, what)
+        for (name, raw), rows in zip(contents.items(), what.rows, strict=True)
     ]
-    return batches, f"{what.title}: already there ({len(batches)} unpacked files, checked by size and labels only)."
+    return batches, f"{what.title}: already there {said}."
 
 
-def _binary_archive(path: Path, what: Cifar) -> tuple[list[Batch], str]:
-    refuse_wrong_md5(path, found=md5_of(path), official=what.archive.md5, title=what.title)
-    members = _members(path, what.binary_folder, what.binary_files)
-    batches = [
-        _binary(members[name], f"{path}: {name}", rows, what)
-        for name, rows in zip(what.binary_files, what.rows, strict=True)
-    ]
-    return batches, f"{what.title}: already there and verified ({path.name})."
-
-
-def _python_folder(folder: Path, what: Cifar) -> tuple[list[Batch], str]:
-    _refuse_missing(folder, [file.name for file in what.python_files], what)
-    members = {file.name: read_bytes(folder / file.name) for file in what.python_files}
-    return _pickled(members, folder, what), f"{what.title}: already there and verified ({len(members)} files)."
-
-
-def _python_archive(path: Path, what: Cifar) -> tuple[list[Batch], str]:
-    members = _members(path, what.python_folder, [file.name for file in what.python_files])
-    return _pickled(members, path, what), f"{what.title}: already there and verified ({path.name})."
-
-
-def _refuse_missing(folder: Path, names: Sequence[str], what: Cifar) -> None:
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing:
+def _contents(path: Path, inner: str, names: Sequence[str], what: Cifar) -> dict[str, bytes]:
+    """The bytes of these files, in order, from a folder or from an archive that has them in the folder `inner`."""
+    if not path.is_dir():
+        return _members(path, inner, names)
+    if missing := [name for name in names if not (path / name).is_file()]:
         raise DataError(
-            f"{what.title} is not whole: {folder} lacks {', '.join(missing)}.",
+            f"{what.title} is not whole: {path} lacks {', '.join(missing)}.",
             f"Fetch it again with `tellapart data get {what.name}`.",
         )
+    return {name: read_bytes(path / name) for name in names}
 
 
 def _members(path: Path, folder: str, names: Sequence[str]) -> dict[str, bytes]:
@@ -207,7 +188,7 @@ def _members(path: Path, folder: str, names: Sequence[str]) -> dict[str, bytes]:
         raise DataError(f"{path} cannot be read as a tar.gz archive: {error}.", "Fetch it again.") from error
     if missing := [name for name in wanted.values() if name not in found]:
         raise DataError(f"{path} lacks {', '.join(missing)} in {folder}/.", "Fetch it again.")
-    return found
+    return {name: found[name] for name in names}
 
 
 def _binary(raw: bytes, where: object, rows: int, what: Cifar) -> Batch:
@@ -222,16 +203,18 @@ def _binary(raw: bytes, where: object, rows: int, what: Cifar) -> Batch:
     return records[:, what.label_bytes :], _labels(records[:, what.label_bytes - 1], where, what)
 
 
-def _pickled(members: Mapping[str, bytes], where: Path, what: Cifar) -> list[Batch]:
+def _pickled(path: Path, what: Cifar) -> tuple[list[Batch], str]:
     """The batches of the Python version. Every md5 is proved before the first byte is unpickled."""
+    members = _contents(path, what.python_folder, [file.name for file in what.python_files], what)
     for file in what.python_files:
-        refuse_wrong_md5(
-            f"{where}: {file.name}", found=md5_of_bytes(members[file.name]), official=file.md5, title=what.title
-        )
-    return [
-        _batch(plain_arrays(members[file.name], where=f"{where}: {file.name}"), f"{where}: {file.name}", rows, what)
-        for file, rows in zip(what.python_files, what.rows, strict=True)
+        found = md5_of_bytes(members[file.name])
+        refuse_wrong_md5(f"{path}: {file.name}", found=found, official=file.md5, title=what.title)
+    batches = [
+        _batch(plain_arrays(raw, where=f"{path}: {name}"), f"{path}: {name}", rows, what)
+        for (name, raw), rows in zip(members.items(), what.rows, strict=True)
     ]
+    said = f"{len(members)} files" if path.is_dir() else path.name
+    return batches, f"{what.title}: already there and verified ({said})."
 
 
 def _batch(content: object, where: str, rows: int, what: Cifar) -> Batch:

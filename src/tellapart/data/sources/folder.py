@@ -4,16 +4,20 @@ What is refused stands here; `listing` walks the tree and `layout` tells parts f
 """
 
 import os
+import shlex
+import time
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from tellapart.data import saved
 from tellapart.data.index import NO_PART, Ignored, Index, Strings, naturally
 from tellapart.data.sources.layout import EXAMPLE, Part, parts_of
-from tellapart.data.sources.listing import Listed, Walk, shown, stamp
+from tellapart.data.sources.listing import Listed, Walk, archive_stem, shown, stamp
 from tellapart.errors import DataError, StorageError, nearest
 from tellapart.names import PARTS
 
@@ -39,7 +43,7 @@ class FileStore:
                 "It was there when the folder was listed.",
             ) from error
 
-    def stamps(self, rows: np.ndarray) -> np.ndarray:
+    def stamps(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Size, time of the content and time of the inode of each file (n, 3); -1 for one that is gone."""
         found = [stamp(os.path.join(self.root, self.keys[int(row)])) for row in rows]
         return np.array(found, np.int64).reshape(-1, 3)
@@ -49,18 +53,22 @@ def folder(root: Path) -> Index:
     """The pictures below `root`, one class for each folder name; keys are paths below `root` with `/`.
 
     Rows are in natural order of part, class and path. Without part folders every row is unplaced (NO_PART).
-    Files that are not pictures are named in `ignored`. No picture is opened.
+    Files that are not pictures are named in `ignored`. No picture is opened. The listing of a large folder is kept
+    and taken again while no folder in it changes.
     Raises DataError when the tree is not a set of classes, with the folder and what would work; StorageError when a
     folder cannot be read.
     """
     refuse_no_folder(root)
-    walk = Walk(os.path.realpath(root))
+    real, begun = os.path.realpath(root), time.time_ns()
+    if index := saved.opened(real, FileStore):
+        return index
+    walk = Walk(real)
     layout = parts_of(walk)
     names = _class_names(layout.parts)
     _refuse_strangers(layout.parts, names)
     _refuse_empty(layout.parts, names)
     keys, labels, parts = _columns(layout.parts, names)
-    return Index(
+    index = Index(
         name=os.path.basename(walk.root) or "pictures",
         classes=tuple(unicodedata.normalize("NFC", n) for n in names),
         keys=keys,
@@ -70,6 +78,9 @@ def folder(root: Path) -> Index:
         ignored=tuple(Ignored(key=key, reason=why) for key, why in sorted(walk.ignored)),
         said=layout.said,
     )
+    if not walk.linked:  # what a link leads to can change without any of these folders changing
+        saved.keep(index, real, walk.changed, begun=begun)
+    return index
 
 
 def _columns(parts: Sequence[Part], names: Sequence[str]) -> tuple[Strings, np.ndarray, np.ndarray]:
@@ -78,11 +89,12 @@ def _columns(parts: Sequence[Part], names: Sequence[str]) -> tuple[Strings, np.n
     for part in parts:
         for label, name in enumerate(names):
             listed = part.classes.get(name, Listed())
-            keys += [listed.prefix + path for path in naturally(listed.pictures)]
+            keys.append(listed.pictures)
             labels.append(label)
             places.append(part.place)
             sizes.append(len(listed.pictures))
-    return Strings.of(keys), np.repeat(np.array(labels, np.int64), sizes), np.repeat(np.array(places, np.uint8), sizes)
+    rows = np.repeat(np.array(labels, np.int64), sizes), np.repeat(np.array(places, np.uint8), sizes)
+    return Strings.joined(keys), *rows
 
 
 def refuse_no_folder(root: Path) -> None:
@@ -90,9 +102,11 @@ def refuse_no_folder(root: Path) -> None:
     if root.is_dir():
         return
     if root.exists():
+        stem = archive_stem(root.name)
+        get = f"Unpack it with `{shlex.join(('tellapart', 'data', 'get', '--from', str(root), '--to', stem))}`, then"
         raise DataError(
-            f"{shown(root)} is a file, not a folder.",
-            "Name the folder that holds the class folders; unpack an archive first.",
+            f"{shown(root)} is {'an archive' if stem else 'a file'}, not a folder.",
+            f"{shown(get)} name that folder." if stem else "Name the folder that holds the class folders.",
         )
     if not root.parent.is_dir():
         raise DataError(f"There is no folder {shown(root)}.", f"{shown(root.parent)} is not there either.")
@@ -108,7 +122,8 @@ def _class_names(parts: Sequence[Part]) -> list[str]:
     refuse_twins([name for part in parts for name in part.classes])
     names = naturally(parts[0].classes)
     if len(names) == 1:
-        deeper = any("/" in path for path in parts[0].classes[names[0]].pictures)
+        listed = parts[0].classes[names[0]]
+        deeper = any("/" in key.removeprefix(listed.prefix) for key in listed.pictures)
         guess = f"If '{names[0]}' itself holds the class folders, name that folder. " if deeper else ""
         raise DataError(
             f"There is only one class, '{names[0]}', in {shown(parts[0].name)}.",

@@ -1,22 +1,24 @@
 """Walk a folder tree once: which files are pictures, which are something else, and that nothing leads out of it."""
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from tellapart.data.index import Strings, naturally
 from tellapart.errors import DataError, StorageError
 
-PICTURES = frozenset((".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".pbm", ".bmp", ".tif", ".tiff", ".webp"))
+PICTURES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".pbm", ".bmp", ".tif", ".tiff", ".webp")
 LITTER = frozenset(("thumbs.db", "desktop.ini", "__macosx"))
 """What systems leave in folders; like names that begin with a dot, it is passed over without a word."""
 
 
 @dataclass
 class Listed:
-    """What lies in one class folder: `prefix + path` is the key of a picture. `others`: files that are not read."""
+    """What lies in one class folder, `prefix`: the keys of its pictures in natural order; `others` are not read."""
 
     prefix: str = ""
-    pictures: list[str] = field(default_factory=list)
+    pictures: Strings = field(default_factory=lambda: Strings.of(()))
     others: int = 0
     example: str = ""
 
@@ -26,9 +28,19 @@ def shown(path: object) -> str:
     return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def archive_stem(name: str) -> str:
+    """The name of an archive without `.zip`, `.tar.gz` and so on; '' when it does not end like one.
+
+    >>> archive_stem("flowers.tar.gz"), archive_stem("flowers.csv")
+    ('flowers', '')
+    """
+    found = re.fullmatch(r"(.+?)\.(zip|tar|tgz|txz|tbz2|tar\.(gz|xz|bz2))", name, re.IGNORECASE | re.DOTALL)
+    return found[1] if found else ""
+
+
 def is_picture(name: str) -> bool:
     """Whether a file name ends like a picture that can be read; upper and lower case are the same."""
-    return os.path.splitext(name)[1].lower() in PICTURES
+    return name.lower().endswith(PICTURES)
 
 
 def stamp(path: str) -> tuple[int, int, int]:
@@ -41,7 +53,7 @@ def stamp(path: str) -> tuple[int, int, int]:
 
 
 class Walk:
-    """One pass over the tree below `root` (a real path). It collects what is ignored and the folders it has been in.
+    """One pass over the tree below `root` (a real path). It collects what is ignored, and when each folder was changed.
 
     Raises StorageError when a folder cannot be read, and DataError for a link that leaves the root or that leads to a
     folder which is read anyway: its pictures would be there twice, perhaps once in training and once in the test.
@@ -50,6 +62,8 @@ class Walk:
     def __init__(self, root: str) -> None:
         self.root = root
         self.ignored: list[tuple[str, str]] = []
+        self.changed: dict[str, int] = {}
+        self.linked = False
         self._seen: dict[str, str] = {}
 
     def folders_and_files(self, path: str, real: str) -> tuple[list[tuple[str, str]], list[str], list[str]]:
@@ -67,20 +81,22 @@ class Walk:
 
     def class_folder(self, prefix: str, real: str) -> Listed:
         """Everything below one class folder, however deep. `prefix`: its path below the root, with a final `/`."""
-        listed = Listed(prefix)
+        listed, found = Listed(prefix), []
         waiting = [("", real)]
         while waiting:
             below, real = waiting.pop()
             self.enter(prefix + below, real)
             folders, files, rest = self.folders_and_files(os.path.join(self.root, prefix + below), real)
             waiting += [(f"{below}{name}/", target) for name, target in folders]
-            listed.pictures += [below + name for name in files if is_picture(name)]
             for name in files:
-                if not is_picture(name):
+                if is_picture(name):
+                    found.append(below + name)
+                else:
                     what = os.path.splitext(name)[1] or "a file without extension"
                     self._other(listed, below + name, f"{what} is not read")
             for name in rest:
                 self._other(listed, below + name, "a link to nothing, or not a regular file")
+        listed.pictures = Strings.of(prefix + path for path in naturally(found))  # a million str would take 80 MB
         return listed
 
     def enter(self, key: str, real: str) -> None:
@@ -94,6 +110,7 @@ class Walk:
 
     def _entries(self, path: str) -> Iterator[os.DirEntry[str]]:
         try:
+            self.changed.setdefault(path, os.stat(path).st_mtime_ns)  # before it is read: a change meanwhile shows
             with os.scandir(path) as entries:
                 yield from entries
         except OSError as error:
@@ -101,6 +118,7 @@ class Walk:
 
     def _inside(self, entry: os.DirEntry[str]) -> str:
         """The real path of a link. Raises DataError when it lies outside the root."""
+        self.linked = True
         target = os.path.realpath(entry.path)
         if target != self.root and not target.startswith(os.path.join(self.root, "")):
             key = shown(os.path.relpath(entry.path, self.root))
