@@ -15,7 +15,7 @@ OVERRIDING = {"Module", "Group", "Verbs", "TorchFunctionMode"}
 """Bases whose methods are documented where they come from."""
 
 SRC = Path(__file__).resolve().parents[1] / "src"
-WORDS = ("errors", "recipe", "recipe_values", "names", "preprocess", "run", "arith", "files")
+WORDS = ("errors", "recipe", "recipe_augment", "recipe_values", "names", "preprocess", "run", "arith", "files")
 FLOORS = {
     **dict.fromkeys(WORDS, 0),
     **dict.fromkeys(("data", "models"), 1),

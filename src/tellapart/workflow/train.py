@@ -14,8 +14,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from tellapart.data.augment import augmenter
 from tellapart.data.download import Progress as Fetching
 from tellapart.data.loader import Loader
+from tellapart.data.per_sample import Transform, chained, per_sample
 from tellapart.data.pictures import Progress, memory_budget, quiet
 from tellapart.errors import DataError, DivergedError, Interrupted, MismatchError, StorageError, Terminated, UsageError
 from tellapart.models.build import Architecture, build
@@ -31,7 +33,14 @@ from tellapart.workflow.events import Event, Said, line_of
 from tellapart.workflow.final import verdict
 from tellapart.workflow.fitting import Pieces, fitted
 from tellapart.workflow.prepare import Prepared, prepare
-from tellapart.workflow.settle import Origins, Settled, refuse_impossible, settle_batch, settle_network
+from tellapart.workflow.settle import (
+    Origins,
+    Settled,
+    refuse_impossible,
+    refuse_two_ways,
+    settle_batch,
+    settle_network,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +49,7 @@ class Asking:
 
     `asked` is called after each step and may return the ending to stop with; `progress` is told how many pictures are
     decoded, and of how many; `fetching` how many bytes of which file of a named data set have come.
+    `transform` is applied to each training picture (C S S) uint8 in place of our own augmentation.
     """
 
     runs: Path = RUNS
@@ -50,6 +60,7 @@ class Asking:
     asked: Asked = lambda: None
     progress: Progress = quiet
     fetching: Fetching | None = None
+    transform: Transform | None = None
 
 
 def train(recipe: Recipe, asking: Asking = Asking()) -> Iterator[Event]:
@@ -59,6 +70,9 @@ def train(recipe: Recipe, asking: Asking = Asking()) -> Iterator[Event]:
     TellapartError; what was reached is saved by then.
     """
     refuse_impossible(Settled(recipe, asking.origins))
+    if asking.transform is not None:
+        refuse_two_ways(recipe, "a transform")
+        recipe = recipe.replaced({"augment.preset": "none"})
     device = devices.choose(recipe.machine.device)
     run = Run.create(asking.runs, asking.name, about=f"{Path(recipe.data.source).name}-{recipe.model.name}")
     run.set_status(state="preparing", command=asking.command)
@@ -99,7 +113,8 @@ def _path(run: Run, settled: Settled, device: torch.device, asking: Asking) -> I
     """The nine stages: data, batches, network, loss, optimiser, settings, training, test, saved."""
     began = time.monotonic()
     prepared = yield from _prepared(settled, run, asking)
-    pieces = put_together(prepared, device)
+    pieces = put_together(prepared, device, transform=asking.transform)
+    run.set_status(transform=asking.transform is not None)
     written(run, pieces.prepared, command=asking.command, device=devices.words(device))
     yield from _described(pieces)
     yield from fitted(run, pieces, asking.asked)
@@ -142,7 +157,7 @@ def _prepared(settled: Settled, run: Run, asking: Asking) -> Generator[Event, No
     return prepared
 
 
-def put_together(prepared: Prepared, device: torch.device) -> Pieces:
+def put_together(prepared: Prepared, device: torch.device, *, transform: Transform | None = None) -> Pieces:
     """Network, loader, optimiser and plan of a prepared recipe. The network is on its device before the optimiser."""
     recipe, pictures = prepared.recipe, prepared.pictures
     own = {"width": recipe.model.width} if recipe.model.name == "small" else {}
@@ -178,7 +193,7 @@ def put_together(prepared: Prepared, device: torch.device) -> Pieces:
         train=loader,
         remarks=seen.remarks(architecture.name),
         optimiser=make_optimiser(model, recipe.optim),
-        plan=_plan(recipe, len(loader)),
+        plan=_plan(recipe, loader, transform),
     )
 
 
@@ -196,8 +211,11 @@ def _settled(
     return settled
 
 
-def _plan(recipe: Recipe, steps_per_epoch: int) -> Plan:
-    steps = recipe.train.epochs * steps_per_epoch
+def _plan(recipe: Recipe, loader: Loader, transform: Transform | None) -> Plan:
+    steps = recipe.train.epochs * len(loader)
+    if transform is None and recipe.augment.steps:
+        transform = chained(recipe.augment.steps)
+    ours = augmenter(recipe.augment, len(loader.pictures.index.classes))
     return Plan(
         epochs=recipe.train.epochs,
         max_steps=min(steps, recipe.train.max_steps or steps),
@@ -205,8 +223,7 @@ def _plan(recipe: Recipe, steps_per_epoch: int) -> Plan:
         accumulate=recipe.train.accumulate,
         log_every=recipe.train.log_every,
         seed=recipe.train.seed,
-        shift=recipe.input.shift,
-        flip=recipe.input.flip,
+        augment=ours if transform is None else per_sample(transform),
         channels_last=recipe.machine.channels_last,
     )
 
