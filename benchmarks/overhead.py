@@ -30,8 +30,8 @@ def pieces_for(source: str, root: str, limit: int) -> Pieces:
             "data.source": source,
             "data.root": root,
             "data.limit": limit,
-            "input.shift": 0.0,
-            "input.flip": False,
+            "augment.shift": 0.0,
+            "augment.flip": False,
             "train.epochs": 1000,
             "machine.threads": 1,
         }

@@ -60,7 +60,7 @@ def test_words_put_row_epoch_purpose_and_seed_into_counter_and_key(seed, epoch, 
 
 
 def test_the_numbers_of_each_purpose_stay_as_they_are():
-    assert {purpose.name: int(purpose) for purpose in Purpose} == {"ORDER": 0, "AUGMENT": 1, "LIMIT": 2}
+    assert {purpose.name: int(purpose) for purpose in Purpose} == {"ORDER": 0, "AUGMENT": 1, "LIMIT": 2, "TRANSFORM": 3}
 
 
 @given(seeds, epochs, st.lists(st.integers(0, 10**9), unique=True, max_size=60))

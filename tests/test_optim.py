@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from tellapart.data.augment import augmenter
 from tellapart.data.index import ArrayStore, Index, Strings
 from tellapart.data.loader import Loader
 from tellapart.data.pictures import MemoryPixels, Pictures
 from tellapart.evaluation.metrics import cross_entropies
 from tellapart.preprocess import Preprocess
 from tellapart.recipe import Loss, Optim
+from tellapart.recipe_augment import Augment
 from tellapart.training.checkpoint import Position
 from tellapart.training.fit import Plan, fit
 from tellapart.training.losses import LOSSES, check_outputs, make_loss
@@ -177,7 +179,7 @@ def watched(*, accumulate: int) -> list[torch.Tensor]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(36, 2))
     counts = {"epochs": 5, "max_steps": 5, "patience": 9, "accumulate": accumulate, "log_every": 9, "seed": 0}
-    plan = Plan(**counts, shift=0.0, flip=False, channels_last=False)
+    plan = Plan(**counts, augment=augmenter(Augment(), 2), channels_last=False)
     records = fit(
         model,
         Loader(pictures=pictures_of(8), rows=np.arange(8), batch_size=8, device=torch.device("cpu"), shuffle=False),

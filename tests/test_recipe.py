@@ -111,7 +111,7 @@ def test_a_value_outside_its_rule_is_refused_in_words(path, value):
         ("train.epochs", "a whole number, at least 1, or auto"),
         ("optim.lr", "a number, above 0, or auto"),
         ("data.validation", "a number, at least 0, at most 0.9"),
-        ("input.flip", "true or false, or auto"),
+        ("augment.flip", "true or false, or auto"),
         ("input.channels", "one of 1, 3, or auto"),
         ("optim.name", "one of sgd, adam, adamw, adagrad, rmsprop"),
         ("data.source", "text"),
@@ -245,4 +245,4 @@ def test_cifar10_quick_holds_the_constants_of_the_notes():
     assert (recipe.optim.name, recipe.optim.lr, recipe.optim.momentum) == ("sgd", 0.01, 0.0)
     assert (recipe.optim.weight_decay, recipe.optim.schedule, recipe.loss.label_smoothing) == (0.0, "constant", 0.0)
     assert (recipe.train.batch_size, recipe.train.epochs, recipe.train.log_every) == (64, 10, 100)
-    assert (recipe.input.normalize, recipe.input.shift, recipe.input.flip) == ("none", 0.0, False)
+    assert (recipe.input.normalize, recipe.augment.preset) == ("none", "none")

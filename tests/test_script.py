@@ -35,8 +35,8 @@ from tellapart.training.optim import make_optimiser
 from tellapart.training.schedule import rate_of
 
 SETTLED = {
-    "input.shift": 0.1,
-    "input.flip": True,
+    "augment.shift": 0.1,
+    "augment.flip": True,
     "optim.lr": 0.05,
     "optim.nesterov": True,
     "train.epochs": 4,
@@ -100,8 +100,8 @@ def test_without_chance_the_script_reaches_the_weights_of_the_run(tmp_path):
     folder = make_folder(tmp_path / "pets", classes=("2", "10", "fox"), parts=("train", "val", "test"))
     # One batch holds all 36 pictures, so that their order, too, is no chance.
     still = (
-        "input.shift=0",
-        "input.flip=false",
+        "augment.shift=0",
+        "augment.flip=false",
         "train.batch_size=36",
         "train.max_steps=5",
     )  # one batch holds them all
@@ -222,8 +222,8 @@ def test_a_picture_file_becomes_the_same_tensor(tmp_path, base, filter, square):
 
 def test_only_training_pictures_are_moved_as_the_recipe_says():
     known = {"transforms": transforms, "SIZE": 12}
-    assert assigned(exported(changes={"input.shift": 0.0, "input.flip": False}), "augmentation", **known) == []
-    crop, flip = assigned(exported(changes={"input.shift": 0.25}), "augmentation", **known)
+    assert assigned(exported(changes={"augment.shift": 0.0, "augment.flip": False}), "augmentation", **known) == []
+    crop, flip = assigned(exported(changes={"augment.shift": 0.25}), "augmentation", **known)
     assert (crop.padding, crop.padding_mode, flip.p) == (3, "reflect", 0.5)
     assert crop(torch.rand(3, 12, 12)).shape == (3, 12, 12)
 

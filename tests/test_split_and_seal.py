@@ -14,6 +14,7 @@ from pictures import make_folder
 from PIL import Image
 
 from tellapart.data import identity
+from tellapart.data.augment import augmenter
 from tellapart.data.index import NO_PART, ArrayStore, Index, Strings
 from tellapart.data.loader import Loader
 from tellapart.data.pictures import MemoryPixels, Pictures, first_pass, mean_and_std
@@ -25,6 +26,7 @@ from tellapart.evaluation.predict import predict_part
 from tellapart.models.plain import build_linear
 from tellapart.preprocess import Preprocess
 from tellapart.recipe import Recipe
+from tellapart.recipe_augment import Augment
 from tellapart.training.checkpoint import Position
 from tellapart.training.fit import Plan, fit
 from tellapart.training.losses import make_loss
@@ -262,7 +264,7 @@ def test_a_sealed_row_among_the_training_rows_stops_the_loop(closed):
     recipe, model = Recipe.from_values({"optim.lr": 0.01}), build_linear(3, 3, 12)
     rows = np.append(closed.index.rows("train"), closed.index.rows("test")[0])
     counts = {"epochs": 5, "max_steps": 5, "patience": 9, "accumulate": 1, "log_every": 9, "seed": 0}
-    plan = Plan(**counts, shift=0.0, flip=False, channels_last=False)
+    plan = Plan(**counts, augment=augmenter(Augment(), 2), channels_last=False)
     records = fit(
         model,
         Loader(pictures=closed, rows=rows, batch_size=8, device=CPU),

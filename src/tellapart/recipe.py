@@ -8,18 +8,14 @@ from typing import Any
 
 from tellapart import names
 from tellapart.errors import UsageError, did_you_mean, nearest
+from tellapart.recipe_augment import Augment
 from tellapart.recipe_values import Rule, checked, to_toml_value
+from tellapart.recipe_values import setting as _f
 
 Values = Mapping[str, Any]
 MOST = 2**63 - 1
 ALIASES = {"learning_rate": "lr", "optimizer": "name", "num_epochs": "epochs", "bs": "batch_size", "arch": "name"}
 """What other programs call a key; used to suggest ours, never accepted."""
-
-
-def _f(default: Any, help: str, *, kind: type | None = None, flag: str = "", **limits: Any) -> Any:
-    """One field: its default (None = found out from the data), its help line, its flag, its limits."""
-    rule = Rule(kind=kind or type(default), help=help, flag=flag, **{"auto": default is None, **limits})
-    return field(default=default, metadata={"rule": rule})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +66,7 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """How a picture becomes the network's input, and how it is moved in training."""
+    """How a picture becomes the network's input."""
 
     size: int = _f(None, "side of the square the network sees, in pixels", kind=int, low=4, high=1024)
     channels: int = _f(None, "1 for grey, 3 for colour", kind=int, choices=(1, 3))
@@ -81,14 +77,6 @@ class Input:
         "mean and deviation: of the training pictures, none, half ([0,1] to [-1,1]), imagenet",
         choices=names.NORMALIZATIONS,
     )
-    shift: float = _f(
-        None,
-        "augmentation: move each picture by up to this share of its side (0.1 in colour, none in grey)",
-        kind=float,
-        low=0.0,
-        high=0.5,
-    )
-    flip: bool = _f(None, "augmentation: mirror left and right at random (on in colour, off in grey)", kind=bool)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +164,7 @@ class Recipe:
 
     data: Data = field(default_factory=Data)
     input: Input = field(default_factory=Input)
+    augment: Augment = field(default_factory=Augment)
     model: Model = field(default_factory=Model)
     loss: Loss = field(default_factory=Loss)
     optim: Optim = field(default_factory=Optim)

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tellapart.errors import UsageError, did_you_mean
@@ -43,6 +43,12 @@ class Rule:
     @staticmethod
     def _limit(word: str, value: float | None) -> str:
         return "" if value is None else f"{word} {value if isinstance(value, int) else format(value, 'g')}"
+
+
+def setting(default: Any, help: str, *, kind: type | None = None, flag: str = "", **limits: Any) -> Any:
+    """One field: its default (None = found out from the data), its help line, its flag, its limits."""
+    rule = Rule(kind=kind or type(default), help=help, flag=flag, **{"auto": default is None, **limits})
+    return field(default=default, metadata={"rule": rule})
 
 
 def checked(path: str, value: Any, rule: Rule) -> Any:

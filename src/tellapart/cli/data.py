@@ -13,6 +13,9 @@ from tellapart.cli.verbs import Verbs
 from tellapart.errors import UsageError
 from tellapart.names import PARTS
 
+FILE_SOURCES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".txt", ".list", ".tar")
+"""Files that are a source; any other file is one picture."""
+
 part_option = click.option("--part", type=click.Choice(PARTS), help="Only this part.")
 
 
@@ -77,7 +80,7 @@ def get(name: str, root: str, origin: str, to: str) -> None:
 )
 @click.argument("source")
 @root_option
-@flags_of(*CHOOSING)
+@flags_of(*CHOOSING, "augment.preset")
 @part_option
 @click.option("--index", "number", type=click.IntRange(0), help="Describe this one picture, counted from 0.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw pictures of every class.")
@@ -93,6 +96,13 @@ def get(name: str, root: str, origin: str, to: str) -> None:
 @click.option(
     "--most", default=40, show_default=True, type=click.IntRange(1), help="How many pictures to draw or write."
 )
+@click.option(
+    "--steps", metavar="CHAIN", help="Show what each named step makes of one picture; `data steps` lists them."
+)
+@click.option(
+    "--sees", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw what the network sees, class by class."
+)
+@click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="With --sees: any other setting.")
 @json_option
 def show(
     source: str,
@@ -106,15 +116,17 @@ def show(
     step: int,
     export: Path | None,
     most: int,
+    steps: str | None,
+    sees: Path | None,
+    settings: tuple[str, ...],
     as_json: bool,
     **flags: Any,
 ) -> None:
     """Say what SOURCE holds: classes, parts and counts; or show its pictures. SOURCE may also be one picture file."""
-    from tellapart.cli.data_words import about_one, key_lines, summary_lines
-    from tellapart.data.sources import KINDS
-    from tellapart.workflow import data
-
-    one = Path(source).is_file() and Path(source).suffix.lower() not in KINDS
+    rest = number is not None or part or listing or tensorboard or export or as_json
+    if steps is not None or sees or settings or flags["flag__augment__preset"]:
+        return show_pipeline(source, root, steps, sees, out, settings, flags, more=bool(rest))
+    one = Path(source).is_file() and Path(source).suffix.lower() not in FILE_SOURCES
     if as_json and (number is not None or listing or one):
         raise UsageError(
             "--json is for what a whole source holds.", "Leave --index and --list out, or leave --json out."
@@ -122,18 +134,51 @@ def show(
     if one:
         pictures = [about_file(Path(source))]
     else:
-        index = data.found(given(flags, {"data.source": source, "data.root": root}))
-        if number is not None:
-            return click.echo(about_one(index, data.row_of(index, part or "", number), number))
-        if listing:
-            return click.echo("\n".join(key_lines(index)))
-        summed = data.summary(index)
-        click.echo(
-            json.dumps({"format": 1, **asdict(summed)}, indent=1) if as_json else "\n".join(summary_lines(summed))
-        )
-        wanted = out or tensorboard or export
-        pictures = data.shown(index, part=part or "", most=most) if wanted else []
+        most = most if out or tensorboard or export else 0
+        recipe = given(flags, {"data.source": source, "data.root": root})
+        pictures = about_source(recipe, part or "", number, listing=listing, most=most, as_json=as_json)
     write_out(pictures, out=out, tensorboard=tensorboard, export=export, tag=tag, step=step)
+
+
+def about_source(recipe: Any, part: str, number: int | None, *, listing: bool, most: int, as_json: bool) -> list:
+    """Say what a source holds, or one picture of it, or all keys; gives at most `most` of its pictures."""
+    from tellapart.cli.data_words import about_one, key_lines, summary_lines
+    from tellapart.workflow import data
+
+    index = data.found(recipe)
+    if number is not None:
+        click.echo(about_one(index, data.row_of(index, part, number), number))
+        return []
+    if listing:
+        click.echo("\n".join(key_lines(index)))
+        return []
+    summed = data.summary(index)
+    click.echo(json.dumps({"format": 1, **asdict(summed)}, indent=1) if as_json else "\n".join(summary_lines(summed)))
+    return data.shown(index, part=part, most=most) if most else []
+
+
+def show_pipeline(
+    source: str,
+    root: str,
+    steps: str | None,
+    sees: Path | None,
+    out: Path | None,
+    settings: tuple[str, ...],
+    flags: dict[str, Any],
+    *,
+    more: bool,
+) -> None:
+    """The steps on one picture, or what the network sees. Raises UsageError for flags that do not go together."""
+    from tellapart.cli.data_sees import show_sheet, show_steps
+
+    chosen = any(flags.values()) or bool(settings) or bool(root)
+    if (steps is not None or sees) and (more or (steps is not None and (sees or chosen))):
+        raise UsageError("--steps goes with --out alone, --sees with flags that choose pictures, --augment and --set.")
+    if steps is None and (out or not sees):
+        raise UsageError("--augment and --set say what --sees FILE.png draws.", "--out is for other sheets.")
+    if sees:
+        return show_sheet(source, {**flags, "flag__data__root": root or None}, settings, sees)
+    show_steps(source, steps or "", out)
 
 
 def about_file(path: Path):
@@ -181,3 +226,17 @@ def batch(source: str, root: str, batch_size: int, seed: int, **flags: Any) -> N
 
     values = {"data.source": source, "data.root": root, "data.split_seed": seed, "train.batch_size": batch_size}
     click.echo("\n".join(batch_lines(given(flags, values))))
+
+
+@command.command("steps")
+def steps_() -> None:
+    """List the steps of `data show --steps` and of the setting augment.steps, with their options."""
+    from tellapart.data.steps import CHAINS, STEPS
+
+    for name, kind in STEPS.items():
+        options = ", ".join(f"{option}=" for option in kind.options)
+        click.echo(
+            f"{name + ':' * bool(kind.example) + kind.example:<24}  {kind.about}{f' ({options})' * bool(options)}"
+        )
+    for name, chain in CHAINS.items():
+        click.echo(f"{name:<24}  {chain}")

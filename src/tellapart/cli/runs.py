@@ -14,7 +14,10 @@ from tellapart.cli.options import json_option, runs_option
 @runs_option
 @json_option
 def command(runs: Path, as_json: bool) -> None:
-    """List the runs, the best validation accuracy first."""
+    """List the runs, the best validation accuracy first.
+
+    The gap is validation loss less training loss in the best epoch: the larger, the more a run learned by heart.
+    """
     from tellapart.workflow.runs import listed
 
     rows = listed(runs)
@@ -25,9 +28,10 @@ def command(runs: Path, as_json: bool) -> None:
         click.echo(f"There is no run in {runs.absolute()} yet. Start with: tellapart train digits")
         return
     width = max(len(row.name) for row in rows)
-    click.echo(f"{'run':<{width}}  {'state':<11}  {'validation':<22}  {'test':<22}  source, model")
+    click.echo(f"{'run':<{width}}  {'state':<11}  {'validation':<22}  {'test':<22}  {'gap':>6}  source, model")
     for row in rows:
-        figures = f"{share(row.validation):<22}  {share(row.test):<22}"
+        gap = "–" if row.gap is None else f"{row.gap:+.3f}"
+        figures = f"{share(row.validation):<22}  {share(row.test):<22}  {gap:>6}"
         click.echo(f"{row.name:<{width}}  {row.state:<11}  {figures}  {row.source}, {row.model}")
 
 

@@ -1,11 +1,71 @@
-"""Whole batches on the device: shifted, mirrored, made network input. B pictures of H x W with C channels."""
+"""Whole batches on the device: moved, coloured, mixed, made network input. B pictures of H x W with C channels."""
+
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tellapart.data.colour import blurred, coloured, erased, means, noise
+from tellapart.data.loader import Batch
+from tellapart.data.mix import mixed
+from tellapart.data.moves import Numbers, drawn, numbers
+from tellapart.data.warp import matrices, warped
 from tellapart.preprocess import Preprocess
+from tellapart.recipe_augment import Augment
+
+Augmenter = Callable[[Batch], Batch]
+"""Gives a training batch as the network shall see it."""
+
+SIMPLE = {"shift", "flip"}
+WARPS = {"flip", "flip_vertical", "shift", "rotate", "scale", "crop", "shear", "perspective", "policy"}
+COLOURS = {"brightness", "contrast", "saturation", "hue", "grey", "policy"}
+AT_ONCE = 2**19
+"""Values changed together: what fits into the caches of one core."""
+
+
+def augmenter(asked: Augment, num_classes: int) -> Augmenter:
+    """What [augment] asks for, as one function of a batch. Each picture depends on its (seed, epoch, row) alone, and
+    its partner, when pictures are mixed, on the rows of the batch.
+    """
+    on = asked.changes()
+    if not on:
+        return lambda batch: batch
+    if on.keys() <= SIMPLE and asked.padding == "reflect":
+        shift, flip = asked.shift or 0.0, bool(asked.flip)
+        return lambda batch: replace(batch, images=moved(batch.images, batch.chance, shift=shift, flip=flip))
+    return lambda batch: _augmented(batch, asked, num_classes)
+
+
+def _augmented(batch: Batch, asked: Augment, num_classes: int) -> Batch:
+    """All that is switched on, some pictures at a time; mixing comes last, over the whole batch."""
+    chance, on = drawn(batch), asked.changes()
+    each = max(1, AT_ONCE // batch.images[0].numel())
+    spans = [slice(start, start + each) for start in range(0, len(batch), each)]
+    parts = [_changed(batch.images[s], {k: v[s] for k, v in chance.items()}, asked) for s in spans]
+    images, labels = torch.cat(parts), batch.labels
+    if on.keys() & {"mixup", "cutmix"}:
+        images, labels = mixed(images, labels, chance, asked, num_classes)
+    return replace(batch, images=images, labels=labels)
+
+
+def _changed(pixels: Tensor, chance: Numbers, asked: Augment) -> Tensor:
+    """(B S S C) uint8 to the same: one resampling, one colour matrix, blur, noise, one rounding, then erasing."""
+    on, n = asked.changes(), numbers(asked, chance, pixels.shape[1])
+    images = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+    luma = means(images) if on.keys() & COLOURS else None
+    if on.keys() & WARPS:
+        images = warped(images, matrices(n, pixels.shape[1]), padding=asked.padding, fill=asked.fill)
+    if luma is not None:
+        images = coloured(images, n, luma)
+    if "blur" in on:
+        images = blurred(images, chance["blur"] * on["blur"], on["blur"])
+    if "noise" in on:
+        images = images + noise(images, chance["noise_key"], chance["noise"] * on["noise"])
+    pixels = torch.stack(images.round_().clamp_(0, 255).to(torch.uint8).unbind(1), -1)
+    return erased(pixels, chance, asked) if "erase" in on else pixels
 
 
 def moved(images: Tensor, chance: NDArray[np.float32], *, shift: float, flip: bool) -> Tensor:

@@ -21,6 +21,7 @@ class Purpose(IntEnum):
     ORDER = 0
     AUGMENT = 1
     LIMIT = 2
+    TRANSFORM = 3
 
 
 def philox(counter: NDArray[np.uint64], key: tuple[int, int]) -> NDArray[np.uint64]:
@@ -49,9 +50,9 @@ def words(seed: int, purpose: Purpose, epoch: int, rows: NDArray[np.int64], *, m
     return philox(counter, (seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF))
 
 
-def uniform(seed: int, purpose: Purpose, epoch: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+def uniform(seed: int, purpose: Purpose, epoch: int, rows: NDArray[np.int64], *, more: int = 0) -> NDArray[np.float32]:
     """Four uniform numbers in [0, 1) for each row, (4, N)."""
-    return ((words(seed, purpose, epoch, rows) >> np.uint64(8)).astype(np.float32)) * np.float32(2.0**-24)
+    return ((words(seed, purpose, epoch, rows, more=more) >> np.uint64(8)).astype(np.float32)) * np.float32(2.0**-24)
 
 
 def order(seed: int, epoch: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:

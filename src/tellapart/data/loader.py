@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,12 +16,17 @@ from tellapart.data.pictures import Pictures
 
 @dataclass(frozen=True)
 class Batch:
-    """B pictures on the device. images (B H W C) uint8, labels (B) int64, rows (B), chance (4, B) for augmentation."""
+    """B pictures on the device. images (B H W C) uint8, labels (B) int64 or shares (B K), rows (B).
+
+    For augmentation: chance (4, B), and the seed and epoch from which more of it can be drawn.
+    """
 
     images: Tensor
     labels: Tensor
     rows: NDArray[np.int64]
     chance: NDArray[np.float32]
+    seed: int
+    epoch: int
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -32,7 +37,10 @@ class Batch:
             return [self]
         cuts = [part for part in np.array_split(np.arange(len(self)), number) if len(part)]
         spans = [slice(int(cut[0]), int(cut[-1]) + 1) for cut in cuts]
-        return [Batch(self.images[s], self.labels[s], self.rows[s], self.chance[:, s]) for s in spans]
+        return [
+            replace(self, images=self.images[s], labels=self.labels[s], rows=self.rows[s], chance=self.chance[:, s])
+            for s in spans
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +79,7 @@ class Loader:
         ends = np.cumsum(self.sizes())
         spans = [slice(int(end - size), int(end)) for end, size in zip(ends, self.sizes(), strict=True)][skip:]
         for span, pixels in zip(spans, self._fetched([rows[span] for span in spans]), strict=True):
-            yield self._batch(rows[span], pixels, chance[:, span])
+            yield self._batch(rows[span], pixels, chance[:, span], number)
 
     def _fetched(self, batches: list[NDArray[np.int64]]) -> Iterator[NDArray[np.uint8]]:
         """The pixels of each batch in turn; with workers, the next batches are decoded beside the training."""
@@ -87,7 +95,9 @@ class Loader:
                     yield waiting.popleft().result()
             yield from (future.result() for future in waiting)
 
-    def _batch(self, rows: NDArray[np.int64], pixels: NDArray[np.uint8], chance: NDArray[np.float32]) -> Batch:
+    def _batch(
+        self, rows: NDArray[np.int64], pixels: NDArray[np.uint8], chance: NDArray[np.float32], epoch: int
+    ) -> Batch:
         images = torch.from_numpy(pixels).to(self.device, non_blocking=True)
         labels = torch.from_numpy(self.pictures.index.labels[rows]).to(self.device, non_blocking=True)
-        return Batch(images, labels, rows, chance)
+        return Batch(images, labels, rows, chance, self.seed, epoch)

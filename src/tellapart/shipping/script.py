@@ -23,7 +23,7 @@ from tellapart.names import TORCHVISION_MODELS
 from tellapart.preprocess import Preprocess
 from tellapart.recipe import Optim, Recipe
 
-SETTLED = ("input.shift", "input.flip", "optim.lr", "optim.nesterov", "train.epochs", "train.patience")
+SETTLED = ("augment.shift", "augment.flip", "optim.lr", "optim.nesterov", "train.epochs", "train.patience")
 """What a recipe may leave open and a script cannot."""
 
 OPTIMISERS = {
@@ -138,10 +138,17 @@ def _square(to: Preprocess) -> dict[str, str]:
 
 def _augmentation(recipe: Recipe, to: Preprocess) -> str:
     """The list of transforms for training pictures alone."""
-    most, moves = round((recipe.input.shift or 0.0) * to.size), []
+    asked = recipe.augment
+    beyond = [key for key in asked.changes() if key not in ("shift", "flip")] + ["steps"] * bool(asked.steps)
+    if beyond or asked.padding != "reflect":
+        raise UsageError(
+            f"A plain script can shift and mirror pictures, but has no words for augment.{(beyond or ['padding'])[0]}.",
+            "Export from a run with --augment light or none.",
+        )
+    most, moves = round((asked.shift or 0.0) * to.size), []
     if most:
         moves.append(f'transforms.RandomCrop(SIZE, padding={most!r}, padding_mode="reflect")')
-    if recipe.input.flip:
+    if asked.flip:
         moves.append("transforms.RandomHorizontalFlip()")
     why = "a picture moved or mirrored keeps its class" if moves else "this run neither moved nor mirrored its pictures"
     return f"# For training only: {why}.\naugmentation = [{', '.join(moves)}]"

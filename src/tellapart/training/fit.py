@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from tellapart.data.augment import moved, network_input
+from tellapart.data.augment import Augmenter, network_input
 from tellapart.data.chance import step_seed
 from tellapart.data.loader import Loader
 from tellapart.errors import TellapartError
@@ -58,8 +58,7 @@ class Plan:
     accumulate: int
     log_every: int
     seed: int
-    shift: float
-    flip: bool
+    augment: Augmenter
     channels_last: bool
 
 
@@ -106,12 +105,12 @@ def fit(
     for epoch in range(start.epoch, plan.epochs):
         began, total, seen = time.monotonic(), torch.tensor(at.loss_total, device=device), at.seen
         for batch in train.epoch(epoch, skip=at.step_in_epoch):
+            batch = plan.augment(batch)
             seed_dropout(device, step_seed(plan.seed, step))
             optimiser.zero_grad()
             loss = torch.zeros((), device=device)
             for part in batch.parts(plan.accumulate):
-                images = moved(part.images, part.chance, shift=plan.shift, flip=plan.flip)
-                logits = model(network_input(images, train.pictures.preprocess, channels_last=plan.channels_last))
+                logits = model(network_input(part.images, train.pictures.preprocess, channels_last=plan.channels_last))
                 if step == start.step:
                     check_outputs(logits, batch=len(part), num_classes=num_classes)
                 part_loss = loss_function(logits, part.labels) * (len(part) / len(batch))

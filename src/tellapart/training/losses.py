@@ -1,4 +1,4 @@
-"""Losses: logits (B K) and class numbers (B) to one number, the mean over the batch."""
+"""Losses: logits (B K) and class numbers (B), or shares of the classes (B K), to the mean over the batch."""
 
 from collections.abc import Callable
 

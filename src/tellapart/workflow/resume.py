@@ -25,6 +25,11 @@ def resume(run: Run, asking: Asking) -> Iterator[Event]:
         raise UsageError(
             f"The run {run.name} is finished.", f"Judge it with `tellapart test {run.called}`, or train anew."
         )
+    if run.status().get("transform", False) != (asking.transform is not None):
+        raise UsageError(
+            f"The run {run.name} was {'not ' * (asking.transform is not None)}trained with a transform from Python.",
+            "Go on with the same one: resume(run, Asking(transform=...)).",
+        )
     return told(run, _path(run, asking), fresh=False)
 
 
@@ -33,7 +38,7 @@ def _path(run: Run, asking: Asking) -> Iterator[Event]:
     recipe = recipe_of(run)
     device = devices.choose(recipe.machine.device)
     prepared = same_pictures(run, recipe, index=asking.index, progress=stoppable(asking))
-    pieces = put_together(prepared, device)
+    pieces = put_together(prepared, device, transform=asking.transform)
     last, best, notes = newest(run)
     yield from (Said(stage=-1, text=note) for note in notes)
     start = taken_up(pieces, last)

@@ -1,6 +1,6 @@
 """Runs: what stands in a folder of runs, best first. No torch here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,11 @@ from tellapart.run import Run, every_run
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One run in the list. Figures are the plain data of `Figure`, or None."""
+    """One run in the list. Figures are the plain data of `Figure`, or None.
+
+    `gap`: how much larger the validation loss of the best epoch was than its training loss, which is the mean over that
+    epoch, of changed pictures and with label smoothing. Compare it between runs; None before the first epoch.
+    """
 
     name: str
     state: str
@@ -19,6 +23,7 @@ class Row:
     validation: dict[str, Any] | None
     test: dict[str, Any] | None
     heartbeat: str
+    gap: float | None = None
 
 
 def listed(runs: Path) -> list[Row]:
@@ -29,9 +34,16 @@ def listed(runs: Path) -> list[Row]:
 
 def _readable(run: Run) -> Row:
     try:
-        return _row(run.name, run.status())
+        return replace(_row(run.name, run.status()), gap=_gap(run))
     except (StorageError, TypeError, KeyError, AttributeError):
         return Row(name=run.name, state="damaged", source="", model="", validation=None, test=None, heartbeat="")
+
+
+def _gap(run: Run) -> float | None:
+    if not (run.folder / "metrics.jsonl").is_file():
+        return None
+    best = [record for _, record in run.records() if record["kind"] == "epoch" and record["best"]]
+    return best[-1]["val_loss"] - best[-1]["train_loss"] if best else None
 
 
 def _row(name: str, status: dict[str, Any]) -> Row:

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tellapart.data.steps import for_training
 from tellapart.errors import UsageError, unknown
 from tellapart.names import OWN_MODELS, TORCHVISION_MODELS, is_model
 from tellapart.recipe import Recipe
+from tellapart.recipe_augment import COLOURS, PRESETS
 from tellapart.recipe_values import AUTO
 
 Origins = Mapping[str, str]
@@ -66,14 +68,28 @@ def refuse_impossible(settled: Settled) -> None:
             raise UsageError(
                 f"{path} means nothing with {choice} = {values[choice]}.", f"It is for {' and '.join(meant)}."
             )
+    if recipe.augment.steps:
+        for_training(recipe.augment.steps)
+        refuse_two_ways(recipe, "steps")
     if recipe.optim.nesterov and (recipe.optim.momentum == 0 or recipe.optim.dampening):
         raise UsageError(
             "Nesterov momentum needs a momentum above 0 and a dampening of 0.", "Leave optim.nesterov to auto."
         )
 
 
+def refuse_two_ways(recipe: Recipe, way: str) -> None:
+    """Refuse an augmentation of our own beside steps or a transform: which comes first would be a guess."""
+    asked = recipe.augment
+    named = [f"preset {asked.preset}"] if asked.preset not in (None, "none") else []
+    named += [f"augment.{key}" for key in asked.changes()]
+    if asked.steps and way != "steps":
+        named.append("augment.steps")
+    if named:
+        raise UsageError(f"Asked for {way} and for {named[0]} together.", "Give one of them.")
+
+
 def settle_input(settled: Settled, sizes: NDArray[np.int64]) -> Settled:
-    """Fill in size, channels and mirroring from the heights, widths and channels (n, 3) of the pictures."""
+    """Fill in size, channels and augmentation from the heights, widths and channels (n, 3) of the pictures."""
     recipe = settled.recipe
     own = recipe.model.name not in TORCHVISION_MODELS
     short = int(np.median(sizes[:, :2].min(axis=1)))
@@ -90,10 +106,23 @@ def settle_input(settled: Settled, sizes: NDArray[np.int64]) -> Settled:
             if not grey
             else f"{recipe.model.name} takes colour pictures",
         ),
-        "input.shift": (0.0 if grey else 0.1, f"{'grey' if grey else 'colour'} pictures"),
-        "input.flip": (not grey, "colour pictures may be mirrored" if not grey else "grey pictures are not mirrored"),
     }
-    return _filled(settled, found)
+    return _filled(_augmentation(settled, grey=grey), found)
+
+
+def _augmentation(settled: Settled, *, grey: bool) -> Settled:
+    """The preset by the pictures, and every open setting by the preset. Raises UsageError for colours of grey ones."""
+    asked = settled.recipe.augment
+    preset = asked.preset or ("none" if grey or asked.steps else "light")
+    why = "steps are given" if asked.steps else f"{'grey' if grey else 'colour'} pictures"
+    found = {f"augment.{key}": (value, f"preset {preset}") for key, value in PRESETS[preset].items()}
+    if grey:
+        found["augment.flip"] = (False, "grey pictures are not mirrored")
+    if grey or settled.recipe.input.channels == 1:
+        if coloured := [key for key in COLOURS if key in asked.changes()]:
+            raise UsageError(f"augment.{coloured[0]} means nothing here: the pictures are grey.", "Leave it out.")
+        found |= {f"augment.{key}": (0.0, "grey pictures have no colour") for key in COLOURS}
+    return _filled(settled, {"augment.preset": (preset, why), **found})
 
 
 def _own_size(short: int) -> tuple[int, str]:

@@ -14,9 +14,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from tellapart.data.augment import augmenter
 from tellapart.data.download import Progress as Fetching
 from tellapart.data.index import Index
 from tellapart.data.loader import Loader
+from tellapart.data.per_sample import Transform, chained, per_sample
 from tellapart.data.pictures import Progress, memory_budget, quiet
 from tellapart.errors import DataError, DivergedError, Interrupted, MismatchError, StorageError, Terminated, UsageError
 from tellapart.models.build import Architecture, build
@@ -32,7 +34,14 @@ from tellapart.workflow.events import Event, Said, line_of
 from tellapart.workflow.final import verdict
 from tellapart.workflow.fitting import Pieces, fitted
 from tellapart.workflow.prepare import Prepared, prepare
-from tellapart.workflow.settle import Origins, Settled, refuse_impossible, settle_batch, settle_network
+from tellapart.workflow.settle import (
+    Origins,
+    Settled,
+    refuse_impossible,
+    refuse_two_ways,
+    settle_batch,
+    settle_network,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +51,7 @@ class Asking:
     `index` stands for the recipe's source: pictures given in Python, such as `from_dataset` makes.
     `asked` is called after each step and may return the ending to stop with; `progress` is told how many pictures are
     decoded, and of how many; `fetching` how many bytes of which file of a named data set have come.
+    `transform` is applied to each training picture (C S S) uint8 in place of our own augmentation.
     """
 
     runs: Path = RUNS
@@ -53,6 +63,7 @@ class Asking:
     progress: Progress = quiet
     fetching: Fetching | None = None
     index: Index | None = None
+    transform: Transform | None = None
 
 
 def train(recipe: Recipe, asking: Asking = Asking()) -> Iterator[Event]:
@@ -64,6 +75,9 @@ def train(recipe: Recipe, asking: Asking = Asking()) -> Iterator[Event]:
     if asking.index is not None:
         recipe = recipe.replaced({"data.source": f"python:{asking.index.name}"})
     refuse_impossible(Settled(recipe, asking.origins))
+    if asking.transform is not None:
+        refuse_two_ways(recipe, "a transform")
+        recipe = recipe.replaced({"augment.preset": "none"})
     device = devices.choose(recipe.machine.device)
     run = Run.create(asking.runs, asking.name, about=f"{Path(recipe.data.source).name}-{recipe.model.name}")
     run.set_status(state="preparing", command=asking.command)
@@ -104,7 +118,8 @@ def _path(run: Run, settled: Settled, device: torch.device, asking: Asking) -> I
     """The nine stages: data, batches, network, loss, optimiser, settings, training, test, saved."""
     began = time.monotonic()
     prepared = yield from _prepared(settled, run, asking)
-    pieces = put_together(prepared, device)
+    pieces = put_together(prepared, device, transform=asking.transform)
+    run.set_status(transform=asking.transform is not None)
     written(run, pieces.prepared, command=asking.command, device=devices.words(device))
     yield from _described(pieces)
     yield from fitted(run, pieces, asking.asked)
@@ -147,7 +162,7 @@ def _prepared(settled: Settled, run: Run, asking: Asking) -> Generator[Event, No
     return prepared
 
 
-def put_together(prepared: Prepared, device: torch.device) -> Pieces:
+def put_together(prepared: Prepared, device: torch.device, *, transform: Transform | None = None) -> Pieces:
     """Network, loader, optimiser and plan of a prepared recipe. The network is on its device before the optimiser."""
     recipe, pictures = prepared.recipe, prepared.pictures
     own = {"width": recipe.model.width} if recipe.model.name == "small" else {}
@@ -183,7 +198,7 @@ def put_together(prepared: Prepared, device: torch.device) -> Pieces:
         train=loader,
         remarks=seen.remarks(architecture.name),
         optimiser=make_optimiser(model, recipe.optim),
-        plan=_plan(recipe, len(loader)),
+        plan=_plan(recipe, loader, transform),
     )
 
 
@@ -201,8 +216,11 @@ def _settled(
     return settled
 
 
-def _plan(recipe: Recipe, steps_per_epoch: int) -> Plan:
-    steps = recipe.train.epochs * steps_per_epoch
+def _plan(recipe: Recipe, loader: Loader, transform: Transform | None) -> Plan:
+    steps = recipe.train.epochs * len(loader)
+    if transform is None and recipe.augment.steps:
+        transform = chained(recipe.augment.steps)
+    ours = augmenter(recipe.augment, len(loader.pictures.index.classes))
     return Plan(
         epochs=recipe.train.epochs,
         max_steps=min(steps, recipe.train.max_steps or steps),
@@ -210,8 +228,7 @@ def _plan(recipe: Recipe, steps_per_epoch: int) -> Plan:
         accumulate=recipe.train.accumulate,
         log_every=recipe.train.log_every,
         seed=recipe.train.seed,
-        shift=recipe.input.shift,
-        flip=recipe.input.flip,
+        augment=ours if transform is None else per_sample(transform),
         channels_last=recipe.machine.channels_last,
     )
 
