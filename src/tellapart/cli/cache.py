@@ -22,13 +22,14 @@ def path() -> None:
 @command.command("clear", epilog="Example: tellapart cache clear --yes")
 @click.option("--yes", is_flag=True, help="Do it; without this nothing is removed.")
 def clear(yes: bool) -> None:
-    """Remove the data sets that were fetched into the folder. Whatever else lies there stays."""
+    """Remove the data sets that were fetched into the folder, and what checks kept beside it. Anything else stays."""
+    from tellapart.audit.facts import kept_files
     from tellapart.data.download import fetched
     from tellapart.data.official import default_root
 
-    files = fetched(default_root())
+    files = [*fetched(default_root()), *kept_files()]
     if not yes:
-        raise UsageError(f"This would remove {len(files)} fetched files in {default_root()}.", "Say so with --yes.")
+        raise UsageError(f"This would remove {len(files)} files in and beside {default_root()}.", "Say so with --yes.")
     for file in files:
         file.unlink()
-    click.echo(f"{len(files)} fetched files removed from {default_root()}.")
+    click.echo(f"{len(files)} files removed in and beside {default_root()}.")

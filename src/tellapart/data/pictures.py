@@ -141,7 +141,12 @@ def _without(pictures: Pictures, bad: list[_Bad], *, skip: bool) -> Pictures:
             "Repair or remove them, or train without them, named and counted, with --on-bad skip.",
         )
     rows = np.setdiff1d(np.arange(len(index)), [b.row for b in bad])
-    kept = replace(index.take(rows), ignored=(*index.ignored, *named))
+    return only(replace(pictures, index=replace(index, ignored=(*index.ignored, *named))), rows)
+
+
+def only(pictures: Pictures, rows: NDArray[np.int64]) -> Pictures:
+    """The pictures of some rows only."""
+    kept = pictures.index.take(rows)
     if isinstance(pictures.pixels, MemoryPixels):
         return Pictures(kept, pictures.preprocess, MemoryPixels(pictures.pixels.array[rows]))
     return Pictures(kept, pictures.preprocess, StreamedPixels(kept, pictures.preprocess))

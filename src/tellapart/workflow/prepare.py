@@ -6,14 +6,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tellapart.audit.first import first_look
 from tellapart.data import download, identity
 from tellapart.data.chance import Purpose, words
 from tellapart.data.index import Index
 from tellapart.data.official import default_root, expanded
+from tellapart.data.overlay import overlaid
 from tellapart.data.pictures import Pictures, Progress, first_pass, mean_and_std, memory_budget, quiet, sizes
 from tellapart.data.seal import sealed
 from tellapart.data.sources import open_source
-from tellapart.data.split import divided, grouped, twins
+from tellapart.data.split import divided, grouped
 from tellapart.errors import AbsentError, DataError
 from tellapart.names import PARTS, TORCHVISION_MODELS
 from tellapart.preprocess import Preprocess, fixed_statistics
@@ -54,10 +56,13 @@ def prepare(settled: Settled, *, progress: Progress = quiet, fetching: download.
         anew=recipe.data.split == "new",
     )
     # Only now is it known which rows are test rows; they must not have a say in size, colour or augmentation.
-    settled = settle_input(settled, sizes(placed))
+    shapes = sizes(placed)
+    settled = settle_input(settled, shapes)
     if geometry(settled.recipe) != decoded.preprocess:
         decoded = replace(_decoded(settled.recipe, placed, progress), index=placed)
-    pictures = sealed(replace(decoded, index=placed))
+    decoded, notes = overlaid(replace(decoded, index=placed), recipe.data.overlay)
+    placed = decoded.index
+    pictures = sealed(decoded)
     counts = {part: len(placed.rows(part)) for part in PARTS}
     settled = settle_training(settled, num_train=counts["train"])
     refuse_large_batch(settled.recipe, counts["train"])
@@ -69,7 +74,7 @@ def prepare(settled: Settled, *, progress: Progress = quiet, fetching: download.
         split=identity.split(placed),
         test_part=identity.test_part(placed),
         split_csv=split_csv(placed),
-        notes=twins(placed),
+        notes=[*first_look(placed, shapes, fit=recipe.input.fit, source=recipe.data.source), *notes],
     )
 
 
