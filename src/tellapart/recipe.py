@@ -62,6 +62,7 @@ class Data:
         choices=names.ON_BAD,
         flag="--on-bad",
     )
+    overlay: str = _f("", "reviewed list of doubtful labels, as `check --labels-out` writes it", flag="--overlay")
 
 
 @dataclass(frozen=True, kw_only=True)

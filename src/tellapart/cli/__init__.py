@@ -18,6 +18,7 @@ VERBS = {
     "train": "Train a classifier on labelled pictures and judge it.",
     "resume": "Go on with a run that was stopped.",
     "test": "Judge a trained model on its sealed test part, or on other pictures.",
+    "check": "Say what is wrong with labelled pictures.",
     "predict": "Say what is on pictures: files or folders.",
     "runs": "List the runs, best first.",
     "board": "Show the runs in TensorBoard.",

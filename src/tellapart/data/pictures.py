@@ -171,11 +171,14 @@ def _without(pictures: Pictures, bad: Sequence[tuple[int, str]], *, skip: bool) 
             f"{len(named)} of {len(index)} {noun}:\n{shown}{more}\n",
             "Repair or remove them, or train without them, named and counted, with --on-bad skip.",
         )
-    rows = np.setdiff1d(np.arange(len(index)), [row for row, _ in bad])
-    kept = replace(index.take(rows), ignored=(*index.ignored, *named))
-    if isinstance(pictures.pixels, MemoryPixels):
-        return Pictures(kept, pictures.preprocess, ChosenPixels(pictures.pixels, rows))
-    return Pictures(kept, pictures.preprocess, StreamedPixels(kept, pictures.preprocess))
+    left = np.setdiff1d(np.arange(len(index)), [row for row, _ in bad])
+    return only(replace(pictures, index=replace(index, ignored=(*index.ignored, *named))), left)
+
+
+def only(pictures: Pictures, rows: NDArray[np.int64]) -> Pictures:
+    """The pictures of some rows only."""
+    kept = pictures.index.take(rows)
+    return Pictures(kept, pictures.preprocess, ChosenPixels(pictures.pixels, rows))
 
 
 def sizes(index: Index, *, look_at: int = 256) -> NDArray[np.int64]:

@@ -4,10 +4,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tellapart.audit.first import first_look
 from tellapart.data import download, identity, split_file
 from tellapart.data.cache import default_room
 from tellapart.data.index import Ignored, Index
 from tellapart.data.official import expanded
+from tellapart.data.overlay import overlaid
 from tellapart.data.pictures import (
     ChosenPixels,
     Pictures,
@@ -19,7 +21,7 @@ from tellapart.data.pictures import (
     sizes,
 )
 from tellapart.data.seal import sealed
-from tellapart.data.split import complete, divided, leaking, twins
+from tellapart.data.split import complete, divided, leaking
 from tellapart.errors import UsageError
 from tellapart.names import PARTS, TORCHVISION_MODELS
 from tellapart.preprocess import Preprocess, fixed_statistics
@@ -61,10 +63,13 @@ def prepare(
     """
     settled, whole = divided_pictures(settled, index=index, progress=progress, fetching=fetching)
     apart, left = without_leaks(whole, settled.recipe)
-    pictures, placed = sealed(apart), apart.index
+    reviewed, said = overlaid(apart, settled.recipe.data.overlay)
+    pictures, placed = sealed(reviewed), reviewed.index
     counts = {part: len(placed.rows(part)) for part in PARTS}
     settled = settle_training(settled, num_train=counts["train"])
     refuse_large_batch(settled.recipe, counts["train"])
+    data, fit = settled.recipe.data, settled.recipe.input.fit
+    noticed = first_look(placed, sizes(placed), fit=fit, source=data.source)
     return Prepared(
         pictures=with_statistics(pictures, settled.recipe),
         settled=settled,
@@ -73,7 +78,7 @@ def prepare(
         split=identity.split(placed),
         test_part=identity.test_part(placed),
         split_csv=split_file.text_of(placed, out_keys=left),
-        notes=twins(placed),
+        notes=[*noticed, *said],
     )
 
 

@@ -1,0 +1,89 @@
+"""Bursts: pictures with consecutive numbers in their names that also look alike, suggested as one group."""
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.audit.facts import Facts
+from tellapart.audit.findings import Finding, some
+from tellapart.audit.near import spectrum
+
+NUMBERED = re.compile(r"(.*?)([0-9]{1,15})([^0-9/]*)", re.S)
+FEWEST = 3
+ALIKE, DRAWS = 0.25, 20
+"""Distance of neighbours in a burst, as a share of that of random pairs; shuffles that show the runs of chance."""
+
+
+def runs_of(facts: Facts) -> list[NDArray[np.int64]]:
+    """Runs of rows, numbered one after the other, each like the one before; longer than runs that chance makes."""
+    rows = facts.whole()
+    waves = np.zeros((len(facts), 64), np.float32)
+    waves[rows] = spectrum(facts.table["thumb"][rows])
+    listed = sorted(_numbered(facts, rows))
+    if len(listed) < 20:
+        return []
+    order = np.array([row for *_, row in listed])
+    follows = np.array([b[:3] == (a[0], a[1] + 1, a[2]) for a, b in pairwise(listed)])
+    rng = np.random.default_rng(0)
+    one, two = rng.choice(order, (2, 5_000))
+    alike = ALIKE * float(np.median(np.linalg.norm(waves[one] - waves[two], axis=1)))
+    found = _runs(order, follows, waves, alike)
+    labels = facts.index.labels[order]
+    by_class = np.argsort(labels, kind="stable")
+    for _ in range(DRAWS):
+        shuffled = order.copy()
+        shuffled[by_class] = order[np.lexsort((rng.random(len(order)), labels))]
+        longest = max((len(run) for run in _runs(shuffled, follows, waves, alike)), default=0)
+        found = [run for run in found if len(run) > longest]
+    return found
+
+
+def _runs(
+    order: NDArray[np.int64], follows: NDArray[np.bool_], waves: NDArray, alike: float
+) -> list[NDArray[np.int64]]:
+    near = np.linalg.norm(waves[order[1:]] - waves[order[:-1]], axis=1) < alike
+    runs = np.split(order, np.flatnonzero(~(follows & near)) + 1)
+    return [run for run in runs if len(run) >= FEWEST]
+
+
+def _numbered(facts: Facts, rows: NDArray[np.int64]) -> Iterator[tuple[str, int, str, int]]:
+    """What stands before the last number of a key, the number, what stands behind it, and the row."""
+    for row in rows.tolist():
+        match = NUMBERED.fullmatch(facts.index.keys[row])
+        if match:
+            yield match[1], int(match[2]), match[3], row
+
+
+def bursts(facts: Facts, units: NDArray[np.int64]) -> Iterator[Finding]:
+    """Bursts as groups to be kept in one part. Runs of copies of one picture are told as duplicates, not here."""
+    runs = [run for run in runs_of(facts) if len(np.unique(units[run])) >= FEWEST]
+    if runs:
+        rows = np.concatenate(runs)
+        across = sum(len(set(facts.index.parts[run].tolist())) > 1 for run in runs)
+        yield Finding(
+            kind="bursts",
+            severity="warning",
+            title=f"{some(len(rows), 'picture', len(facts))} in {some(len(runs), 'run')} look like bursts: numbered "
+            f"one after the other, and alike" + (f"; {across} in two parts" if across else ""),
+            detail="Pictures of one burst in two parts make a score too good.",
+            files=tuple(
+                (facts.index.keys[row], f"run {number} · {facts.place(row)}")
+                for number, run in enumerate(runs, 1)
+                for row in run.tolist()
+            ),
+            fix=_fix(facts, runs),
+            numbers={"pictures": len(rows), "runs": len(runs), "across_parts": across, "of": len(facts)},
+        )
+
+
+def _fix(facts: Facts, runs: list[NDArray[np.int64]]) -> str:
+    """A pattern that keeps every run whole, when leaving out the last digit or two does it; else words."""
+    for digits in (1, 2):
+        text = rf"^(.*)[0-9]{{{digits}}}[^0-9/]*$"
+        names = [match and match[1] for match in map(re.compile(text, re.S).match, facts.index.keys)]
+        if None not in names and all(len({names[row] for row in run.tolist()}) == 1 for run in runs):
+            return f"Keep each run in one part: --set 'data.group_by={text}'"
+    return "Put the name of a group into every file name, and --set data.group_by=PATTERN keeps groups in one part."

@@ -1,0 +1,118 @@
+"""Findings about single files: what cannot be read, and what is read in a way that one should know."""
+
+from collections.abc import Callable, Iterator
+from os.path import splitext
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.audit.facts import Facts
+from tellapart.audit.findings import Finding, some
+
+FAULTS = {
+    b"empty": ("empty", "of zero bytes", "Fetch them again, or remove them."),
+    b"pointer": ("lfs-pointers", "git-LFS pointers instead of pictures", "Run `git lfs pull` where they come from."),
+    b"page": ("web-pages", "HTML pages named like pictures", "The download failed: fetch them again."),
+    b"text": ("text-files", "text named like pictures", "Remove them, or fetch the pictures again."),
+    b"foreign": ("other-formats", "of a format that is not read", "Convert them to PNG or JPEG."),
+    b"unknown": ("not-pictures", "not pictures that can be read", "Repair or remove them."),
+    b"broken": ("broken", "truncated or damaged", "Fetch them again, or remove them."),
+    b"bomb": ("bombs", "far too large to be read", "Make them smaller, or remove them."),
+    b"animated": ("animated", "holding several pictures; only still ones are read", "Save one frame of each."),
+    b"memory": ("too-much-memory", "that need too much memory", "Make them smaller, or remove them."),
+    b"late": ("too-slow", "that take too long to read", "Remove them, or save them anew."),
+    b"died": ("deadly", "that ended the process which read them", "Remove them, or save them anew."),
+    b"unread": ("unreadable", "that the system does not let read", "Check the permissions and the disk."),
+}
+"""fault: kind of the finding, what the files are, what helps. All are serious: training would stop at them."""
+
+ENDINGS = {
+    b"JPEG": (".jpg", ".jpeg"),
+    b"MPO": (".jpg", ".jpeg"),
+    b"PNG": (".png",),
+    b"PPM": (".ppm", ".pgm", ".pbm"),
+    b"BMP": (".bmp",),
+    b"TIFF": (".tif", ".tiff"),
+    b"WEBP": (".webp",),
+}
+
+Table = NDArray[np.void]
+
+TRAITS: dict[str, tuple[Callable[[Table], NDArray[np.bool_]], str, str]] = {
+    "sixteen-bit": (lambda t: t["bits"] == 16, "have 16 bits a channel", "They are scaled to 8 bits."),
+    "cmyk": (lambda t: t["mode"] == b"CMYK", "are CMYK, for printing", "They are converted to RGB without a profile."),
+    "palette": (lambda t: np.isin(t["mode"], [b"P", b"PA"]), "have a palette", "They are read as RGB."),
+    "alpha": (lambda t: t["alpha"], "have transparency", "They are laid over white."),
+    "rotated": (lambda t: t["orientation"] > 1, "are turned by their EXIF data", "They are turned upright, always."),
+}
+"""kind: which rows, what they are, and the one way in which they are read everywhere."""
+
+
+def faulty(facts: Facts) -> Iterator[Finding]:
+    """One finding for each kind of file that is no whole picture."""
+    for fault, (kind, what, fix) in FAULTS.items():
+        rows = np.flatnonzero(facts.table["fault"] == fault).tolist()
+        if rows:
+            yield Finding(
+                kind=kind,
+                severity="serious",
+                title=f"{some(len(rows), 'file', len(facts))} {what}",
+                files=tuple((facts.index.keys[row], facts.reasons[row]) for row in rows),
+                fix=f"{fix} Or train without them, named and counted: --on-bad skip",
+                numbers={"files": len(rows), "of": len(facts)},
+            )
+
+
+def traits(facts: Facts) -> Iterator[Finding]:
+    """What is unusual about whole pictures, and how it is handled, once and the same everywhere."""
+    whole = facts.whole()
+    for kind, (which, what, handled) in TRAITS.items():
+        rows = whole[which(facts.table[whole])]
+        if len(rows):
+            notes = [_stored(facts.table[row]) for row in rows.tolist()]
+            yield Finding(
+                kind=kind,
+                severity="info",
+                title=f"{some(len(rows), 'picture', len(facts))} {what}. {handled}",
+                files=tuple((facts.index.keys[r], note) for r, note in zip(rows.tolist(), notes, strict=True)),
+                numbers={"pictures": len(rows), "of": len(facts)},
+            )
+
+
+def _stored(row: Any) -> str:
+    turned = f", orientation {row['orientation']}" if row["orientation"] > 1 else ""
+    return f"{row['format'].decode()}, {row['mode'].decode()}, {row['width']} x {row['height']}{turned}"
+
+
+def wrong_endings(facts: Facts) -> Iterator[Finding]:
+    """Pictures whose file name promises another format than they have."""
+    wrong = []
+    for row in facts.whole().tolist():
+        kind, key = bytes(facts.table["format"][row]), facts.index.keys[row]
+        ending = splitext(key)[1].lower()
+        if ending and kind in ENDINGS and ending not in ENDINGS[kind]:
+            wrong.append((key, f"is {kind.decode()}"))
+    if wrong:
+        yield Finding(
+            kind="wrong-extension",
+            severity="warning",
+            title=f"{some(len(wrong), 'picture', len(facts))} of another format than the name says",
+            detail="They are read by what they hold, so nothing is lost here; other programs may stumble.",
+            files=tuple(wrong),
+            fix="Rename them, or save them anew in the format of their name.",
+            numbers={"pictures": len(wrong), "of": len(facts)},
+        )
+
+
+def left_out(facts: Facts) -> Iterator[Finding]:
+    """Files among the pictures that are not read at all."""
+    ignored = facts.index.ignored
+    if ignored:
+        yield Finding(
+            kind="left-out",
+            severity="info",
+            title=f"{some(len(ignored), 'file')} beside {some(len(facts), 'picture')} not looked at",
+            files=tuple((one.key, one.reason) for one in ignored),
+            numbers={"files": len(ignored)},
+        )

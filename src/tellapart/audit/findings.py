@@ -1,0 +1,43 @@
+"""Finding: one thing that is wrong or worth knowing, how much it matters, which files, and the command that helps."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+SEVERITIES = ("serious", "warning", "info")
+"""serious: a result would be wrong or training would stop; warning: look at it; info: good to know."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One finding. `files`: key and note of each file; `fix`: what would deal with it; `numbers`: plain values."""
+
+    kind: str
+    severity: str
+    title: str
+    detail: str = ""
+    files: tuple[tuple[str, str], ...] = ()
+    fix: str = ""
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+
+def ordered(findings: Iterable[Finding]) -> list[Finding]:
+    """The serious ones first; otherwise in the order they came."""
+    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def some(count: int, noun: str, total: int | None = None) -> str:
+    """A count with its denominator, in words.
+
+    >>> some(1, "picture"), some(3, "picture", 1200)
+    ('1 picture', '3 of 1,200 pictures')
+    """
+    if total is None:
+        return f"{count:,} {noun}{'s' * (count != 1)}"
+    return f"{count:,} of {total:,} {noun}{'s' * (total != 1)}"
+
+
+def joined(names: Sequence[str], *, show: int = 4) -> str:
+    """A few names, and how many more there are."""
+    more = f" and {len(names) - show:,} more" if len(names) > show else ""
+    return ", ".join(names[:show]) + more

@@ -1,0 +1,153 @@
+"""Doubtful labels: out-of-fold predictions of a small classifier, ranked by how surely they contradict the given label.
+
+Features: random whitened patches of the small copies as filters, rectified and pooled over quadrants (Coates and Ng,
+AISTATS 2011, with sampled patches for k-means), then ridge regression on one-hot labels. Which rows are doubtful
+follows confident learning (Northcutt, Jiang and Chuang, JAIR 2021): another class must be predicted about as surely as
+for its own pictures on average, and the given one as little as for pictures of others, each to within a quarter.
+Candidates for a person to look at; nothing is changed by them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.audit.facts import SIDE, Facts
+from tellapart.audit.findings import Finding, some
+from tellapart.audit.near import FOLDS, folds_of
+from tellapart.data.overlay import COLUMNS, table
+from tellapart.evaluation.intervals import wilson
+
+PATCH, STRIDE, FILTERS = 6, 2, 128
+RIDGE = 0.1
+"""Of the mean square of the features; chosen, like them, by the recall of planted noise (docs/log.md)."""
+FEWEST, MOST_CLASSES, MOST = 50, 1000, 100_000
+"""With fewer pictures, or more classes, out-of-fold predictions say nothing. No more than MOST are looked at (n)."""
+SKILL = 0.4
+"""Share of the way from the majority to always right that the small classifier must go before it may doubt a label."""
+MANY = 0.25
+"""Share of its errors that contradict the label strongly: 0 to 0.19 on clean sets, 0.27 to 0.74 with 7 % noise."""
+
+Matrix = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doubts:
+    """Doubtful labels, the surest first. rows (D); suggested (D): classes; scores (D): given less suggested, below 0.
+
+    n, hits: pictures judged, and those whose label the out-of-fold prediction agrees with. majority: of the labels.
+    """
+
+    rows: NDArray[np.int64]
+    suggested: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    n: int
+    hits: int
+    majority: float
+
+    def skill(self) -> float:
+        """How far the classifier goes from the majority (0) to always right (1)."""
+        return (self.hits / self.n - self.majority) / max(1e-9, 1 - self.majority)
+
+
+def patches_of(thumbs: NDArray[np.uint8]) -> Matrix:
+    """(n, P, 108): the patches of each small copy, each made free of its mean and scaled to one contrast."""
+    windows = np.lib.stride_tricks.sliding_window_view(thumbs, (PATCH, PATCH), axis=(1, 2))[:, ::STRIDE, ::STRIDE]
+    flat = windows.reshape(len(thumbs), -1, 3 * PATCH * PATCH).astype(np.float32)
+    flat -= flat.mean(axis=2, keepdims=True)
+    flat /= np.sqrt(np.square(flat).mean(axis=2, keepdims=True) + 100)
+    return flat
+
+
+def features(thumbs: NDArray[np.uint8], *, seed: int = 0) -> Matrix:
+    """(n, 1024): how strongly each of 128 filters, and its negative, answers in each quadrant."""
+    rng = np.random.default_rng(seed)
+    sample = patches_of(thumbs[rng.choice(len(thumbs), min(500, len(thumbs)), replace=False)]).reshape(-1, 108)
+    values, vectors = np.linalg.eigh(np.cov(sample, rowvar=False) + 0.1 * np.eye(sample.shape[1]))
+    white = (vectors / np.sqrt(values)).astype(np.float32)
+    chosen = sample[rng.choice(len(sample), FILTERS)] @ white
+    filters = white @ (chosen / np.maximum(1e-6, np.linalg.norm(chosen, axis=1, keepdims=True))).T
+    found = np.empty((len(thumbs), 8 * FILTERS), np.float32)
+    side = (SIDE - PATCH) // STRIDE + 1
+    for at in range(0, len(thumbs), 256):
+        answers = (patches_of(thumbs[at : at + 256]) @ filters).reshape(-1, side, side, FILTERS)
+        quadrants = [a for half in np.split(answers, 2, axis=1) for a in np.split(half, 2, axis=2)]
+        pooled = [np.maximum(sign * q - 0.25, 0).mean(axis=(1, 2)) for q in quadrants for sign in (1, -1)]
+        found[at : at + 256] = np.concatenate(pooled, axis=1)
+    return found
+
+
+def out_of_fold(inputs: Matrix, labels: NDArray[np.int64], units: NDArray[np.int64], classes: int) -> Matrix:
+    """(n, K): for each row the answer of a ridge regression that saw none of its fold; a unit is in one fold only."""
+    fold = folds_of(units)
+    scaled = (inputs - inputs.mean(axis=0)) / (inputs.std(axis=0) + 1e-3)
+    scaled = np.concatenate([scaled, np.ones((len(scaled), 1), np.float32)], axis=1)
+    targets = np.eye(classes, dtype=np.float32)[labels]
+    grams = [scaled[fold == k].T @ scaled[fold == k] for k in range(FOLDS)]
+    crosses = [scaled[fold == k].T @ targets[fold == k] for k in range(FOLDS)]
+    answers = np.empty((len(labels), classes), np.float32)
+    for k in range(FOLDS):
+        gram, n = sum(grams) - grams[k], len(labels) - int((fold == k).sum())
+        penalty = RIDGE * n * np.eye(len(gram), dtype=np.float32)
+        answers[fold == k] = scaled[fold == k] @ np.linalg.solve(gram + penalty, sum(crosses) - crosses[k])
+    return answers
+
+
+def doubts(facts: Facts, units: NDArray[np.int64]) -> Doubts | None:
+    """Which labels of whole pictures are doubtful; None when there is too little to tell from."""
+    rows, classes = facts.whole(), len(facts.index.classes)
+    rows = rows[:: -(-len(rows) // MOST) or 1]
+    labels = facts.index.labels[rows]
+    counts = np.bincount(labels, minlength=classes)
+    if len(rows) < FEWEST or classes > MOST_CLASSES or counts.min() < FOLDS:
+        return None
+    scores = out_of_fold(features(facts.table["thumb"][rows]), labels, units[rows], classes).astype(np.float64)
+    usual = np.array([scores[labels == k, k].mean() for k in range(classes)])
+    without = np.array([scores[labels != k, k].mean() for k in range(classes)])
+    own, said = scores[np.arange(len(rows)), labels], scores.argmax(axis=1)
+    best = scores.max(axis=1)
+    quarter = (usual - without) / 4
+    sure = (best >= (usual - quarter)[said]) & (own <= (without + quarter)[labels])
+    doubtful = np.flatnonzero((said != labels) & sure)
+    doubtful = doubtful[np.argsort((own - best)[doubtful], kind="stable")]
+    return Doubts(
+        rows=rows[doubtful],
+        suggested=said[doubtful],
+        scores=(own - best)[doubtful],
+        n=len(rows),
+        hits=int((said == labels).sum()),
+        majority=float(counts.max() / len(rows)),
+    )
+
+
+def doubtful_labels(facts: Facts, found: Doubts | None) -> Iterator[Finding]:
+    """The candidates, when the small classifier knows enough to doubt anyone."""
+    if found is None or not len(found.rows) or found.skill() < SKILL:
+        return
+    index = facts.index
+    many = len(found.rows) >= MANY * (found.n - found.hits)
+    low, high = wilson(found.hits, found.n)
+    yield Finding(
+        kind="doubtful-labels",
+        severity="warning" if many else "info",
+        title=f"{some(len(found.rows), 'label', found.n)} contradicted by a small classifier that did not see them",
+        detail=f"Candidates to look at, not errors: the classifier itself is right for {100 * found.hits / found.n:.1f}"
+        f" % [{100 * low:.1f}, {100 * high:.1f}], n = {found.n:,}.",
+        files=tuple(
+            (index.keys[row], f"{facts.place(row)}; looks like {index.classes[k]} ({score:.2f})")
+            for row, k, score in zip(found.rows.tolist(), found.suggested.tolist(), found.scores.tolist(), strict=True)
+        ),
+        fix="Review them: --labels-out FILE.csv, fill in its last column, then train with --overlay FILE.csv",
+        numbers={"labels": len(found.rows), "n": found.n, "accuracy": found.hits / found.n, "low": low, "high": high},
+    )
+
+
+def as_overlay(facts: Facts, found: Doubts | None) -> str:
+    """The candidates as a table to be reviewed, which data/overlay.py reads."""
+    rows = []
+    for n, row in enumerate([] if found is None else found.rows.tolist()):
+        classes, digest = facts.index.classes, facts.table["digest"][row].tobytes().hex()
+        given, suggested = classes[int(facts.index.labels[row])], classes[int(found.suggested[n])]  # type: ignore[union-attr]
+        rows.append((facts.index.keys[row], digest, given, suggested, f"{found.scores[n]:.4f}", ""))  # type: ignore[union-attr]
+    return table(COLUMNS, rows)

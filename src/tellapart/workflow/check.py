@@ -1,0 +1,156 @@
+"""Check: a source read whole, and everything that is wrong with it or worth knowing, as findings."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.audit import balance, bursts, duplicates, files, labels, page, shapes, shortcut
+from tellapart.audit.facts import Facts, fingerprint, keep, kept
+from tellapart.audit.findings import Finding, ordered
+from tellapart.audit.scan import Bounds, scan
+from tellapart.data.official import expanded
+from tellapart.data.overlay import table
+from tellapart.data.pictures import Progress, quiet
+from tellapart.errors import UsageError, unknown
+from tellapart.files import write_atomically
+from tellapart.recipe import Recipe
+from tellapart.run import cores
+from tellapart.workflow.data import found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What the checks look at: the facts, and which rows are one picture; found out when first asked for."""
+
+    facts: Facts
+
+    @cached_property
+    def exact(self) -> NDArray[np.int64]:
+        """(N): the first row with equal pixels."""
+        return duplicates.exact_units(self.facts)
+
+    @cached_property
+    def units(self) -> NDArray[np.int64]:
+        """(N): the first row with the same picture, changed or not."""
+        return duplicates.near_units(self.facts)
+
+    @cached_property
+    def doubts(self) -> labels.Doubts | None:
+        """The doubtful labels."""
+        return labels.doubts(self.facts, self.units)
+
+    def trained(self) -> list[int]:
+        """Training pictures per class (K)."""
+        marks = self.facts.index.labels[self.facts.training()]
+        return np.bincount(marks, minlength=len(self.facts.index.classes)).tolist()
+
+
+CHECKS: dict[str, Callable[[Seen], Iterable[Finding]]] = {
+    "files": lambda s: [
+        *files.faulty(s.facts),
+        *files.wrong_endings(s.facts),
+        *files.traits(s.facts),
+        *files.left_out(s.facts),
+    ],
+    "duplicates": lambda s: [
+        *duplicates.exact_duplicates(s.facts, s.exact),
+        *duplicates.near_duplicates(s.facts, s.units, s.exact),
+    ],
+    "balance": lambda s: balance.balance(s.facts.index.classes, s.trained()),
+    "shapes": lambda s: [
+        *shapes.odd_shapes(s.facts),
+        *shapes.crop_findings(
+            shapes.sizes_of(s.facts, s.facts.whole()),
+            s.facts.index.labels[s.facts.whole()],
+            s.facts.index.classes,
+        ),
+    ],
+    "statistics": lambda s: shapes.statistics(s.facts),
+    "bursts": lambda s: bursts.bursts(s.facts, s.units),
+    "shortcuts": lambda s: shortcut.shortcuts(shortcut.probes(s.facts, s.units)),
+    "labels": lambda s: labels.doubtful_labels(s.facts, s.doubts),
+}
+"""What `--only` can name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What a check found. `again`: whether the facts were those of an earlier check of the same files."""
+
+    source: str
+    seen: Seen
+    findings: list[Finding]
+    seconds: float
+    again: bool
+
+    def line(self) -> str:
+        """What was checked, in one line."""
+        facts = self.seen.facts
+        how = "as read before" if self.again else "every one read whole"
+        return (
+            f"{len(facts) + len(facts.index.ignored):,} files, {len(facts.whole()):,} whole pictures of "
+            f"{len(facts.index.classes)} classes, {self.seconds:.1f} s ({how})"
+        )
+
+
+def check(recipe: Recipe, *, only: Sequence[str] = (), fresh: bool = False, progress: Progress = quiet) -> Checked:
+    """Read every file that the recipe's [data] section chooses and say what is wrong. Nothing there is written to.
+
+    only: names of CHECKS, all when empty. fresh: read again what was read before and has not changed.
+    Raises UsageError, DataError or StorageError when there is nothing to check.
+    """
+    for name in only:
+        if name not in CHECKS:
+            raise unknown("check", name, CHECKS)
+    began = time.monotonic()
+    index = found(recipe)
+    name = fingerprint(index)
+    facts = kept(index, name) if name and not fresh else None
+    again = facts is not None
+    if facts is None:
+        facts = scan(index, bounds=Bounds(processes=cores()), progress=progress)
+        if name and name == fingerprint(index):  # what changed while it was read is not kept
+            keep(facts, name)
+    seen = Seen(facts=facts)
+    findings = ordered(finding for name in only or CHECKS for finding in CHECKS[name](seen))
+    seconds = time.monotonic() - began
+    return Checked(source=recipe.data.source, seen=seen, findings=findings, seconds=seconds, again=again)
+
+
+def write_html(checked: Checked, path: Path) -> None:
+    """Write the findings as one HTML page."""
+    facts = checked.seen.facts
+    _written(checked, path, page.page(f"Check of {checked.source}", [checked.line()], checked.findings, facts))
+
+
+def write_quarantine(checked: Checked, path: Path) -> int:
+    """Write the files that are no whole pictures with their reasons, as CSV; gives how many. No file is moved."""
+    facts = checked.seen.facts
+    bad = np.flatnonzero(facts.table["fault"] != b"").tolist()
+    rows = [(facts.index.keys[row], facts.reasons[row]) for row in bad]
+    _written(checked, path, table(("key", "reason"), rows))
+    return len(bad)
+
+
+def write_labels(checked: Checked, path: Path) -> int:
+    """Write the doubtful labels to be reviewed, as an overlay; gives how many. An existing file is never replaced."""
+    if path.exists():
+        raise UsageError(f"{path} exists, and may hold decisions.", "Name another file, or move it away.")
+    doubts = checked.seen.doubts
+    _written(checked, path, labels.as_overlay(checked.seen.facts, doubts))
+    return 0 if doubts is None else len(doubts.rows)
+
+
+def _written(checked: Checked, path: Path, text: str) -> None:
+    """Write an output, but not among the pictures: there it would be in the way, or replace one."""
+    root = expanded(checked.source).resolve()
+    if root.is_dir() and path.resolve().is_relative_to(root):
+        raise UsageError(
+            f"{path} lies in the folder that is checked, which is never written to.", "Name a place outside."
+        )
+    write_atomically(path, text)

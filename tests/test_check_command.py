@@ -1,0 +1,319 @@
+"""`tellapart check` as typed, its page and its lists, and the overlay that training reads."""
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import tellapart
+from pictures import make_folder
+from PIL import Image
+from planted import compressed, natural, save_classes
+
+from tellapart.audit.page import page
+from tellapart.data.overlay import overlaid
+from tellapart.data.pictures import Pictures, first_pass
+from tellapart.data.sources import open_source
+from tellapart.data.split import divided
+from tellapart.errors import DataError
+from tellapart.preprocess import Preprocess
+from tellapart.recipe import Recipe
+from tellapart.run import Run
+from tellapart.workflow.check import CHECKS, check
+
+
+@pytest.fixture(autouse=True)
+def own_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TELLAPART_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two classes of twelve clean pictures."""
+    two = {name: [natural(100 * k + n, width=40, height=40) for n in range(12)] for k, name in enumerate("ab")}
+    return save_classes(tmp_path / "photos", two)
+
+
+def of(root: Path) -> Recipe:
+    return Recipe.from_values({"data.source": str(root)})
+
+
+def spoiled(root: Path) -> Path:
+    """The same with a broken file, a copy under the other class and one that was recompressed."""
+    (root / "a" / "cut.png").write_bytes((root / "a" / "0000.png").read_bytes()[:2000])
+    (root / "b" / "torn.png").write_bytes((root / "a" / "0007.png").read_bytes())
+    compressed(Image.open(root / "b" / "0014.png"), 60).save(root / "b" / "again.png")
+    return root
+
+
+def test_clean_pictures_end_with_0_and_spoiled_ones_with_1(tmp_path, photos):
+    done = tellapart(tmp_path, "check", "photos")
+    assert (done.code, done.err) == (0, "")
+    assert re.match(r"photos: 24 files, 24 whole pictures of 2 classes, \d+\.\d s \(every one read whole\)\n", done.out)
+    assert "serious" not in done.out + done.err
+    assert "warning" not in done.out
+    spoiled(photos)
+    done = tellapart(tmp_path, "check", "photos")
+    assert done.code == 1
+    assert done.err == "error: Something serious was found: broken, duplicates-two-labels.\n"
+    assert "1 of 27 files truncated or damaged" in done.out
+    assert "a/cut.png  " in done.out
+    assert "2 of 27 pictures in 1 group: equal pixels under two classes" in done.out
+    assert "the same picture changed twice in one class" in done.out
+
+
+def test_json_has_everything_and_nothing_else_is_on_stdout(tmp_path, photos):
+    done = tellapart(tmp_path, "check", str(spoiled(photos)), "--json")
+    answer = json.loads(done.out)
+    assert (done.code, answer["files"], answer["pictures"], answer["classes"]) == (1, 27, 26, ["a", "b"])
+    first = answer["findings"][0]
+    assert set(first) == {"kind", "severity", "title", "detail", "files", "fix", "numbers"}
+    assert first["numbers"] == {"files": 1, "of": 27}
+    assert [name for name, _ in first["files"]] == ["a/cut.png"]
+
+
+def test_a_second_check_reads_nothing_again_unless_asked_or_changed(tmp_path, photos):
+    assert not check(of(photos)).again
+    again = check(of(photos))
+    assert again.again
+    assert [one.kind for one in again.findings] == [one.kind for one in check(of(photos), fresh=True).findings]
+    assert not check(of(photos), fresh=True).again
+    natural(999, width=40, height=40).save(photos / "a" / "0000.png")
+    assert not check(of(photos)).again
+
+
+def test_only_some_checks(tmp_path, photos):
+    done = tellapart(tmp_path, "check", "photos", "--only", "statistics, balance")
+    assert "statistics" in done.out
+    assert "probes" not in done.out
+    done = tellapart(tmp_path, "check", "photos", "--only", "duplicate")
+    assert (done.code, done.out) == (2, "")
+    assert "Unknown check 'duplicate'. \nhint" not in done.err
+    assert "Did you mean 'duplicates'?" in done.err
+    assert set(CHECKS) >= {"files", "duplicates", "balance", "shapes", "bursts", "shortcuts", "labels"}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["check"], 2, "Missing argument 'SOURCE'."),
+        (["check", "nowhere"], 2, "no folder 'nowhere' exists here"),
+        (["check", "photos", "--root", "x"], 2, "goes with a named data set"),
+        (["check", "photos", "--html", "photos/page.html"], 2, "never written to"),
+        (["check", "photos", "--html", "none/page.html"], 4, "cannot be written"),
+        (["check", "photos", "--htm", "x"], 2, "Did you mean --html?"),
+    ],
+)
+def test_mistakes_of_the_hand(tmp_path, photos, words, code, said):
+    done = tellapart(tmp_path, *words)
+    assert done.code == code
+    assert said in done.err
+    assert not list((tmp_path / "photos").glob("*.html"))
+
+
+def test_digits_are_clean(tmp_path):
+    done = tellapart(tmp_path, "check", "digits", "--only", "files,duplicates,balance,shapes,bursts")
+    assert (done.code, done.out.splitlines()[-1]) == (0, "nothing was found")
+
+
+def test_the_quarantine_list_names_every_bad_file(tmp_path, photos):
+    done = tellapart(tmp_path, "check", str(spoiled(photos)), "--quarantine", "bad.csv", "--only", "files")
+    assert "1 files that cannot be read" in done.err
+    with (tmp_path / "bad.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["key"] == "a/cut.png"
+    assert "truncated" in row["reason"]
+    assert (photos / "a" / "cut.png").is_file()
+
+
+class Reader(HTMLParser):
+    """Collects tags and the addresses they name."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.names: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.names += [value for name, value in attrs if name in ("src", "href") and value]
+
+
+def test_the_page_stands_alone(tmp_path, photos):
+    done = tellapart(tmp_path, "check", str(spoiled(photos)), "--html", "page.html")
+    assert f"page: {tmp_path / 'page.html'}" in done.err
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    seen = Reader(text)
+    assert not {"script", "link", "iframe", "object", "form"} & set(seen.tags)
+    assert seen.names
+    assert all(name.startswith("data:image/") for name in seen.names)
+    assert "default-src 'none'" in text
+    assert "prefers-color-scheme:dark" in text
+    assert "equal pixels under two classes" in text
+
+
+def test_hostile_names_are_text_on_the_page_and_on_the_screen(tmp_path):
+    classes = {"a": [natural(n) for n in range(2)], "b": [natural(n + 9) for n in range(2)]}
+    root = save_classes(tmp_path / "photos", classes)
+    names = [
+        "<img src=x onerror=alert(1)>.png",
+        "new\nline\x1b[31m.png",
+        b"\xff\xfe.png".decode(errors="surrogateescape"),
+    ]
+    for name in names:
+        (root / "a" / name).write_bytes(b"no picture")
+    checked = check(of(root))
+    text = page("x</title><script>", [], checked.findings, checked.seen.facts)
+    assert "<script" not in text
+    assert "<img src=x" not in text
+    assert "&lt;img src=x onerror=alert(1)&gt;.png" in text
+    assert "\x1b" not in text
+    text.encode()
+    done = tellapart(tmp_path, "check", "photos", "--quarantine", "bad.csv", "--json")
+    assert len(json.loads(done.out)["findings"][0]["files"]) == 3
+    done = tellapart(tmp_path, "check", "photos")
+    assert "new line" in done.out
+    assert "\x1b" not in done.out
+    assert b"\xff\xfe.png" in (tmp_path / "bad.csv").read_bytes()
+
+
+# --- the overlay ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Pictures:
+    """36 pictures of three classes, divided."""
+    index = open_source(str(make_folder(tmp_path / "pets")))
+    decoded = first_pass(index, Preprocess(size=12, channels=3), skip_bad=False, memory=1 << 20)
+    placed = divided(decoded.index, validation=0.2, test=0.2, seed=0)
+    return Pictures(placed, decoded.preprocess, decoded.pixels)
+
+
+def row_of(pictures: Pictures, part: str, n: int = 0) -> tuple[int, str, str]:
+    index = pictures.index
+    row = int(index.rows(part)[n])
+    assert index.digests is not None
+    return row, index.keys[row], index.digests[row].tobytes().hex()
+
+
+def written(path: Path, *rows: tuple[str, str, str]) -> str:
+    """An overlay of rows of key, digest and decision."""
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("key", "digest", "given", "suggested", "score", "decision")])
+        csv.writer(file).writerows((key, digest, "cat", "dog", "-0.5", decision) for key, digest, decision in rows)
+    return str(path)
+
+
+def test_decisions_change_the_training_part_and_nothing_else(tmp_path, prepared):
+    (drop, *dropped), (move, *moved) = row_of(prepared, "train"), row_of(prepared, "train", 1)
+    (_, *kept), (_, *test), (_, *held) = (row_of(prepared, part, 2) for part in ("train", "test", "validation"))
+    target = "fox" if prepared.index.classes[prepared.index.labels[move]] != "fox" else "cat"
+    rows = [
+        (*dropped, "drop"),
+        (*moved, target),
+        (*kept, ""),
+        (*test, "drop"),
+        (*held, "fox"),
+        ("gone.png", "00", "drop"),
+    ]
+    changed, (said,) = overlaid(prepared, written(tmp_path / "o.csv", *rows))
+    before, after = prepared.index, changed.index
+    assert len(after) == len(before) - 1
+    assert dropped[0] not in set(after.keys)
+    assert after.ignored[-1].key == dropped[0]
+    assert after.classes[after.labels[list(after.keys).index(moved[0])]] == target
+    assert after.counts("test").tolist() == before.counts("test").tolist()
+    assert after.counts("validation").tolist() == before.counts("validation").tolist()
+    same = [key for key in after.keys if key != moved[0]]
+    assert [after.labels[list(after.keys).index(key)] for key in same] == [
+        before.labels[list(before.keys).index(key)] for key in same
+    ]
+    rest = np.setdiff1d(np.arange(len(before)), [drop])
+    assert (changed.pixels.gather(np.arange(len(after))) == prepared.pixels.gather(rest)).all()
+    assert said.endswith(
+        f"1 training pictures dropped, 1 relabelled; left as they are: {test[0]} (test part), "
+        f"{held[0]} (validation part), gone.png (no such picture)"
+    )
+
+
+def test_no_overlay_changes_nothing(prepared):
+    assert overlaid(prepared, "") == (prepared, [])
+
+
+def test_a_bad_overlay_is_refused_with_the_line(tmp_path, prepared):
+    _, key, digest = row_of(prepared, "train")
+    cases = {
+        "line 2: 'foxx' is not a decision.": [(key, digest, "foxx")],
+        f"line 2: {key} has other pixels": [(key, "0" * 32, "drop")],
+        f"line 3: {key} is decided twice": [(key, digest, "drop"), (key, digest, "cat")],
+    }
+    for said, rows in cases.items():
+        with pytest.raises(DataError, match=re.escape(said)):
+            overlaid(prepared, written(tmp_path / "o.csv", *rows))
+    (tmp_path / "o.csv").write_text("name,choice\n1,2\n")
+    with pytest.raises(DataError, match="has no column decision or digest or key"):
+        overlaid(prepared, str(tmp_path / "o.csv"))
+    (tmp_path / "o.csv").write_text('key,digest,decision\n"a,1,drop\n')
+    with pytest.raises(DataError, match="is not CSV"):
+        overlaid(prepared, str(tmp_path / "o.csv"))
+
+
+def test_a_class_may_not_be_dropped_whole(tmp_path, prepared):
+    index = prepared.index
+    rows = [row for row in index.rows("train").tolist() if index.labels[row] == 1]
+    decisions = [(index.keys[row], index.digests[row].tobytes().hex(), "drop") for row in rows]
+    assert len(overlaid(prepared, written(tmp_path / "o.csv", *decisions[1:]))[0].index) == len(index) - len(rows) + 1
+    with pytest.raises(DataError, match="leaves class 'dog' without a training picture"):
+        overlaid(prepared, written(tmp_path / "o.csv", *decisions))
+
+
+def test_from_doubt_to_training(tmp_path):
+    rng = np.random.default_rng(0)
+    classes: dict[str, list[Image.Image]] = {"low": [], "high": []}
+    for n in range(160):
+        pixels = rng.integers(0, 60, (24, 24, 3), np.uint8)
+        pixels[4 + 10 * (n % 2) : 10 + 10 * (n % 2)] += 120
+        wrong = n in (20, 51)
+        classes[("low", "high")[n % 2 ^ wrong]].append(Image.fromarray(pixels))
+    save_classes(tmp_path / "bars", classes)
+    done = tellapart(tmp_path, "check", "bars", "--labels-out", "doubt.csv")
+    told = re.search(r"([12]) doubtful labels to review", done.err)
+    assert (done.code, told is not None) == (0, True)
+    assert f"{told[1] if told else ''} of 160 label" in done.out
+    again = tellapart(tmp_path, "check", "bars", "--labels-out", "doubt.csv")
+    assert (again.code, "may hold decisions" in again.err) == (2, True)
+    with (tmp_path / "doubt.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        row["decision"] = row["suggested"]
+    with (tmp_path / "doubt.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    short = ("--set", "train.max_steps=2", "--no-test", "--run", "one")
+    done = tellapart(tmp_path, "train", "bars", "--overlay", "doubt.csv", *short)
+    assert done.code == 0, done.err
+    said = re.search(r"doubt\.csv: 0 training pictures dropped, (\d) relabelled(.*)", done.err)
+    assert said is not None
+    assert int(said[1]) + said[2].count(" part)") == len(rows)
+    with (Run.open(tmp_path / "runs", "one").folder / "split.csv").open(newline="") as file:
+        where = {row["key"]: (row["class"], row["part"]) for row in csv.DictReader(file)}
+    for row in rows:
+        name, part = where[row["key"]]
+        assert name == (row["suggested"] if part == "train" else row["given"])
+
+
+def test_training_says_what_is_wrong_at_a_first_look(tmp_path, photos):
+    for path in sorted((photos / "b").iterdir())[4:]:
+        path.unlink()
+    for n in range(60):
+        natural(5000 + n, width=90, height=30).save(photos / "a" / f"more{n * 3}.png")
+    done = tellapart(tmp_path, "train", "photos", "--set", "train.max_steps=2", "--no-test")
+    assert done.code == 0, done.err
+    assert "Class a has" in done.err
+    assert "the centre crop throws away 5" in done.err
+    assert "`tellapart check photos` says more" in done.err

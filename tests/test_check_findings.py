@@ -1,0 +1,371 @@
+"""The findings of `check`: every planted fault is found, and its clean twin says nothing."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+from planted import CHANGES, compressed, natural
+
+from tellapart.audit import balance, bursts, duplicates, files, labels, near, shapes, shortcut, worker
+from tellapart.audit.facts import FACT, Facts
+from tellapart.audit.findings import Finding, ordered
+from tellapart.audit.first import first_look
+from tellapart.data.index import NO_PART, ArrayStore, Ignored, Index, Strings
+from tellapart.data.split import divided
+
+TRAIN, TEST = 0, 2
+
+
+def facts_of(
+    images: list[Image.Image], labels: Any = None, *, parts: Any = None, keys: list[str] | None = None
+) -> Facts:
+    """Facts of pictures in memory, of classes 'a', 'b', …"""
+    marks = np.array([0] * len(images) if labels is None else labels, np.int64)
+    rows = np.array([worker.seen(np.asarray(image))[0] for image in images], FACT)
+    index = Index(
+        name="x",
+        classes=tuple("abcdefghij"[: max(2, int(marks.max(initial=0)) + 1)]),
+        keys=Strings.of(keys or [f"{n * 7:05d}.png" for n in range(len(images))]),
+        labels=marks,
+        parts=np.full(len(images), NO_PART, np.uint8) if parts is None else np.array(parts, np.uint8),
+        store=ArrayStore(np.zeros((len(images), 1, 1, 1), np.uint8)),
+        digests=rows["digest"],
+    )
+    return Facts(index=index, table=rows, reasons=Strings.of([""] * len(images)))
+
+
+def changed(facts: Facts, **columns: Any) -> Facts:
+    """The same facts with other values in some columns."""
+    table = facts.table.copy()
+    for name, values in columns.items():
+        table[name] = values
+    return replace(facts, table=table)
+
+
+def kinds(findings: Any) -> list[str]:
+    return [one.kind for one in findings]
+
+
+@pytest.fixture(scope="module")
+def photos() -> list[Image.Image]:
+    return [natural(n) for n in range(150)]
+
+
+def copies(facts: Facts) -> list[Finding]:
+    exact, units = duplicates.exact_units(facts), duplicates.near_units(facts)
+    return [*duplicates.exact_duplicates(facts, exact), *duplicates.near_duplicates(facts, units, exact)]
+
+
+# --- duplicates -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("how", "change"), CHANGES.items(), ids=list(CHANGES))
+def test_changed_copies_are_found_and_nothing_else_is(photos, how, change):
+    facts = facts_of([*photos[:100], *(change(photo) for photo in photos[:40])])
+    groups = duplicates.groups_of(duplicates.near_units(facts))
+    assert [rows.tolist() for rows in groups] == [[n, n + 100] for n in range(40)]
+
+
+def test_clean_pictures_have_no_copies(photos):
+    assert copies(facts_of(photos, [n % 2 for n in range(150)], parts=[2 * (n % 3 == 0) for n in range(150)])) == []
+
+
+def test_equal_pixels_are_told_where_they_harm_most(photos):
+    six = photos[:6]
+    facts = facts_of(
+        [*six, six[0], six[1], six[1], six[2]],
+        [0, 0, 0, 1, 1, 1, 0, 1, 0, 0],
+        parts=[TRAIN] * 9 + [TEST],
+    )
+    inside, across, torn = (ordered(copies(facts))[n] for n in (2, 0, 1))
+    assert (across.kind, across.severity, across.numbers["groups"]) == ("duplicates-across-parts", "serious", 1)
+    assert [key for key, _ in across.files] == ["00014.png", "00063.png"]
+    assert across.files[1][1] == "group 1 · test, class a"
+    assert (torn.kind, torn.severity, torn.numbers) == (
+        "duplicates-two-labels",
+        "serious",
+        {"pictures": 3, "groups": 1, "of": 10},
+    )
+    assert (inside.kind, inside.severity) == ("duplicates", "warning")
+    assert inside.title == "2 of 10 pictures in 1 group: equal pixels twice in one class"
+    assert "--set data.split=new" in across.fix
+
+
+def test_near_copies_across_parts_are_serious_under_two_classes_a_warning(photos):
+    facts = facts_of([*photos, compressed(photos[0], 50)], parts=[TRAIN] * 150 + [TEST])
+    assert [(one.kind, one.severity) for one in copies(facts)] == [("near-duplicates-across-parts", "serious")]
+    facts = facts_of([*photos, ImageOps.mirror(photos[0])], [0] * 150 + [1])
+    assert [(one.kind, one.severity) for one in copies(facts)] == [("near-duplicates-two-labels", "warning")]
+    facts = facts_of([*photos, ImageOps.mirror(photos[0])])
+    assert [(one.kind, one.severity) for one in copies(facts)] == [("near-duplicates", "info")]
+
+
+def test_pictures_that_only_look_alike_are_not_copies():
+    """Small pictures in a dense cloud, as clothes or digits are: near each other, in proportion to their contrast."""
+    rng = np.random.default_rng(0)
+    base = np.asarray(natural(0, width=28, height=28), np.float64)
+    cloud = []
+    for n in range(400):
+        other = np.asarray(natural(1000 + n, width=28, height=28), np.float64)
+        cloud.append(Image.fromarray(np.clip(base + rng.uniform(0.1, 0.2) * (other - 128), 0, 255).astype(np.uint8)))
+    assert [one for one in copies(facts_of(cloud)) if one.kind.startswith("near")] == []
+    planted = [*cloud, compressed(cloud[5], 95)]
+    (finding,) = copies(facts_of(planted))
+    assert [key for key, _ in finding.files] == ["00035.png", "02800.png"]
+
+
+def test_even_pictures_are_not_taken_for_each_other():
+    even = [Image.new("RGB", (20, 20), (level, level, level)) for level in (0, 1, 2, 128, 129, 255)]
+    assert copies(facts_of(even)) == []
+
+
+def test_components_are_those_of_a_plain_search():
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        pairs = rng.integers(0, 30, (int(rng.integers(0, 40)), 2))
+        names = list(range(30))
+        for _ in range(30):
+            for a, b in pairs:
+                names[a] = names[b] = min(names[a], names[b])
+        assert near.components(30, pairs).tolist() == names
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def test_every_fault_is_a_serious_finding_and_every_trait_is_said(photos):
+    plain = facts_of(photos[:13])
+    assert [*files.faulty(plain), *files.traits(plain), *files.wrong_endings(plain), *files.left_out(plain)] == []
+    faults = replace(changed(plain, fault=list(files.FAULTS)), reasons=Strings.of(f"why {n}" for n in range(13)))
+    found = list(files.faulty(faults))
+    assert {one.severity for one in found} == {"serious"}
+    assert kinds(found) == [kind for kind, _, _ in files.FAULTS.values()]
+    assert found[0].title == "1 of 13 files of zero bytes"
+    assert found[0].files == (("00000.png", "why 0"),)
+    traits = changed(
+        plain,
+        bits=[16] + [8] * 12,
+        mode=[b"RGB", b"CMYK", b"P", b"RGBA"] + [b"RGB"] * 9,
+        alpha=[False] * 3 + [True] + [False] * 9,
+        orientation=[1] * 4 + [8] + [1] * 8,
+    )
+    told = {one.kind: one for one in files.traits(traits)}
+    assert {kind: [key for key, _ in one.files] for kind, one in told.items()} == {
+        "sixteen-bit": ["00000.png"],
+        "cmyk": ["00007.png"],
+        "palette": ["00014.png"],
+        "alpha": ["00021.png"],
+        "rotated": ["00028.png"],
+    }
+    assert {one.severity for one in told.values()} == {"info"}
+    assert told["rotated"].files[0][1].endswith("orientation 8")
+
+
+def test_a_name_that_lies_about_the_format_is_a_warning(photos):
+    facts = changed(facts_of(photos[:3]), format=[b"PNG", b"JPEG", b"PNG"])
+    (finding,) = files.wrong_endings(facts)
+    assert (finding.severity, finding.files) == ("warning", (("00007.png", "is JPEG"),))
+
+
+def test_files_that_are_left_out_are_named(photos):
+    facts = facts_of(photos[:2])
+    facts = replace(facts, index=replace(facts.index, ignored=(Ignored(key="a/b.gif", reason=".gif is not read"),)))
+    (finding,) = files.left_out(facts)
+    assert finding.files == (("a/b.gif", ".gif is not read"),)
+
+
+# --- balance, shapes, statistics --------------------------------------------------------------------------------------
+
+
+def test_classes_of_unlike_size_and_tiny_ones_are_told():
+    assert list(balance.balance("abc", [100, 90, 50])) == []
+    (info,) = balance.balance("ab", [100, 30])
+    assert (info.severity, info.numbers["ratio"]) == ("info", 100 / 30)
+    uneven, tiny = balance.balance("abc", [500, 3, 400])
+    assert (uneven.severity, tiny.severity) == ("warning", "warning")
+    assert uneven.title == "Class a has 500 pictures and b has 3: 167 to 1"
+    assert tiny.title == "1 of 3 classes with fewer than 10 pictures: b (3)"
+
+
+def test_the_crop_loss_is_the_area_outside_the_centre_square():
+    sizes = np.array([[100, 300], [100, 100], [50, 100]])
+    assert shapes.crop_loss(sizes).tolist() == [1 - 1 / 3, 0.0, 0.5]
+    (finding,) = shapes.crop_findings(np.array([[100, 300]] * 9 + [[100, 100]] * 9), np.repeat([0, 1], 9), "ab")
+    assert finding.severity == "warning"
+    assert finding.numbers["by_class"] == pytest.approx({"a": 2 / 3, "b": 0})
+    assert "--set input.fit=pad" in finding.fix
+    (photo,) = shapes.crop_findings(np.array([[375, 500]] * 9), np.zeros(9, np.int64), "a")
+    assert (photo.severity, photo.fix) == ("info", "")
+    assert list(shapes.crop_findings(np.array([[100, 100]] * 9), np.zeros(9, np.int64), "a")) == []
+
+
+def test_odd_sizes_and_extreme_shapes_are_named():
+    usual = [natural(n, width=64, height=48) for n in range(30)]
+    assert list(shapes.odd_shapes(facts_of(usual))) == []
+    found = list(
+        shapes.odd_shapes(facts_of([*usual, natural(99, width=400, height=300), natural(98, width=160, height=48)]))
+    )
+    assert [(one.kind, one.files) for one in found] == [
+        ("odd-sizes", (("00210.png", "400 x 300"),)),
+        ("extreme-shapes", (("00217.png", "160 x 48"),)),
+    ]
+
+
+def test_mean_and_deviation_are_those_of_the_training_pictures():
+    images = [natural(n, width=20 + n, height=16) for n in range(6)]
+    (finding,) = shapes.statistics(facts_of(images, parts=[0, 0, 0, 0, 1, 2]))
+    planes = [np.asarray(image).reshape(-1, 3) / 255 for image in images[:4]]
+    mean = np.mean([plane.mean(axis=0) for plane in planes], axis=0)
+    square = np.mean([(plane**2).mean(axis=0) for plane in planes], axis=0)
+    assert finding.numbers["mean"] == pytest.approx(mean, abs=1e-4)
+    assert finding.numbers["std"] == pytest.approx(np.sqrt(square - mean**2), abs=1e-4)
+    assert finding.numbers["n"] == 4
+    (grey,) = shapes.statistics(facts_of([image.convert("L") for image in images]))
+    assert len(grey.numbers["mean"]) == 1
+
+
+# --- bursts -----------------------------------------------------------------------------------------------------------
+
+
+def burst(first: int, count: int) -> list[Image.Image]:
+    """Pictures that drift slowly, as a camera does."""
+    start, end = (np.asarray(natural(first + n), np.float64) for n in (0, 1))
+    steps = [0.15 * n / count for n in range(count)]
+    return [Image.fromarray((start * (1 - s) + end * s).round().astype(np.uint8)) for s in steps]
+
+
+def test_numbered_pictures_that_look_alike_are_suggested_as_one_group(photos):
+    images = [*photos[:60], *burst(900, 8)]
+    names = [f"a/IMG_{n:04d}.png" for n in range(60)]
+    spread = facts_of(images, keys=[*names, *(f"a/IMG_{n:04d}.png" for n in range(60, 68))])
+    (finding,) = bursts.bursts(spread, np.arange(68))
+    assert finding.numbers == {"pictures": 8, "runs": 1, "across_parts": 0, "of": 68}
+    assert finding.files[0] == ("a/IMG_0060.png", "run 1 · class a")
+    assert "data.group_by=^(.*)[0-9]{1}[^0-9/]*$" in finding.fix
+    apart = facts_of(images, keys=[*names, *(f"a/IMG_{n:04d}.png" for n in range(100, 180, 10))])
+    assert list(bursts.bursts(apart, np.arange(68))) == []
+    assert list(bursts.bursts(facts_of(photos, keys=[f"{n}.png" for n in range(150)]), np.arange(150))) == []
+
+
+# --- shortcuts --------------------------------------------------------------------------------------------------------
+
+
+def probed(facts: Facts) -> list[Finding]:
+    return list(shortcut.shortcuts(shortcut.probes(facts, np.arange(len(facts)))))
+
+
+def test_a_class_that_the_file_size_gives_away_is_a_warning(photos):
+    marks = [n % 2 for n in range(150)]
+    rng = np.random.default_rng(0)
+    facts = facts_of(photos, marks)
+    clean = probed(changed(facts, bytes=rng.integers(9_000, 11_000, 150), format=b"JPEG"))
+    assert kinds(clean) == ["probes"]
+    warning, table = probed(changed(facts, bytes=rng.integers(9_000, 11_000, 150) + 3000 * np.array(marks)))
+    assert (warning.kind, warning.severity, warning.numbers["probe"]) == ("shortcut", "warning", "file size")
+    assert warning.numbers["accuracy"] > 0.95
+    assert "nearest neighbour" in table.detail
+    assert "n = 150, majority 50.0 %" in table.title
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [
+        ("picture size", {"width": [96 + 32 * (n % 2) for n in range(150)]}),
+        ("file format", {"format": [(b"PNG", b"JPEG")[n % 2] for n in range(150)]}),
+    ],
+)
+def test_size_and_format_that_give_the_class_away_are_warnings(photos, name, columns):
+    facts = changed(facts_of(photos, [n % 2 for n in range(150)]), **columns)
+    assert [one.numbers["probe"] for one in probed(facts)[:-1]] == [name]
+
+
+def test_a_frame_or_a_tint_that_gives_the_class_away_is_a_warning(photos):
+    def framed(image: Image.Image, k: int) -> Image.Image:
+        return ImageOps.expand(image, 8, (200 * k, 30, 30)).resize((96, 72))
+
+    marks = [n % 2 for n in range(150)]
+    facts = facts_of([framed(image, k) for image, k in zip(photos, marks, strict=True)], marks)
+    assert "border" in [one.numbers["probe"] for one in probed(facts)[:-1]]
+
+
+def test_the_answers_of_the_probes_do_not_come_from_the_pictures_own_fold():
+    rng = np.random.default_rng(0)
+    noise = facts_of(
+        [Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)) for _ in range(200)], rng.integers(0, 2, 200)
+    )
+    noise = changed(noise, bytes=np.arange(200))
+    for probe in shortcut.probes(noise, np.arange(200)):
+        assert probe.hits / probe.n < 0.62, probe
+
+
+# --- labels -----------------------------------------------------------------------------------------------------------
+
+
+def barred(k: int, seed: int, height: int = 24) -> Image.Image:
+    """Noise with a bar whose place tells the class."""
+    pixels = np.random.default_rng(seed).integers(0, 60, (height, height, 3), np.uint8)
+    pixels[4 + 6 * k : 9 + 6 * k] += 120
+    return Image.fromarray(pixels)
+
+
+def test_planted_wrong_labels_are_the_surest_doubts_and_right_ones_are_not_doubted():
+    truth = np.arange(240) % 3
+    images = [barred(int(k), n) for n, k in enumerate(truth)]
+    clean = facts_of(images, truth)
+    assert list(labels.doubtful_labels(clean, labels.doubts(clean, np.arange(240)))) == []
+    wrong = np.arange(5, 240, 20)
+    given = truth.copy()
+    given[wrong] = (given[wrong] + 1) % 3
+    noisy = facts_of(images, given, parts=[TEST if n < 10 else TRAIN for n in range(240)])
+    doubts = labels.doubts(noisy, np.arange(240))
+    assert doubts is not None
+    assert set(doubts.rows.tolist()) <= set(wrong.tolist())
+    assert len(doubts.rows) >= 6
+    assert doubts.suggested.tolist() == truth[doubts.rows].tolist()
+    (finding,) = labels.doubtful_labels(noisy, doubts)
+    assert (finding.severity, finding.numbers["n"]) == ("warning", 240)
+    assert ("00035.png", f"test, class {'abc'[given[5]]}; looks like {'abc'[truth[5]]}") in [
+        (key, note.rpartition(" (")[0]) for key, note in finding.files
+    ]
+
+
+def test_a_classifier_that_knows_nothing_doubts_no_one(photos):
+    facts = facts_of(photos, np.random.default_rng(0).integers(0, 2, 150))
+    assert list(labels.doubtful_labels(facts, labels.doubts(facts, np.arange(150)))) == []
+    assert labels.doubts(facts_of(photos[:20]), np.arange(20)) is None
+
+
+def test_a_prediction_never_saw_a_copy_of_its_picture():
+    """With copies in one fold, random labels cannot be remembered."""
+    rng = np.random.default_rng(0)
+    inputs = np.repeat(rng.standard_normal((100, 300)), 2, axis=0).astype(np.float32)
+    marks = np.repeat(rng.integers(0, 2, 100), 2)
+    apart = labels.out_of_fold(inputs, marks, np.arange(200), 2).argmax(axis=1)
+    together = labels.out_of_fold(inputs, marks, np.repeat(np.arange(100), 2), 2).argmax(axis=1)
+    assert (apart == marks).mean() > 0.8
+    assert (together == marks).mean() < 0.65
+
+
+# --- the first look of a training -------------------------------------------------------------------------------------
+
+
+def test_the_first_look_says_at_most_three_things_and_nothing_of_clean_data(photos):
+    clean = divided(facts_of(photos[:60], [n % 2 for n in range(60)]).index, validation=0.2, test=0.2, seed=0)
+    assert first_look(clean, np.array([[72, 96, 3]]), fit="crop", source="pets") == []
+    torn = facts_of([*photos[:60], photos[0]], [0] * 57 + [1] * 4).index
+    notes = first_look(
+        divided(torn, validation=0.2, test=0.2, seed=0), np.array([[72, 960, 3]]), fit="crop", source="pets"
+    )
+    assert len(notes) == 4
+    assert notes[-1] == "`tellapart check pets` says more"
+    wide = first_look(clean, np.array([[72, 960, 3]]), fit="crop", source="pets")
+    assert wide[0] == "the centre crop throws away 92 % of the pictures; --set input.fit=pad keeps all"
+    assert first_look(clean, np.array([[72, 960, 3]]), fit="pad", source="pets") == []
+
+
+def test_findings_are_ordered_by_severity(tmp_path: Path):
+    found = [Finding(kind=kind, severity=kind, title="") for kind in ("info", "serious", "warning")]
+    assert kinds(ordered(found)) == ["serious", "warning", "info"]
