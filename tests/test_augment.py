@@ -13,7 +13,7 @@ from scipy import stats
 from torchvision.transforms.v2 import functional as TF
 
 from tellapart import names
-from tellapart.data import colour, mix, moves, warp
+from tellapart.data import augment, colour, mix, moves, warp
 from tellapart.data.augment import augmenter
 from tellapart.data.chance import Purpose, uniform
 from tellapart.data.loader import Batch
@@ -405,3 +405,11 @@ def test_policies_draw_as_many_moves_as_they_say_and_of_every_kind(policy, most)
         elif key != "contrast":
             shares = set(np.round(size / widest, 6))
             assert shares <= {0.3, 0.6}  # 9 of 30, once or twice
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_are_moved_alike_one_by_one_and_by_one_index(channels):
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (5, 9, 9, channels), np.uint8))
+    chance = np.random.default_rng(1)
+    ys, xs = chance.integers(0, 9, (5, 9)), chance.integers(0, 9, (5, 9))
+    assert torch.equal(augment._taken(images, ys, xs), augment._indexed(images, ys, xs))

@@ -315,3 +315,15 @@ def test_without_simplejpeg_nothing_is_missing(monkeypatch):
         patch.setattr(decoding, "import_module", absent)
         assert decoded(jpeg(smooth(30, 30)))[1] == "pillow"
     decoding._simplejpeg.cache_clear()
+
+
+def test_only_what_stands_before_the_pixels_can_turn_a_jpeg():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned, plain = jpeg(smooth(20, 30), exif=exif), jpeg(smooth(20, 30))
+    assert decoding._may_turn(turned)
+    assert not decoding._may_turn(plain)
+    assert not decoding._may_turn(plain + b"Exif\0")
+    assert decoding._may_turn(plain[:2] + b"\xff\xe1\xff\xffExif\0")  # a segment that is longer than the file
+    assert decode(turned).shape == (30, 20, 3)
+    assert not decoding._may_turn(b"\xff\xd8")

@@ -73,7 +73,7 @@ def _of_bytes(raw: bytes) -> tuple[Pixels, str]:
     if pixels is not None:
         return pixels, "simplejpeg"
     try:
-        return of_image(open_image(raw), turned=any(mark in raw for mark in TURNING)), "pillow"
+        return of_image(open_image(raw), turned=_may_turn(raw)), "pillow"
     except DataError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly every built-in error on broken bytes
@@ -92,13 +92,23 @@ def _jpeg(raw: bytes) -> Pixels | None:
         height, width, colours, _ = library.decode_jpeg_header(raw)
         if colours not in ("Gray", "YCbCr") or height * width > MAX_PIXELS:
             return None
-        turn = _orientation(raw) if any(mark in raw for mark in TURNING) else 1
+        turn = _orientation(raw) if _may_turn(raw) else 1
         least, colours = reduction(width, height), "GRAY" if colours == "Gray" else "RGB"
         # 0 is no bound; with one, the smallest size that libjpeg can make and that is not below it
         bounds = (0, 0) if least == 1 else (-(-height // least), -(-width // least))
         return _turned(library.decode_jpeg(raw, colours, min_height=bounds[0], min_width=bounds[1]), turn)
     except Exception:  # simplejpeg raises several kinds; what is wrong with the file is for Pillow to say
         return None
+
+
+def _may_turn(raw: bytes) -> bool:
+    """Whether the file may say how it is to be turned. Of a JPEG only what stands before its pixels is searched."""
+    end = len(raw)
+    if raw[:2] == b"\xff\xd8":
+        end = 2
+        while raw[end : end + 1] == b"\xff" and raw[end + 1 : end + 2] != b"\xda":  # segment by segment to the scan
+            end += 2 + int.from_bytes(raw[end + 2 : end + 4])
+    return any(raw.find(mark, 0, end) >= 0 for mark in TURNING)
 
 
 @functools.cache

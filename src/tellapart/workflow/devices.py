@@ -1,8 +1,14 @@
 """Which device: what was asked for, or the best there is. Imports torch."""
 
+import contextlib
+import ctypes
+
 import torch
 
 from tellapart.errors import UsageError
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""The numbers of two settings in glibc's malloc.h."""
 
 
 def available() -> list[str]:
@@ -21,6 +27,18 @@ def choose(asked: str) -> torch.device:
     if asked not in here:
         raise UsageError(f"The device '{asked}' is not on this machine.", f"Choose one of: auto, {', '.join(here)}.")
     return torch.device(asked)
+
+
+def reuse_memory() -> None:
+    """Ask the C library to keep what is freed for the next batch, where it can be asked (glibc).
+
+    Otherwise every large array comes as new pages from the system, which fills them with zeros: measured here, that is
+    three quarters of the time of `network_input` at 224 px, and a tenth of a step of `small` at 96 px.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        library = ctypes.CDLL(None)
+        library.mallopt(M_MMAP_MAX, 0)
+        library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def words(device: torch.device) -> str:

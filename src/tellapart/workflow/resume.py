@@ -37,6 +37,7 @@ def _path(run: Run, asking: Asking) -> Iterator[Event]:
     began = time.monotonic()
     recipe = recipe_of(run)
     device = devices.choose(recipe.machine.device)
+    devices.reuse_memory()
     prepared = same_pictures(run, recipe, index=asking.index, progress=stoppable(asking))
     pieces = put_together(prepared, device, transform=asking.transform)
     last, best, notes = newest(run)

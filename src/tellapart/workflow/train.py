@@ -79,6 +79,7 @@ def train(recipe: Recipe, asking: Asking = Asking()) -> Iterator[Event]:
         refuse_two_ways(recipe, "a transform")
         recipe = recipe.replaced({"augment.preset": "none"})
     device = devices.choose(recipe.machine.device)
+    devices.reuse_memory()
     run = Run.create(asking.runs, asking.name, about=f"{Path(recipe.data.source).name}-{recipe.model.name}")
     run.set_status(state="preparing", command=asking.command)
     return told(run, _path(run, Settled(recipe, asking.origins), device, asking))
