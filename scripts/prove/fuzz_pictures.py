@@ -10,6 +10,7 @@ import argparse
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -24,6 +25,9 @@ from tellapart.data.identity import digest
 from tellapart.data.index import NO_PART, Index, Strings
 from tellapart.data.sources.folder import FileStore
 from tellapart.errors import DataError
+
+
+warnings.filterwarnings("ignore", module=r"PIL\.")  # what matters is in the reason of each picture
 
 
 def index_of(root: Path, count: int) -> Index:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 ONE = """
 import json, resource, sys, time
+import numpy as np
 from pathlib import Path
 from tellapart.data.sources.folder import folder
 began = time.monotonic()
@@ -25,7 +26,7 @@ index = folder(Path(sys.argv[1]))
 seconds = time.monotonic() - began
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << (20 if sys.platform == "darwin" else 10))
 began = time.monotonic()
-stats = index.store.stats() if len(sys.argv) > 2 else None
+stamps = index.store.stamps(np.arange(len(index))) if len(sys.argv) > 2 else None
 print(json.dumps([len(index), seconds, peak, time.monotonic() - began, "torch" in sys.modules, list(index.said)]))
 """
 
@@ -43,7 +44,7 @@ def make(root: Path, files: int, classes: int) -> None:
 
 def one(root: Path, cache: str, *more: str) -> tuple[float, float, float, list[str]]:
     """Seconds to list, highest MiB, seconds for all sizes and times, and what was said, in a fresh process."""
-    environment = {**os.environ, "TELLAPART_DATA": cache}
+    environment = {**os.environ, "TELLAPART_CACHE": cache}
     words = [sys.executable, "-c", ONE, str(root), *more]
     done = subprocess.run(words, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
