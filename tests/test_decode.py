@@ -260,6 +260,7 @@ def smooth(height: int, width: int, channels: int = 3) -> np.ndarray:
 
 @pytest.fixture
 def pillow_only(monkeypatch):
+    pytest.importorskip("simplejpeg", reason="only Pillow is here, so there are no two decoders to compare")
     return lambda raw: _with(monkeypatch, raw)
 
 
