@@ -49,9 +49,11 @@ def show(as_json: bool) -> None:
         return
     for name, (at, n, size) in kept.items():
         click.echo(f"{name:<22}  {n:>6,}  {size / 1e6:>10,.1f} MB  {at}")
-    for entry in pixels:
+    for entry in pixels[:10]:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry["used"]))
         click.echo(f"  {entry['source']}: {entry['rows']:,} pictures, {entry['bytes'] / 1e6:,.1f} MB, last used {used}")
+    if len(pixels) > 10:
+        click.echo(f"  … {len(pixels) - 10} more")
 
 
 @command.command("clear", epilog="Example: tellapart cache clear --yes")
