@@ -190,3 +190,19 @@ def test_a_picture_of_other_bytes_is_another_stamp(tmp_path):
     assert gone is not None
     assert gone[0].tolist() == [-1, -1, -1]
     assert gone[1].tolist() == stamps[1].tolist()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", "The file is empty"), (b"no picture", "not a picture"), (None, "its pixels are others")],
+)
+def test_a_streamed_file_that_changes_in_mid_run_is_named(class_folder, content, reason):
+    made = passed(class_folder, None, memory=0)
+    assert all_of(made).shape == (36, 8, 8, 3)
+    victim = class_folder / "dog" / "03.png"
+    if content is None:
+        Image.new("RGB", (12, 12), (9, 9, 200)).save(victim)
+    else:
+        victim.write_bytes(content)
+    with pytest.raises(DataError, match=rf"dog/03\.png has changed since it was first read: .*{reason}"):
+        all_of(made)

@@ -26,7 +26,6 @@ from tellapart.data.index import NO_PART, Index, Strings
 from tellapart.data.sources.folder import FileStore
 from tellapart.errors import DataError
 
-
 warnings.filterwarnings("ignore", module=r"PIL\.")  # what matters is in the reason of each picture
 
 

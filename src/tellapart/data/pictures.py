@@ -46,13 +46,32 @@ class MemoryPixels:
 
 @dataclass(frozen=True)
 class StreamedPixels:
-    """Pictures decoded each time they are asked for, when they do not fit in memory."""
+    """Pictures decoded each time they are asked for, when there is no place for them.
+
+    One that is no longer what the first pass saw is a DataError that names it.
+    """
 
     index: Index
     preprocess: Preprocess
+    threads: int = 1
 
     def gather(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        return np.stack([stored(decode(self.index.store.read(int(row))), self.preprocess) for row in rows])
+        with _pool(min(self.threads, len(rows))) as pool:
+            return np.stack(list(pool.map(self._square, rows.tolist())))
+
+    def _square(self, row: int) -> NDArray[np.uint8]:
+        try:
+            pixels = decode(self.index.store.read(row))
+        except DataError as error:
+            raise self._changed(row, error.message) from error
+        if self.index.digests is not None and digest(pixels) != self.index.digests[row].tobytes():
+            raise self._changed(row, "its pixels are others.")
+        return stored(pixels, self.preprocess)
+
+    def _changed(self, row: int, how: str) -> DataError:
+        return DataError(
+            f"{self.index.keys[row]} has changed since it was first read: {how}", "Bring the old file back."
+        )
 
 
 @dataclass(frozen=True)
@@ -99,7 +118,7 @@ def first_pass(
         entry = _made(index, preprocess, shape, memory=memory, room=room, key=key, threads=threads, progress=progress)
     named = replace(index, digests=entry.digests)
     whole = len(entry.squares) == len(index)
-    source = MemoryPixels(entry.squares) if whole else StreamedPixels(named, preprocess)
+    source = MemoryPixels(entry.squares) if whole else StreamedPixels(named, preprocess, threads)
     made = Pictures(named, preprocess, source)
     return _without(made, entry.bad, skip=skip_bad) if entry.bad else made
 
@@ -141,7 +160,7 @@ def _decoded(index: Index, preprocess: Preprocess, threads: int) -> "Iterator[tu
     if threads <= 1:
         yield from (_one(index, preprocess, row) for chunk in chunks for row in chunk)
         return
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with _pool(threads) as pool:
         waiting: deque[Future[list]] = deque()
         for chunk in chunks:
             waiting.append(pool.submit(lambda rows: [_one(index, preprocess, row) for row in rows], chunk))
@@ -149,6 +168,11 @@ def _decoded(index: Index, preprocess: Preprocess, threads: int) -> "Iterator[tu
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
+
+
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads that decode; each does its resizing alone, for together they fill the cores."""
+    return ThreadPoolExecutor(max(1, threads), initializer=torch.set_num_threads, initargs=(1,))
 
 
 def _one(index: Index, preprocess: Preprocess, row: int) -> "tuple[bytes, NDArray[np.uint8]] | str":
