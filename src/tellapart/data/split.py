@@ -113,7 +113,7 @@ def leaking(index: Index) -> NDArray[np.int64]:
     """
     if index.digests is None or not len(index):
         return np.zeros(0, np.int64)
-    same = np.unique(np.ascontiguousarray(index.digests).view("V16").ravel(), return_inverse=True)[1]
+    same = _same(index.digests)
     highest = np.zeros(same.max() + 1, np.uint8)
     np.maximum.at(highest, same, index.parts)  # test is above validation, and validation above training
     return np.flatnonzero(index.parts < highest[same])
@@ -178,13 +178,21 @@ def _joined(index: Index) -> list[bytes]:
     return [b"%d" % root(group) for group in groups]
 
 
+def _same(digests: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """A number (N) for each picture that equal pictures share."""
+    return np.unique(np.ascontiguousarray(digests).view("V16").ravel(), return_inverse=True)[1]
+
+
 def twins(index: Index) -> list[str]:
     """What has to be said of equal pictures: those in two parts, and those with two labels."""
-    if index.digests is None:
+    if index.digests is None or not len(index):
         return []
-    seen: dict[bytes, tuple[set[int], set[int]]] = {}
-    for digest, part, label in zip(index.digests, index.parts.tolist(), index.labels.tolist(), strict=True):
-        parts, labels = seen.setdefault(digest.tobytes(), (set(), set()))
+    same = _same(index.digests)
+    several = np.flatnonzero(np.bincount(same)[same] > 1)
+    seen: dict[int, tuple[set[int], set[int]]] = {}
+    columns = same[several].tolist(), index.parts[several].tolist(), index.labels[several].tolist()
+    for picture, part, label in zip(*columns, strict=True):
+        parts, labels = seen.setdefault(picture, (set(), set()))
         parts.add(part)
         labels.add(label)
     across = Counter(tuple(sorted(parts)) for parts, _ in seen.values() if len(parts) > 1)
