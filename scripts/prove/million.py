@@ -19,13 +19,14 @@ from pathlib import Path
 ONE = """
 import json, resource, sys, time
 from pathlib import Path
+import numpy as np
 from tellapart.data.sources.folder import folder
 began = time.monotonic()
 index = folder(Path(sys.argv[1]))
 seconds = time.monotonic() - began
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << (20 if sys.platform == "darwin" else 10))
 began = time.monotonic()
-stats = index.store.stats() if len(sys.argv) > 2 else None
+stats = index.store.stamps(np.arange(len(index))) if len(sys.argv) > 2 else None
 print(json.dumps([len(index), seconds, peak, time.monotonic() - began, "torch" in sys.modules, list(index.said)]))
 """
 
