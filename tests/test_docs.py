@@ -2,10 +2,13 @@
 
 import re
 import shlex
+import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
 from commands import tellapart
+from pictures import make_folder
 
 from tellapart.cli import VERBS
 
@@ -23,9 +26,31 @@ def commands(page: Path) -> list[str]:
     return re.findall(r"^\$ (tellapart .*)$", "\n".join(blocks(page, "console")), re.M)
 
 
+def write_examples(at: Path) -> None:
+    """The sources that docs/data.md speaks of, small."""
+    make_folder(at / "flowers", classes=("daisy", "rose", "tulip"))
+    make_folder(at / "elsewhere", classes=("daisy", "rose"), size=11)
+    shutil.make_archive(str(at / "flowers"), "zip", at, "flowers")
+    pictures = [(path, path.parent.name) for path in sorted((at / "flowers").rglob("*.png"))]
+    for folder in ("pets", "shards", "insects/ants_image", "insects/ants_label"):
+        (at / folder).mkdir(parents=True)
+    for n, (path, name) in enumerate(pictures):
+        shutil.copy(path, at / "pets" / f"{name}.{n:03}.png")
+        shutil.copy(path, at / "insects/ants_image" / f"{n}.png")
+        (at / "insects/ants_label" / f"{n}.txt").write_text(name)
+    relative = [(path.relative_to(at).as_posix(), name) for path, name in pictures]
+    (at / "labels.csv").write_text("\n".join(["id,breed", *(f"{key},{name}" for key, name in relative)]))
+    (at / "list.txt").write_text("\n".join(f"{key}\t{name}" for key, name in relative))
+    with tarfile.open(at / "shards" / "a.tar", "w") as archive:
+        for path, name in pictures:
+            archive.add(path, f"{name}/{path.name}")
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.name)
 def test_every_command_shown_works(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TELLAPART_DATA", str(tmp_path / "data"))
+    if page.name == "data.md":
+        write_examples(tmp_path)
     for command in commands(page):
         done = tellapart(tmp_path, *shlex.split(command, comments=True)[1:])
         assert done.code == 0, f"{command} ended with {done.code}: {done.err}"

@@ -26,8 +26,8 @@ from tellapart.cli.recipe_flags import asked, recipe_flags
 def command(words: str, name: str, runs: Path, no_test: bool, as_json: bool, **flags: Any) -> None:
     """Train a classifier on SOURCE and judge it.
 
-    SOURCE is a folder of class folders, or the name of a data set such as digits or fashion-mnist. Without one, the
-    handwritten digits that come with tellapart are used.
+    SOURCE is a folder of pictures, a table of files and labels, tar shards, or the name of a data set such as digits.
+    Without one, the handwritten digits that come with tellapart are used.
     """
     recipe, origins = asked(flags)
     from tellapart.cli.show import Screen, ended

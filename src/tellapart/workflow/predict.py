@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from tellapart.data.augment import network_input
 from tellapart.data.decode import decode
@@ -54,7 +55,7 @@ def predict(bundle: Bundle, paths: list[Path], *, device: torch.device, top_k: i
     for start in range(0, len(paths), BATCH):
         opened = [_opened(path, bundle.preprocess) for path in paths[start : start + BATCH]]
         squares = [square for _, square in opened if square is not None]
-        shares = iter(_shares(model, squares, bundle, device) if squares else ())
+        shares = iter(_shares(model, torch.from_numpy(np.stack(squares)), bundle, device).numpy() if squares else ())
         for guess, square in opened:
             yield guess if square is None else _answered(guess, next(shares), bundle.classes, top_k)
 
@@ -69,12 +70,32 @@ def _opened(path: Path, preprocess: Preprocess) -> tuple[Guess, np.ndarray | Non
     return Guess(path=str(path), size=(pixels.shape[1], pixels.shape[0])), fitted(pixels, preprocess)
 
 
-def _shares(model: torch.nn.Module, squares: list[np.ndarray], bundle: Bundle, device: torch.device) -> np.ndarray:
-    """Probabilities (B K) of the squares (S S C)."""
-    images = torch.from_numpy(np.stack(squares)).to(device)
+def probabilities(bundle: Bundle, images: Tensor, *, device: torch.device | str = "cpu") -> Tensor:
+    """Probabilities (K) of one picture (C S S), or (B K) of a batch (B C S S), with values from 0 to 1.
+
+    Raises TypeError for anything but a tensor of floating-point numbers, DataError for other shapes and values.
+    """
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        received = f"a tensor of {images.dtype}" if isinstance(images, Tensor) else f"a {type(images).__name__}"
+        raise TypeError(f"Expected a float32 tensor with values from 0 to 1, as ToTensor gives; received {received}.")
+    to, batch = bundle.preprocess, images if images.ndim == 4 else images[None]
+    if batch.shape[1:] != (to.channels, to.size, to.size):
+        wanted = f"({to.channels}, {to.size}, {to.size}), or a batch of such"
+        raise DataError(f"Expected a picture {wanted}; received the shape {tuple(images.shape)}.")
+    if batch.numel() and not (batch.min() >= 0 and batch.max() <= 1):  # so that NaN is refused too
+        raise DataError(
+            f"Expected values from 0 to 1; received {batch.min():g} to {batch.max():g}.",
+            "Leave Normalize out: the model brings its own.",
+        )
+    shares = _shares(bundle.module(device), batch.permute(0, 2, 3, 1) * 255, bundle, device)
+    return shares if images.ndim == 4 else shares[0]
+
+
+def _shares(model: torch.nn.Module, squares: Tensor, bundle: Bundle, device: torch.device | str) -> Tensor:
+    """Probabilities (B K) of the squares (B S S C), values from 0 to 255."""
     with torch.inference_mode():
-        logits = model(network_input(images, bundle.preprocess)).float().cpu().numpy()
-    return softmax(logits / bundle.temperature)
+        logits = model(network_input(squares.to(device), bundle.preprocess)).float().cpu()
+    return torch.from_numpy(softmax(logits.numpy() / bundle.temperature))
 
 
 def _answered(guess: Guess, shares: np.ndarray, classes: tuple[str, ...], top_k: int) -> Guess:
