@@ -1,5 +1,6 @@
 """The pixel cache: what it keeps is what would be decoded, a changed file is seen, and it stays within its bounds."""
 
+import errno
 import os
 import threading
 from pathlib import Path
@@ -137,6 +138,22 @@ def test_a_folder_that_cannot_be_written_only_costs_the_cache(class_folder, tmp_
     (tmp_path / "file").write_text("in the way")
     made = passed(class_folder, Room(tmp_path / "file" / "pixels", 10**9))
     assert np.array_equal(all_of(made), all_of(passed(class_folder, None)))
+
+
+def test_a_disk_without_the_blocks_costs_the_cache_and_not_the_process(class_folder, room, monkeypatch):
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    made = passed(class_folder, room)
+    assert np.array_equal(all_of(made), all_of(passed(class_folder, None)))
+    assert not list(room.folder.iterdir())
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system reserves no blocks")
+def test_the_blocks_of_an_entry_are_taken_before_it_is_written(tmp_path):
+    made = cache.Filling(Room(tmp_path, 10**9), "abc", (1000, 8, 8, 3))
+    assert (made.staging / "squares.npy").stat().st_blocks * 512 >= 1000 * 8 * 8 * 3
 
 
 def test_two_passes_at_once_make_one_entry_and_no_litter(class_folder, room):

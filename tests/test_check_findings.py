@@ -94,6 +94,17 @@ def test_equal_pixels_are_told_where_they_harm_most(photos):
     assert "--set data.split=new" in across.fix
 
 
+def test_a_group_in_two_parts_is_serious_and_one_in_one_part_is_not(photos):
+    facts = facts_of(photos[:8], parts=[0, 0, 1, 0, 2, 0, NO_PART, NO_PART])
+    apart = replace(facts, index=replace(facts.index, groups=np.array([0, 0, 1, 2, 3, 2, 3, 1])))
+    assert list(duplicates.torn_groups(apart)) == list(duplicates.torn_groups(facts)) == []
+    (finding,) = duplicates.torn_groups(
+        replace(facts, index=replace(facts.index, groups=np.array([0, 0, 0, 2, 3, 2, 3, 1])))
+    )
+    assert (finding.kind, finding.severity, len(finding.files)) == ("groups-across-parts", "serious", 3)
+    assert finding.title == "1 of 4 groups with pictures in more than one part"
+
+
 def test_near_copies_across_parts_are_serious_under_two_classes_a_warning(photos):
     facts = facts_of([*photos, compressed(photos[0], 50)], parts=[TRAIN] * 150 + [TEST])
     assert [(one.kind, one.severity) for one in copies(facts)] == [("near-duplicates-across-parts", "serious")]

@@ -210,7 +210,9 @@ def test_data_show_shows_what_is_chosen(pets):
     words = ("--test-from", "more", "--label-map", "fox=dog", "--limit-per-class", "5", "--group-by", r"\d+")
     done = tellapart(pets, "data", "show", "pets", *words)
     assert re.search(r"class +unplaced +test\n +0  cat +5 +4\n +1  dog +5 +4\n", done.out), done.out + done.err
-    assert re.search(r"Groups: \d; the pictures of one group stay in one part\.", done.out)
+    assert re.search(
+        r"Groups: \d; the pictures of one group stay in one part, where the data bring no parts\.", done.out
+    )
     assert tellapart(pets, "data", "show", "pets", "--exclude", "cat,dog").code == 3
     listing = tellapart(pets, "data", "show", "pets", "--exclude", "cat", "--list").out.splitlines()
     assert listing[0] == "dog/00.png\tdog"

@@ -121,7 +121,7 @@ def test_parts_and_groups(here):
         "labels.csv: path from 'path', label from 'label', split from 'Fold', group from 'patient' "
         "(guessed; --columns says otherwise).",
         "Parts as given: 2 train, 1 validation, 1 test, 1 not placed.",
-        "2 groups of pictures stay together; 2 pictures have none and stand alone.",
+        "2 groups of pictures are named; 2 pictures have none and stand alone.",
     )
     plain = table(path, {"split": "", "group": ""})
     assert (plain.groups, set(plain.parts.tolist())) == (None, {NO_PART})

@@ -57,10 +57,13 @@ def cannot_write(path: Path, error: OSError, *, needed: int = 0) -> StorageError
     return StorageError(f"{path} cannot be written: {error.strerror or error}.", "What was saved before is untouched.")
 
 
-def read_text(path: Path) -> str:
-    """The text of a small file. Raises StorageError with the reason."""
+def read_text(path: Path, *, errors: str = "strict") -> str:
+    """The text of a small file, to the letter. errors: `surrogateescape` where names of files may stand in it.
+
+    Raises StorageError with the reason.
+    """
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes().decode("utf-8", errors)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise StorageError(f"{path} cannot be read: {reason}.") from error

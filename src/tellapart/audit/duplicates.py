@@ -9,9 +9,13 @@ from tellapart.audit.facts import Facts
 from tellapart.audit.findings import Finding, some
 from tellapart.audit.near import components, near_pairs
 from tellapart.data.index import NO_PART
+from tellapart.data.split import torn
 
 FALSE_ALARMS = 0.001
 """Share of the pictures that may look like copies and be none: so few are a warning, more are serious."""
+
+MOST_GROUPS = 1000
+"""Torn groups whose pictures are named; all are counted."""
 
 Groups = list[NDArray[np.int64]]
 
@@ -56,6 +60,23 @@ def near_duplicates(facts: Facts, units: NDArray[np.int64], exact: NDArray[np.in
     yield from _findings(facts, groups, "near-duplicates", "the same picture changed", (first, "warning", "info"))
 
 
+def torn_groups(facts: Facts) -> Iterator[Finding]:
+    """Groups (a patient, a video) whose pictures the data put into more than one part."""
+    groups = facts.index.groups
+    numbers = torn(facts.index)
+    if groups is None or not len(numbers):
+        return
+    chosen = [np.flatnonzero(groups == number) for number in numbers[:MOST_GROUPS]]
+    yield Finding(
+        kind="groups-across-parts",
+        severity="serious",
+        title=f"{some(len(numbers), 'group', len(np.unique(groups)))} with pictures in more than one part",
+        detail="A score on pictures of a group that was trained on is too good.",
+        files=tuple(_named(facts, chosen)),
+        fix="Put each group into one part, or --set data.split=new makes parts anew.",
+    )
+
+
 def _findings(facts: Facts, groups: Groups, kind: str, what: str, severities: tuple[str, ...]) -> Iterator[Finding]:
     """Three findings at most: each group is told where it does the most harm."""
     parts, labels = facts.index.parts, facts.index.labels
@@ -94,4 +115,5 @@ def _fix(name: str, facts: Facts, *, equal: bool) -> str:
     if name == "two-labels":
         return "Decide on one label for each group: move or remove the others."
     brought = bool((facts.index.parts != NO_PART).any())
-    return "Remove them from the training part, or --set data.split=new makes parts anew." if brought else ""
+    anew = ", or --set data.split=new makes parts anew" * equal  # a new split knows nothing of changed copies
+    return f"Remove them from the training part{anew}." if brought else ""

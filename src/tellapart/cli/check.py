@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tellapart.cli.options import json_option, root_option
-from tellapart.cli.recipe_flags import CHOOSING, flags_of, given
+from tellapart.cli.recipe_flags import FINDING, flags_of, given
 from tellapart.errors import ProblemsFound
 from tellapart.recipe import printable
 
@@ -25,7 +25,7 @@ file = click.Path(path_type=Path, dir_okay=False)
 @click.command("check", epilog="Examples: tellapart check digits · tellapart check FOLDER --html check.html")
 @click.argument("source")
 @root_option
-@flags_of(*CHOOSING)
+@flags_of(*FINDING)
 @click.option("--only", default="", metavar="CHECK,CHECK", help="Only these checks, such as duplicates,labels.")
 @click.option("--fresh", is_flag=True, help="Read every file again, also when nothing changed since the last check.")
 @click.option("--most", default=5, show_default=True, type=click.IntRange(0), help="Files to name for each finding.")

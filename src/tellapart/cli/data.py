@@ -126,6 +126,11 @@ def show(
     rest = number is not None or part or listing or tensorboard or export or as_json
     if steps is not None or sees or settings or flags["flag__augment__preset"]:
         return show_pipeline(source, root, steps, sees, out, settings, flags, more=bool(rest))
+    if unused := [f"--{name}" for name in ("split", "overlay") if flags[f"flag__data__{name}"] is not None]:
+        raise UsageError(
+            f"{unused[0]} says nothing here: pictures are divided after they are decoded.",
+            "`tellapart split SOURCE` shows the parts; --sees FILE.png takes it.",
+        )
     one = Path(source).is_file() and Path(source).suffix.lower() not in FILE_SOURCES
     if as_json and (number is not None or listing or one):
         raise UsageError(

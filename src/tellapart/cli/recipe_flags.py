@@ -17,12 +17,20 @@ LABELLING = ("data.labels", "data.pattern", "data.columns", "data.label_map")
 CHOOSING = tuple(
     path for path, rule in rules() if path.startswith("data.") and rule.flag not in ("", "--root", "--on-bad")
 )
-"""Everything that says which pictures there are."""
+"""Everything that says which pictures there are, and in which part."""
+FINDING = tuple(path for path in CHOOSING if path not in ("data.split", "data.overlay"))
+"""What is honoured before pictures are decoded and divided."""
+DIVIDING = ("data.root", *(path for path in CHOOSING if path != "data.overlay"), "data.on_bad")
+"""What a split depends on."""
 
 
 def recipe_flags(function: Callable) -> Callable:
     """Add the source, every flag of the recipe, `--recipe` and `--set` to a command."""
-    function = flags_of(*(path for path, rule in rules() if rule.flag))(function)
+    return and_recipe(flags_of(*(path for path, rule in rules() if rule.flag))(function))
+
+
+def and_recipe(function: Callable) -> Callable:
+    """Add the source, `--recipe` and `--set` to a command."""
     function = click.option(
         "--set",
         "settings",

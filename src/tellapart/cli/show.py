@@ -135,7 +135,8 @@ def class_table(verdict: Verdict, *, most: int = 40) -> Iterator[str]:
     yield f"{'class':<{width}}  {'n':>6}  {'recall [95 % interval]':<24}  {'called':>6}  precision [95 % interval]"
     for name, recall, precision in list(zip(names, recalls, precisions, strict=True))[:most]:
         called = percent(precision) if precision.n else "– (never called)"
-        yield f"{name:<{width}}  {recall.n:>6,}  {percent(recall):<24}  {precision.n:>6,}  {called}"
+        found = percent(recall) if recall.n else "– (no picture)"
+        yield f"{name:<{width}}  {recall.n:>6,}  {found:<24}  {precision.n:>6,}  {called}"
     if len(recalls) > most:
         yield f"… and {len(recalls) - most} more; --json has them all"
 

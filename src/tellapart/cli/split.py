@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
-from tellapart.cli.recipe_flags import asked, recipe_flags
+from tellapart.cli.recipe_flags import DIVIDING, and_recipe, asked, flags_of
 
 
 @click.command("split", epilog="Example: tellapart split FOLDER --folds 5 --out split.csv")
-@recipe_flags
+@and_recipe
+@flags_of(*DIVIDING)
 @click.option("--folds", type=click.IntRange(2, 1000), help="Deal what is not sealed into this many folds as well.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE.csv", help="Write the split; it may be edited.")
 def command(folds: int | None, out: Path | None, **flags: Any) -> None:

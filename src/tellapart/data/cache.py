@@ -101,7 +101,12 @@ class Filling:
         self.room, self.key, self.shape = room, key, shape
         self.staging = room.folder / f".{key}.{uuid.uuid4().hex[:8]}"
         self.staging.mkdir(parents=True)
-        self.squares = np.lib.format.open_memmap(self.staging / "squares.npy", "w+", np.uint8, shape)
+        try:
+            self.squares = np.lib.format.open_memmap(self.staging / "squares.npy", "w+", np.uint8, shape)
+            _reserve(self.staging / "squares.npy")
+        except OSError:
+            shutil.rmtree(self.staging, ignore_errors=True)
+            raise
 
     def finish(self, digests: NDArray[np.uint8], bad: list[tuple[int, str]], *, source: str) -> Entry:
         """Write the rest, flush all of it, let the entry appear, and open it. Raises StorageError."""
@@ -127,6 +132,13 @@ class Filling:
                 "Run again; --set machine.cache=0 does without it.",
             )
         return entry
+
+
+def _reserve(path: Path) -> None:
+    """Take the blocks of a file now: a write into a mapped file that finds the disk full would end the process."""
+    if hasattr(os, "posix_fallocate"):  # not on macOS and Windows
+        with path.open("rb+") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 @contextlib.contextmanager

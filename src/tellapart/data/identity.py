@@ -31,14 +31,17 @@ def content(index: Index) -> str:
 
 
 def split(index: Index) -> str:
-    """The identity of a split: which content, in which part, in which group. What a model and a comparison refer to."""
-    groups = index.groups if index.groups is not None else np.full(len(index), -1)
-    return _hex(
-        sorted(
-            row + b"%d %d" % (part, group)
-            for row, part, group in zip(_row_bytes(index), index.parts.tolist(), groups.tolist(), strict=True)
-        )
-    )
+    """The identity of a split: which content, in which part, in which group. What a model and a comparison refer to.
+
+    A group is called by the least of its rows, so that its number does not matter.
+    """
+    rows, parts = list(_row_bytes(index)), index.parts.tolist()
+    groups = range(len(rows)) if index.groups is None else index.groups.tolist()
+    least: dict[int, bytes] = {}
+    for row, group in zip(rows, groups, strict=True):
+        least[group] = min(row, least.get(group, row))
+    names = [b""] * len(rows) if index.groups is None else [least[group] for group in groups]
+    return _hex(sorted(row + b"%d " % part + name for row, part, name in zip(rows, parts, names, strict=True)))
 
 
 def test_part(index: Index) -> str:

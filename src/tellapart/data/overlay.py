@@ -79,7 +79,7 @@ def _said(file: str, dropped: int, changed: int, left: list[str]) -> str:
 
 def _decisions(file: Path) -> list[_Decision]:
     """The rows that decide something."""
-    reader = csv.DictReader(io.StringIO(read_text(file), newline=""), strict=True)
+    reader = csv.DictReader(io.StringIO(read_text(file, errors="surrogateescape"), newline=""), strict=True)
     found: dict[str, _Decision] = {}
     try:
         missing = {"key", "digest", "decision"} - set(reader.fieldnames or ())

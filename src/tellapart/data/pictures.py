@@ -19,6 +19,7 @@ from tellapart.data.square import stored
 from tellapart.errors import DataError
 from tellapart.names import PARTS
 from tellapart.preprocess import Preprocess
+from tellapart.recipe import printable
 
 Progress = Callable[[int, int], None]
 CHUNK = 64
@@ -188,7 +189,7 @@ def _without(pictures: Pictures, bad: Sequence[tuple[int, str]], *, skip: bool) 
     index = pictures.index
     named = [Ignored(key=index.keys[row], reason=reason) for row, reason in bad]
     if not skip:
-        shown = "\n".join(f"  {one.key}: {one.reason}" for one in named[:5])
+        shown = "\n".join(f"  {printable(one.key)}: {one.reason}" for one in named[:5])
         more = f"\n  … and {len(named) - 5} more" if len(named) > 5 else ""
         noun = "files is not a whole picture" if len(named) == 1 else "files are not whole pictures"
         raise DataError(

@@ -4,6 +4,7 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -57,31 +58,47 @@ def _folders(index: Index) -> list[str]:
 
 
 def divided(
-    index: Index, *, validation: float, test: float, seed: int, anew: bool = False, folds: int = 0, fold: int = 0
+    index: Index,
+    *,
+    validation: float,
+    test: float,
+    seed: int,
+    anew: bool = False,
+    folds: int = 0,
+    fold: int = 0,
+    partial: Collection[str] = (),
 ) -> Index:
     """The index with every row placed in train, validation or test.
 
     Parts that the data bring are kept (unless `anew`); what is missing is made from the training rows, class by class,
     by a hash of seed and content, so that adding pictures moves few others and equal pictures never straddle parts.
     Data that bring train and validation only get no test: none is invented. With `folds`, all that is not sealed is
-    dealt into so many, and fold number `fold`, from 0, validates.
+    dealt into so many, and fold number `fold`, from 0, validates; the test part is the same with and without.
+    `partial` is that of `complete`.
     """
     parts = np.full(len(index), NO_PART, np.uint8) if anew else index.parts.copy()
     has = {part: bool((parts == number).any()) for number, part in enumerate(PARTS)}
     if not any(has.values()):
         shares = {VALIDATION: validation, TEST: test}
     else:
-        parts[parts == NO_PART] = TRAIN
+        parts = _beside(None if partial else index.groups, parts)  # a part from elsewhere is as it came
         shares = {} if has["validation"] else {VALIDATION: validation}
-    if folds:
-        shares.pop(VALIDATION, None)
     if shares:
         open_rows = np.flatnonzero((parts == NO_PART) | (parts == TRAIN))
         parts[open_rows] = _placed(index.take(open_rows), shares, seed)
     if folds:
         dealt = folded(replace(index, parts=parts), folds, seed)
         parts[dealt >= 0] = np.where(dealt[dealt >= 0] == fold, VALIDATION, TRAIN)
-    return complete(replace(index, parts=parts))
+    return complete(replace(index, parts=parts), partial=partial)
+
+
+def _beside(groups: NDArray[np.int64] | None, parts: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The parts (N) with every row that has none beside its group (in test before validation), else in training."""
+    placed = parts != NO_PART
+    same = np.arange(len(parts)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    home = np.full(len(parts), TRAIN, np.uint8)
+    np.maximum.at(home, same[placed], parts[placed])
+    return np.where(placed, parts, home[same])
 
 
 def folded(index: Index, folds: int, seed: int) -> NDArray[np.int64]:
@@ -183,10 +200,22 @@ def _same(digests: NDArray[np.uint8]) -> NDArray[np.int64]:
     return np.unique(np.ascontiguousarray(digests).view("V16").ravel(), return_inverse=True)[1]
 
 
+def torn(index: Index) -> NDArray[np.int64]:
+    """The groups of which rows stand in more than one part; rows that are not placed count for none."""
+    if index.groups is None:
+        return np.zeros(0, np.int64)
+    placed = index.parts != NO_PART
+    pairs = np.unique(np.stack([index.groups[placed], index.parts[placed].astype(np.int64)]), axis=1)
+    groups, parts = np.unique(pairs[0], return_counts=True)
+    return groups[parts > 1]
+
+
 def twins(index: Index) -> list[str]:
-    """What has to be said of equal pictures: those in two parts, and those with two labels."""
+    """What has to be said of groups in two parts, and of equal pictures: those in two parts, and with two labels."""
+    count = len(torn(index))
+    torn_groups = [f"{count:,} group{'s' * (count > 1)} with pictures in more than one part"] if count else []
     if index.digests is None or not len(index):
-        return []
+        return torn_groups
     same = _same(index.digests)
     several = np.flatnonzero(np.bincount(same)[same] > 1)
     seen: dict[int, tuple[set[int], set[int]]] = {}
@@ -200,12 +229,16 @@ def twins(index: Index) -> list[str]:
         f"{count} picture{'s' * (count > 1)} with equal pixels in {' and '.join(PARTS[p] for p in parts)}"
         for parts, count in across.items()
     ]
-    torn = sum(len(labels) > 1 for _, labels in seen.values())
-    return said + ([f"{torn} picture{'s' * (torn > 1)} with equal pixels under more than one class"] if torn else [])
+    doubled = sum(len(labels) > 1 for _, labels in seen.values())
+    two = f"{doubled} picture{'s' * (doubled > 1)} with equal pixels under more than one class"
+    return torn_groups + said + [two] * bool(doubled)
 
 
-def complete(index: Index) -> Index:
-    """The index, unless a part that is needed is empty, or a class has no picture in a part that the others have."""
+def complete(index: Index, *, partial: Collection[str] = ()) -> Index:
+    """The index, unless a part that is needed is empty, or a class has no picture in a part that the others have.
+
+    `partial`: parts that may lack classes, because they come from elsewhere, where that is said.
+    """
     if not (index.parts == VALIDATION).any():
         raise DataError(
             f"There is no validation picture among {len(index)}, so no epoch could be judged.",
@@ -214,7 +247,7 @@ def complete(index: Index) -> Index:
     for part in PARTS:
         counts = index.counts(part)
         empty = [name for name, count in zip(index.classes, counts, strict=True) if count == 0]
-        if part == "train" or counts.any():
+        if part == "train" or (counts.any() and part not in partial):
             _refuse_empty(index, part, empty)
     return index
 

@@ -14,6 +14,7 @@ from tellapart.data.split import TRAIN, VALIDATION
 from tellapart.errors import DataError, UsageError, did_you_mean
 from tellapart.files import read_text
 from tellapart.names import PARTS
+from tellapart.recipe import printable
 
 COLUMNS = ("key", "class", "part", "group", "digest")
 OUT = "out"
@@ -21,8 +22,8 @@ OUT = "out"
 whose part is `out` leaves."""
 
 
-def text_of(index: Index, *, folds: NDArray[np.int64] | None = None, out_keys: Sequence[str] = ()) -> str:
-    """The split of an index as CSV, one picture a row, then the pictures that had to leave.
+def text_of(index: Index, *, folds: NDArray[np.int64] | None = None, of: Sequence[str] = ()) -> str:
+    """The split of an index as CSV, one picture a row, then those of the keys `of` that are no longer in it, as `out`.
 
     The fold (N) of each picture is a last column when it is given.
     """
@@ -36,17 +37,20 @@ def text_of(index: Index, *, folds: NDArray[np.int64] | None = None, out_keys: S
     if folds is not None:
         columns.append(["" if fold < 0 else fold for fold in folds.tolist()])
     writer.writerows(zip(*columns, strict=True))
-    writer.writerows([key, "", OUT, "", ""] for key in out_keys)
+    left = set(of).difference(index.keys) if len(of) > len(index) else ()
+    writer.writerows([key, "", OUT, "", ""] for key in of if key in left)
     return out.getvalue()
 
 
-def read(path: Path, index: Index, *, fold: int | None = None) -> Index:
+def read(path: Path, index: Index, *, folds: int = 0, fold: int | None = None) -> Index:
     """The index with the parts and groups that a split file gives it: found by key, else by digest.
 
-    `fold`: the rows of this fold validate, the others train. Raises DataError for a file that is no split, for
-    pictures that it does not name, and for equal pictures in two parts; UsageError when it holds no folds.
+    `fold`: the rows of this fold validate, the others train; `folds` is how many there should be.
+    Raises DataError for a file that is no split, for pictures that it does not name, and for equal pictures in two
+    parts; UsageError when it holds no folds, or another number of them.
     """
     rows = list(_rows(path, fold))
+    _refuse_other_folds(path, rows, folds)
     by_key, by_digest = {row["key"]: row for row in rows}, {row["digest"]: row for row in rows if row.get("digest")}
     digests = [""] * len(index) if index.digests is None else [row.tobytes().hex() for row in index.digests]
     found = [by_key.get(key) or by_digest.get(digest) for key, digest in zip(index.keys, digests, strict=True)]
@@ -79,7 +83,7 @@ def _without(index: Index, leave: NDArray[np.bool_], reason: str) -> Index:
 
 def _rows(path: Path, fold: int | None) -> Iterator[dict[str, str]]:
     """The rows of the file, once they are proved to be readable."""
-    reader = csv.DictReader(io.StringIO(read_text(path).removeprefix("\ufeff")))
+    reader = csv.DictReader(io.StringIO(read_text(path, errors="surrogateescape").removeprefix("\ufeff")))
     columns = set(reader.fieldnames or ())
     if "key" not in columns or not columns & {"part", "fold"}:
         raise DataError(
@@ -89,9 +93,13 @@ def _rows(path: Path, fold: int | None) -> Iterator[dict[str, str]]:
     if fold is not None and "fold" not in columns:
         raise UsageError(f"{path} has no column 'fold'.", "Make it with `tellapart split SOURCE --folds 5`.")
     parts: dict[str, str] = {}
+    keys: set[str] = set()
     for row in reader:
         where = f"{path}, line {reader.line_num}"
         part, name = row.get("part") or "", row.get("digest") or row["key"]
+        if row["key"] in keys:
+            raise DataError(f"{where}: {printable(row['key'])} stands there twice.", "Keep one of the two lines.")
+        keys.add(row["key"])
         if part not in ("", OUT, *PARTS):
             raise DataError(f"{where}: there is no part '{part}'.", did_you_mean(part, (*PARTS, OUT)))
         if fold is not None and not (row.get("fold") or "0").isdecimal():
@@ -102,6 +110,15 @@ def _rows(path: Path, fold: int | None) -> Iterator[dict[str, str]]:
                 "Equal pictures must not straddle parts: put them into one.",
             )
         yield row
+
+
+def _refuse_other_folds(path: Path, rows: Sequence[Mapping[str, str]], folds: int) -> None:
+    """A fold out of five is no fold out of two."""
+    dealt = len({row["fold"] for row in rows if row.get("fold")}) if folds else 0
+    if dealt != folds:
+        raise UsageError(
+            f"{path} deals {dealt} folds, and data.folds is {folds}.", f"Say --set data.folds={dealt}, or deal anew."
+        )
 
 
 def _part(row: Mapping[str, str], fold: int | None) -> int:

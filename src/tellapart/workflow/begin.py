@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from tellapart.data.index import Index
@@ -19,6 +21,8 @@ def written(run: Run, prepared: Prepared, *, command: str, device: str) -> None:
     recipe = prepared.recipe.to_toml(prepared.settled.origins)
     run.write("recipe.toml", recipe)
     run.write("split.csv", prepared.split_csv)
+    if prepared.recipe.data.overlay:
+        run.write("overlay.csv", read_text(Path(prepared.recipe.data.overlay), errors="surrogateescape"))
     run.write("command.txt", command + "\n")
     run.write("environment.json", json.dumps({**environment(), "device": device}, indent=1) + "\n")
     run.set_status(
@@ -53,15 +57,18 @@ def same_pictures(run: Run, recipe: Recipe, *, index: Index | None = None, progr
 
     `index` stands for the source of a run whose pictures were given in Python.
     """
-    if recipe.data.split not in ("auto", "new"):  # the file it was read from may be gone, or edited
-        recipe = recipe.replaced({"data.split": str(run.folder / "split.csv"), "data.folds": 0})
-    prepared = prepare(Settled(recipe, {}), index=index, progress=progress)
+    own: dict[str, object] = {}  # the files that the recipe names may be gone by now, or edited
+    if recipe.data.split not in ("auto", "new"):
+        own |= {"data.split": str(run.folder / "split.csv"), "data.folds": 0, "data.fold": 0}
+    if recipe.data.overlay:
+        own["data.overlay"] = str(run.folder / "overlay.csv")
+    prepared = prepare(Settled(recipe.replaced(own), {}), index=index, progress=progress)
     if prepared.split != run.status().get("split"):
         raise MismatchError(
             f"The pictures of {recipe.data.source} are no longer those that {run.name} was trained with.",
             "Bring back the old ones, or judge it on them as other pictures: tellapart test RUN SOURCE.",
         )
-    return prepared
+    return replace(prepared, settled=replace(prepared.settled, recipe=replace(prepared.recipe, data=recipe.data)))
 
 
 def origin_of(run: Run, prepared: Prepared) -> dict[str, Any]:

@@ -60,6 +60,7 @@ CHECKS: dict[str, Callable[[Seen], Iterable[Finding]]] = {
     "duplicates": lambda s: [
         *duplicates.exact_duplicates(s.facts, s.exact),
         *duplicates.near_duplicates(s.facts, s.units, s.exact),
+        *duplicates.torn_groups(s.facts),
     ],
     "balance": lambda s: balance.balance(s.facts.index.classes, s.trained()),
     "shapes": lambda s: [

@@ -7,7 +7,7 @@ import numpy as np
 
 from tellapart.data import download
 from tellapart.data.chance import Purpose, words
-from tellapart.data.index import Index
+from tellapart.data.index import NO_PART, Index
 from tellapart.data.official import default_root, expanded
 from tellapart.data.select import chosen, joined, limited_per_class, refuse_untrained, relabelled
 from tellapart.data.sources import fitting, open_source
@@ -34,7 +34,8 @@ def selected(recipe: Recipe, opened: Callable[[str], Index]) -> Index:
     index = grouped(limited_per_class(limited(index, recipe), data.limit_per_class, data.split_seed), data.group_by)
     if index.groups is None:
         return index
-    said = f"Groups: {len(np.unique(index.groups)):,}; the pictures of one group stay in one part."
+    brought = "" if (index.parts == NO_PART).all() else ", where the data bring no parts"
+    said = f"Groups: {len(np.unique(index.groups)):,}; the pictures of one group stay in one part{brought}."
     return replace(index, said=(*index.said, said))
 
 

@@ -127,7 +127,7 @@ def _known(run: Run | None, index: Index) -> list[str]:
     """What the run has already seen of these pictures. Raises UsageError when its sealed part is among them."""
     if run is None or index.digests is None or not (run.folder / "split.csv").is_file():
         return []
-    rows = csv.DictReader(io.StringIO(read_text(run.folder / "split.csv")))
+    rows = csv.DictReader(io.StringIO(read_text(run.folder / "split.csv", errors="surrogateescape")))
     part_of = {row["digest"]: row["part"] for row in rows}
     found = Counter(part_of.get(digest.tobytes().hex(), "") for digest in index.digests)
     if found["test"] and not run.predictions("test").is_file():

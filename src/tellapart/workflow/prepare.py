@@ -7,7 +7,7 @@ import numpy as np
 from tellapart.audit.first import first_look
 from tellapart.data import download, identity, split_file
 from tellapart.data.cache import default_room
-from tellapart.data.index import Ignored, Index
+from tellapart.data.index import Ignored, Index, Strings
 from tellapart.data.official import expanded
 from tellapart.data.overlay import overlaid
 from tellapart.data.pictures import (
@@ -61,8 +61,8 @@ def prepare(
 
     Raises DataError or UsageError with the way out.
     """
-    settled, whole = divided_pictures(settled, index=index, progress=progress, fetching=fetching)
-    apart, left = without_leaks(whole, settled.recipe)
+    settled, whole, keys = divided_pictures(settled, index=index, progress=progress, fetching=fetching)
+    apart = without_leaks(whole, settled.recipe)
     reviewed, said = overlaid(apart, settled.recipe.data.overlay)
     pictures, placed = sealed(reviewed), reviewed.index
     counts = {part: len(placed.rows(part)) for part in PARTS}
@@ -77,7 +77,7 @@ def prepare(
         content=identity.content(placed),
         split=identity.split(placed),
         test_part=identity.test_part(placed),
-        split_csv=split_file.text_of(placed, out_keys=left),
+        split_csv=split_file.text_of(placed, of=keys),
         notes=[*noticed, *said],
     )
 
@@ -88,8 +88,8 @@ def divided_pictures(
     index: Index | None = None,
     progress: Progress = quiet,
     fetching: download.Progress | None = None,
-) -> tuple[Settled, Pictures]:
-    """The pictures decoded and divided, not sealed yet, with the recipe whose input is settled."""
+) -> tuple[Settled, Pictures, Strings]:
+    """The recipe whose input is settled; the pictures decoded and divided, not sealed yet; the keys of all decoded."""
     recipe = settled.recipe
     refuse_unclear_split(recipe)
 
@@ -103,8 +103,9 @@ def divided_pictures(
     # Only now is it known which rows are test rows; they must not have a say in size, colour or augmentation.
     settled = settle_input(settled, sizes(placed))
     if geometry(settled.recipe) != decoded.preprocess:
-        return settled, replace(_decoded(settled.recipe, placed, progress), index=placed)
-    return settled, _of_rows(decoded, placed)
+        pictures = replace(_decoded(settled.recipe, placed, progress), index=placed)
+        return settled, pictures, decoded.index.keys
+    return settled, _of_rows(decoded, placed), decoded.index.keys
 
 
 def _of_rows(pictures: Pictures, index: Index) -> Pictures:
@@ -124,10 +125,10 @@ def refuse_unclear_split(recipe: Recipe) -> None:
             f"data.split is auto, new or a file; there is no file {data.split!r}.",
             "`tellapart split SOURCE --out split.csv` writes one.",
         )
-    if data.folds == 1 or (data.folds and data.fold >= data.folds):
+    if data.folds == 1 or data.fold >= max(data.folds, 1):
         raise UsageError(
             f"data.folds is {data.folds} and data.fold is {data.fold}.",
-            "Two folds or more are needed, and they are counted from 0.",
+            "Two folds or more are needed, and they are counted from 0; without folds, leave data.fold out.",
         )
 
 
@@ -135,7 +136,8 @@ def _placed(recipe: Recipe, index: Index) -> Index:
     """The index with every row in a part: by the split file, by what the data bring, or by a hash."""
     data, from_file = recipe.data, recipe.data.split not in ("auto", "new")
     if from_file:
-        index = split_file.read(expanded(data.split), index, fold=data.fold if data.folds else None)
+        fold = data.fold if data.folds else None
+        index = split_file.read(expanded(data.split), index, folds=data.folds, fold=fold)
     return divided(
         index,
         validation=data.validation,
@@ -144,19 +146,26 @@ def _placed(recipe: Recipe, index: Index) -> Index:
         anew=data.split == "new",
         folds=0 if from_file else data.folds,
         fold=data.fold,
+        partial=_from_elsewhere(recipe),
     )
 
 
-def without_leaks(pictures: Pictures, recipe: Recipe) -> tuple[Pictures, list[str]]:
-    """The pictures less those that are judged as well, and the keys of these. Test pictures never leave."""
+def _from_elsewhere(recipe: Recipe) -> list[str]:
+    """The parts that a second source brings; a class that one of them lacks is said, and no fault."""
+    others = {"validation": recipe.data.validation_from, "test": recipe.data.test_from}
+    return [part for part, other in others.items() if other]
+
+
+def without_leaks(pictures: Pictures, recipe: Recipe) -> Pictures:
+    """The pictures less those that are judged as well, which are named in `ignored`. Test pictures never leave."""
     index = pictures.index
     rows = leaking(index) if recipe.data.leaks == "drop" else np.zeros(0, np.int64)
     if not len(rows):
-        return pictures, []
+        return pictures
     why = "its pixels are those of a picture that is judged"
     named = [Ignored(key=index.keys[int(row)], reason=f"{PARTS[index.parts[row]]}: {why}") for row in rows]
     left = replace(index.take(np.setdiff1d(np.arange(len(index)), rows)), ignored=(*index.ignored, *named))
-    return _of_rows(pictures, complete(left)), [one.key for one in named]
+    return _of_rows(pictures, complete(left, partial=_from_elsewhere(recipe)))
 
 
 def _decoded(recipe: Recipe, index: Index, progress: Progress) -> Pictures:

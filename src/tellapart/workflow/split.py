@@ -25,15 +25,14 @@ def split(
     settled: Settled, *, folds: int = 0, progress: Progress = quiet, fetching: download.Progress | None = None
 ) -> Made:
     """Divide the pictures as a recipe says, and deal what is not sealed into `folds`."""
-    settled, pictures = divided_pictures(settled, progress=progress, fetching=fetching)
-    apart, left = without_leaks(pictures, settled.recipe)
-    index = apart.index
+    settled, pictures, keys = divided_pictures(settled, progress=progress, fetching=fetching)
+    index = without_leaks(pictures, settled.recipe).index
     dealt = folded(index, folds, settled.recipe.data.split_seed) if folds else None
     summed = summary(index)
     for fold in range(folds):
         summed.parts[f"fold {fold}"] = _counts(index, np.flatnonzero(dealt == fold))
 
-    return Made(text=split_file.text_of(index, folds=dealt, out_keys=left), summary=summed)
+    return Made(text=split_file.text_of(index, folds=dealt, of=keys), summary=summed)
 
 
 def _counts(index: Index, rows: np.ndarray) -> list[int]:

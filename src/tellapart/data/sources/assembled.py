@@ -130,5 +130,5 @@ def groups_of(column: Coded | None) -> tuple[NDArray[np.int64] | None, list[str]
     groups = column.numbers()
     alone = np.flatnonzero(groups == column.texts.get("", -1))
     groups[alone] = len(column.texts) + np.arange(len(alone))
-    said = f"{len(column.texts) - bool(len(alone)):,} groups of pictures stay together"
+    said = f"{len(column.texts) - bool(len(alone)):,} groups of pictures are named"
     return groups, [f"{said}; {len(alone):,} pictures have none and stand alone." if len(alone) else f"{said}."]

@@ -38,8 +38,9 @@ def pairs(text: str, *, flag: str) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for entry in listed(text):
-        left, _, right = (word.strip() for word in entry.partition("="))
-        if not left or not right or left in found:
+        left, equals, right = (word.strip() for word in entry.partition("="))
+        unnamed = not right and flag != "--columns"  # there an empty name leaves a role out
+        if not left or not equals or unnamed or left in found:
             why = "comes twice" if left in found else "is not of the form a=b"
             raise UsageError(f"{flag}: {entry!r} {why}.", f"For example {flag} 'a=x,b=y'.")
         found[left] = right
