@@ -92,7 +92,8 @@ def _jpeg(raw: bytes) -> Pixels | None:
         height, width, colours, _ = library.decode_jpeg_header(raw)
         if colours not in ("Gray", "YCbCr") or height * width > MAX_PIXELS:
             return None
-        turn = _orientation(raw) if any(mark in raw for mark in TURNING) else 1
+        turned = any(mark in raw for mark in TURNING)
+        turn = Image.open(io.BytesIO(raw), formats=("JPEG",)).getexif().get(0x0112, 1) if turned else 1
         least, colours = reduction(width, height), "GRAY" if colours == "Gray" else "RGB"
         # 0 is no bound; with one, the smallest size that libjpeg can make and that is not below it
         bounds = (0, 0) if least == 1 else (-(-height // least), -(-width // least))
@@ -116,10 +117,6 @@ def reduction(width: int, height: int) -> int:
     (1, 2, 8)
     """
     return max(by for by in (1, 2, 4, 8) if by == 1 or min(width, height) >= by * LARGE)
-
-
-def _orientation(raw: bytes) -> int:
-    return Image.open(io.BytesIO(raw), formats=("JPEG",)).getexif().get(0x0112, 1)
 
 
 def _turned(pixels: Pixels, orientation: int) -> Pixels:
@@ -170,7 +167,8 @@ def of_image(image: Image.Image, *, turned: bool = True) -> Pixels:
     if image.mode == "F":
         raise DataError("The picture holds floating-point numbers of unknown range. Save it with 8 or 16 bits.")
     if image.has_transparency_data:
-        image = _over_white(image.convert("RGBA"))
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image.convert("RGBA"))
     if image.mode in ("1", "L"):
         return np.asarray(image.convert("L"))[:, :, None]
     return np.asarray(image.convert("RGB"))
@@ -192,8 +190,3 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     eight = ((values + 128) // 257).astype(np.uint8)
     eight[values == image.info.get("transparency")] = 255  # as white as what is laid under transparent pixels
     return Image.fromarray(eight)
-
-
-def _over_white(image: Image.Image) -> Image.Image:
-    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-    return Image.alpha_composite(white, image)
