@@ -11,9 +11,10 @@ import pytest
 from commands import tellapart
 from pictures import make_folder
 
-from tellapart.data import saved
+from tellapart.data import kept, saved
 from tellapart.data.cache import default_room
 from tellapart.data.index import Index
+from tellapart.data.kept import LISTINGS, kept_files
 from tellapart.data.pictures import first_pass
 from tellapart.data.sources import open_source
 from tellapart.data.sources.folder import FileStore, folder
@@ -115,20 +116,20 @@ def test_nothing_is_kept_of_small_or_just_changed_folders(large, monkeypatch):
     aged(large)
     monkeypatch.setattr(saved, "LEAST", 7)
     folder(large)
-    assert saved.kept_files() == []
+    assert kept_files(LISTINGS) == []
 
 
 def test_nothing_is_kept_where_there_are_links(large):
     (large / "train/a/link.jpg").symlink_to("1.jpg")
     aged(large)
     folder(large)
-    assert saved.kept_files() == []
+    assert kept_files(LISTINGS) == []
 
 
 def test_a_damaged_listing_is_made_anew(large):
     first = folder(large)
-    (kept,) = saved.kept_files()
-    raw = kept.read_bytes()
+    (file,) = kept_files(LISTINGS)
+    raw = file.read_bytes()
     for damaged in (
         b"",
         b"x",
@@ -137,7 +138,7 @@ def test_a_damaged_listing_is_made_anew(large):
         raw[:-9] + b"\x01" + raw[-8:],
         raw[:9] + b"}" + raw[10:],
     ):
-        kept.write_bytes(damaged)
+        file.write_bytes(damaged)
         assert not is_again(anew := folder(large))
         assert same(first, anew)
     assert is_again(folder(large))
@@ -145,7 +146,7 @@ def test_a_damaged_listing_is_made_anew(large):
 
 def test_another_version_or_place_lists_anew(large, monkeypatch):
     folder(large)
-    monkeypatch.setattr(saved, "__version__", "0")
+    monkeypatch.setattr(kept, "__version__", "0")
     assert not is_again(folder(large))
     shutil.copytree(large, large.with_name("copy"))
     assert not is_again(folder(large.with_name("copy")))

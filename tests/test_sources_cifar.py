@@ -201,7 +201,7 @@ def test_wrong_size_label_and_archive(tmp_path):
     raw = bytearray(binary_files(what)["test.bin"])
     raw[1] = 100
     put(tmp_path / what.binary_folder, {"test.bin": bytes(raw)})
-    with pytest.raises(DataError, match=r"test.bin holds the label 100; CIFAR-100 has 0 to 99"):
+    with pytest.raises(DataError, match=r"test.bin holds the label 100; CIFAR-100 has the labels 0 to 99"):
         read(tmp_path, what)
     (tmp_path / what.binary_folder / "train.bin").unlink()
     with pytest.raises(DataError, match=r"CIFAR-100 is not whole: .* lacks train\.bin"):

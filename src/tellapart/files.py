@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from tellapart.errors import StorageError
@@ -21,6 +22,25 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         with contextlib.suppress(OSError):
             staged.unlink()
         raise cannot_write(path, error, needed=len(raw)) from error
+
+
+@contextlib.contextmanager
+def readable(path: object, hint: str = "") -> Iterator[None]:
+    """What the system refuses inside becomes a StorageError that names the path, as it can be printed."""
+    try:
+        yield
+    except OSError as error:
+        named = str(path).encode("utf-8", "backslashreplace").decode()
+        raise StorageError(f"{named} cannot be read: {error.strerror or error}.", hint) from error
+
+
+@contextlib.contextmanager
+def writable(path: Path) -> Iterator[None]:
+    """What the system refuses inside becomes the StorageError of `cannot_write`."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def write_flushed(path: Path, raw: bytes) -> None:

@@ -251,13 +251,9 @@ def values_of_toml(text: str, *, where: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for section, entries in tree.items():
         if not isinstance(entries, dict):
-            home = _home(section)
+            home = next((path.split(".")[0] for path, _ in rules() if path.split(".")[1] == section), "train")
             raise UsageError(
                 f"{where}: '{section}' stands outside a section.", f"Put it below a line such as [{home}]."
             )
         values |= {f"{section}.{key}": value for key, value in entries.items()}
     return values
-
-
-def _home(key: str) -> str:
-    return next((path.split(".")[0] for path, _ in rules() if path.split(".")[1] == key), "train")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tellapart.errors import BusyError, StorageError, UsageError, did_you_mean
-from tellapart.files import cannot_write, read_text, write_atomically
+from tellapart.files import cannot_write, read_text, writable, write_atomically
 
 try:
     import fcntl
@@ -45,7 +45,8 @@ class Run:
         if name and not NAME.fullmatch(name):
             raise UsageError(f"'{name}' cannot be the name of a run.", "Use letters, digits, '.', '_', '+' and '-'.")
         folder = runs.absolute() / (name or fresh_name(about))
-        _make_parent(folder.parent)
+        with writable(folder.parent):
+            folder.parent.mkdir(parents=True, exist_ok=True)
         try:
             made = _make_new(folder, numbered=not name)
             (made / "checkpoints").mkdir()
@@ -98,11 +99,9 @@ class Run:
 
     def append(self, file: str, line: str) -> None:
         """Add one line to a log of the run."""
-        try:
-            with (self.folder / file).open("a", encoding="utf-8", errors="surrogateescape") as log:
-                log.write(line + "\n")
-        except OSError as error:
-            raise cannot_write(self.folder / file, error) from error
+        path = self.folder / file
+        with writable(path), path.open("a", encoding="utf-8", errors="surrogateescape") as log:
+            log.write(line + "\n")
 
     def record(self, values: Mapping[str, Any]) -> None:
         """Add one object to metrics.jsonl."""
@@ -146,13 +145,6 @@ class Run:
         new = {**self.status(), **changes, "heartbeat": now()}
         self.write("status.json", json.dumps(new, indent=1) + "\n")
         return new
-
-
-def _make_parent(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
 
 
 def _make_new(folder: Path, *, numbered: bool) -> Path:

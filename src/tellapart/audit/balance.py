@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from tellapart.audit.findings import Finding, joined, some
+from tellapart.audit.findings import Finding, some
+from tellapart.data.sources.listing import few
 
 UNEVEN, VERY_UNEVEN = 3, 10
 """Ratio of the largest to the smallest class that is worth saying, and that is worth a warning."""
@@ -32,7 +33,7 @@ def balance(classes: Sequence[str], counts: Sequence[int]) -> Iterator[Finding]:
             kind="tiny-classes",
             severity="warning",
             title=f"{some(len(tiny), 'class', len(counts)).replace('classs', 'classes')} with fewer than {TINY} "
-            f"pictures: {joined([f'{classes[k]} ({counts[k]})' for k in tiny])}",
+            f"pictures: {few([f'{classes[k]} ({counts[k]})' for k in tiny], 4)}",
             detail="So few can hardly be learned, and hardly be judged.",
             fix="Add pictures of them, or leave the classes out.",
             numbers={"classes": {classes[k]: counts[k] for k in tiny}, "of": len(counts)},

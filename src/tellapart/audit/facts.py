@@ -1,18 +1,15 @@
 """Facts: what one pass over the files saw of each picture, as columns; kept in one file that can run no code."""
 
 import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
+from tellapart.audit.findings import Finding, some
+from tellapart.data import kept as cached
 from tellapart.data.index import NO_PART, ArrayStore, Index, Strings
-from tellapart.data.official import cache_root
-from tellapart.errors import StorageError
-from tellapart.files import write_atomically
 from tellapart.names import PARTS
 
 SIDE = 32
@@ -63,10 +60,38 @@ class Facts:
         part, name = int(self.index.parts[row]), self.index.classes[int(self.index.labels[row])]
         return f"class {name}" if part == NO_PART else f"{PARTS[part]}, class {name}"
 
+    def named(self, rows: NDArray[np.int64], note: Callable[[int], str]) -> list[tuple[str, str]]:
+        """The key of each row with a note about it."""
+        return [(self.index.keys[row], note(row)) for row in rows.tolist()]
+
     def training(self) -> NDArray[np.int64]:
         """The whole pictures that are not known to be of the validation or the test part."""
         parts = self.index.parts[self.whole()]
         return self.whole()[(parts == NO_PART) | (parts == PARTS.index("train"))]
+
+
+def about(
+    facts: Facts,
+    files: Sequence[tuple[str, str]],
+    what: str,
+    *,
+    kind: str,
+    severity: str = "info",
+    noun: str = "picture",
+    detail: str = "",
+    fix: str = "",
+) -> Iterator[Finding]:
+    """The finding about some files (key and note) of all; none without files. `what` follows their count."""
+    if files:
+        yield Finding(
+            kind=kind,
+            severity=severity,
+            title=f"{some(len(files), noun, len(facts))}{what}",
+            detail=detail,
+            files=tuple(files),
+            fix=fix,
+            numbers={f"{noun}s": len(files), "of": len(facts)},
+        )
 
 
 def fingerprint(index: Index) -> str:
@@ -84,42 +109,15 @@ def fingerprint(index: Index) -> str:
     return ""
 
 
-def kept_folder() -> Path:
-    """Where facts are kept between checks."""
-    return cache_root() / "checks"
-
-
-def kept_files() -> list[Path]:
-    """The files of facts, the newest first."""
-    return sorted(kept_folder().glob("*.safetensors"), key=lambda file: -file.stat().st_mtime_ns)
-
-
 def keep(facts: Facts, name: str) -> None:
-    """Write the facts under a fingerprint; those of the last KEPT checks stay.
-
-    A folder that cannot be written costs the next check time, nothing else.
-    """
-    columns = {
-        "table": np.frombuffer(facts.table.tobytes(), np.uint8),
-        "reasons": np.frombuffer(facts.reasons.blob, np.uint8),
-        "ends": facts.reasons.ends,
-    }
-    try:
-        kept_folder().mkdir(parents=True, exist_ok=True)
-        write_atomically(kept_folder() / f"{name}.safetensors", save(columns))
-        for old in kept_files()[KEPT:]:
-            old.unlink(missing_ok=True)
-    except (OSError, StorageError):
-        return
+    """Keep the facts under a fingerprint; those of the last KEPT checks stay."""
+    table = np.frombuffer(facts.table.tobytes(), np.uint8)
+    cached.keep(cached.CHECKS, name, {"table": table, **cached.texts_as("reasons", facts.reasons)}, most=KEPT)
 
 
 def kept(index: Index, name: str) -> Facts | None:
     """The facts that `keep` wrote for this index, or None when there are none that fit."""
-    try:
-        columns = load((kept_folder() / f"{name}.safetensors").read_bytes())
-        table = np.frombuffer(columns["table"].tobytes(), FACT)
-        reasons = Strings(columns["reasons"].tobytes(), columns["ends"].astype(np.int64))
-    except (OSError, SafetensorError, KeyError, ValueError):
+    columns = cached.kept(cached.CHECKS, name)
+    if columns is None or len(columns["reasons_ends"]) != len(index):
         return None
-    fits = len(table) == len(reasons) == len(index)
-    return Facts(index=index, table=table, reasons=reasons) if fits else None
+    return Facts(index=index, table=columns["table"].view(FACT), reasons=cached.texts_of(columns, "reasons"))

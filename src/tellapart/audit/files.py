@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.audit.facts import Facts
+from tellapart.audit.facts import Facts, about
 from tellapart.audit.findings import Finding, some
 
 FAULTS = {
@@ -52,32 +52,17 @@ TRAITS: dict[str, tuple[Callable[[Table], NDArray[np.bool_]], str, str]] = {
 def faulty(facts: Facts) -> Iterator[Finding]:
     """One finding for each kind of file that is no whole picture."""
     for fault, (kind, what, fix) in FAULTS.items():
-        rows = np.flatnonzero(facts.table["fault"] == fault).tolist()
-        if rows:
-            yield Finding(
-                kind=kind,
-                severity="serious",
-                title=f"{some(len(rows), 'file', len(facts))} {what}",
-                files=tuple((facts.index.keys[row], facts.reasons[row]) for row in rows),
-                fix=f"{fix} Or train without them, named and counted: --on-bad skip",
-                numbers={"files": len(rows), "of": len(facts)},
-            )
+        files = facts.named(np.flatnonzero(facts.table["fault"] == fault), facts.reasons.__getitem__)
+        fix = f"{fix} Or train without them, named and counted: --on-bad skip"
+        yield from about(facts, files, f" {what}", kind=kind, severity="serious", noun="file", fix=fix)
 
 
 def traits(facts: Facts) -> Iterator[Finding]:
     """What is unusual about whole pictures, and how it is handled, once and the same everywhere."""
     whole = facts.whole()
     for kind, (which, what, handled) in TRAITS.items():
-        rows = whole[which(facts.table[whole])]
-        if len(rows):
-            notes = [_stored(facts.table[row]) for row in rows.tolist()]
-            yield Finding(
-                kind=kind,
-                severity="info",
-                title=f"{some(len(rows), 'picture', len(facts))} {what}. {handled}",
-                files=tuple((facts.index.keys[r], note) for r, note in zip(rows.tolist(), notes, strict=True)),
-                numbers={"pictures": len(rows), "of": len(facts)},
-            )
+        files = facts.named(whole[which(facts.table[whole])], lambda row: _stored(facts.table[row]))
+        yield from about(facts, files, f" {what}. {handled}", kind=kind)
 
 
 def _stored(row: Any) -> str:
@@ -93,16 +78,15 @@ def wrong_endings(facts: Facts) -> Iterator[Finding]:
         ending = splitext(key)[1].lower()
         if ending and kind in ENDINGS and ending not in ENDINGS[kind]:
             wrong.append((key, f"is {kind.decode()}"))
-    if wrong:
-        yield Finding(
-            kind="wrong-extension",
-            severity="warning",
-            title=f"{some(len(wrong), 'picture', len(facts))} of another format than the name says",
-            detail="They are read by what they hold, so nothing is lost here; other programs may stumble.",
-            files=tuple(wrong),
-            fix="Rename them, or save them anew in the format of their name.",
-            numbers={"pictures": len(wrong), "of": len(facts)},
-        )
+    yield from about(
+        facts,
+        wrong,
+        " of another format than the name says",
+        kind="wrong-extension",
+        severity="warning",
+        detail="They are read by what they hold, so nothing is lost here; other programs may stumble.",
+        fix="Rename them, or save them anew in the format of their name.",
+    )
 
 
 def left_out(facts: Facts) -> Iterator[Finding]:

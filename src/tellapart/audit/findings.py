@@ -1,8 +1,10 @@
 """Finding: one thing that is wrong or worth knowing, how much it matters, which files, and the command that helps."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
+
+from tellapart.evaluation.intervals import wilson
 
 SEVERITIES = ("serious", "warning", "info")
 """serious: a result would be wrong or training would stop; warning: look at it; info: good to know."""
@@ -21,6 +23,28 @@ class Finding:
     numbers: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """How many of n pictures a small classifier got right, against the share of the majority class."""
+
+    hits: int
+    n: int
+    majority: float
+
+    def skill(self) -> float:
+        """How far it goes from the majority (0) to always right (1)."""
+        return (self.hits / self.n - self.majority) / max(1e-9, 1 - self.majority)
+
+    def interval(self) -> tuple[float, float]:
+        """Of the accuracy: 95 %, Wilson."""
+        return wilson(self.hits, self.n)
+
+    def words(self) -> str:
+        """'61.2 % [58.1, 64.2]'."""
+        low, high = self.interval()
+        return f"{100 * self.hits / self.n:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+
+
 def ordered(findings: Iterable[Finding]) -> list[Finding]:
     """The serious ones first; otherwise in the order they came."""
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
@@ -35,9 +59,3 @@ def some(count: int, noun: str, total: int | None = None) -> str:
     if total is None:
         return f"{count:,} {noun}{'s' * (count != 1)}"
     return f"{count:,} of {total:,} {noun}{'s' * (total != 1)}"
-
-
-def joined(names: Sequence[str], *, show: int = 4) -> str:
-    """A few names, and how many more there are."""
-    more = f" and {len(names) - show:,} more" if len(names) > show else ""
-    return ", ".join(names[:show]) + more

@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.audit.facts import SIDE, Facts
-from tellapart.audit.findings import Finding, some
+from tellapart.audit.findings import Finding, Score, some
 from tellapart.audit.near import FOLDS, folds_of
 from tellapart.data.overlay import COLUMNS, table
-from tellapart.evaluation.intervals import wilson
 
 PATCH, STRIDE, FILTERS = 6, 2, 128
 RIDGE = 0.1
@@ -33,22 +32,15 @@ Matrix = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Doubts:
-    """Doubtful labels, the surest first. rows (D); suggested (D): classes; scores (D): given less suggested, below 0.
+class Doubts(Score):
+    """Doubtful labels, the surest first, and how often the out-of-fold prediction agrees with the label.
 
-    n, hits: pictures judged, and those whose label the out-of-fold prediction agrees with. majority: of the labels.
+    rows (D); suggested (D): classes; scores (D): given less suggested, below 0.
     """
 
     rows: NDArray[np.int64]
     suggested: NDArray[np.int64]
     scores: NDArray[np.float64]
-    n: int
-    hits: int
-    majority: float
-
-    def skill(self) -> float:
-        """How far the classifier goes from the majority (0) to always right (1)."""
-        return (self.hits / self.n - self.majority) / max(1e-9, 1 - self.majority)
 
 
 def patches_of(thumbs: NDArray[np.uint8]) -> Matrix:
@@ -127,13 +119,13 @@ def doubtful_labels(facts: Facts, found: Doubts | None) -> Iterator[Finding]:
         return
     index = facts.index
     many = len(found.rows) >= MANY * (found.n - found.hits)
-    low, high = wilson(found.hits, found.n)
+    low, high = found.interval()
     yield Finding(
         kind="doubtful-labels",
         severity="warning" if many else "info",
         title=f"{some(len(found.rows), 'label', found.n)} contradicted by a small classifier that did not see them",
-        detail=f"Candidates to look at, not errors: the classifier itself is right for {100 * found.hits / found.n:.1f}"
-        f" % [{100 * low:.1f}, {100 * high:.1f}], n = {found.n:,}.",
+        detail=f"Candidates to look at, not errors: the classifier itself is right for {found.words()}, "
+        f"n = {found.n:,}.",
         files=tuple(
             (index.keys[row], f"{facts.place(row)}; looks like {index.classes[k]} ({score:.2f})")
             for row, k, score in zip(found.rows.tolist(), found.suggested.tolist(), found.scores.tolist(), strict=True)
@@ -145,9 +137,12 @@ def doubtful_labels(facts: Facts, found: Doubts | None) -> Iterator[Finding]:
 
 def as_overlay(facts: Facts, found: Doubts | None) -> str:
     """The candidates as a table to be reviewed, which data/overlay.py reads."""
+    if found is None:
+        return table(COLUMNS, [])
+    index, digests = facts.index, facts.table["digest"]
+    columns = (found.rows.tolist(), found.suggested.tolist(), found.scores.tolist())
     rows = []
-    for n, row in enumerate([] if found is None else found.rows.tolist()):
-        classes, digest = facts.index.classes, facts.table["digest"][row].tobytes().hex()
-        given, suggested = classes[int(facts.index.labels[row])], classes[int(found.suggested[n])]  # type: ignore[union-attr]
-        rows.append((facts.index.keys[row], digest, given, suggested, f"{found.scores[n]:.4f}", ""))  # type: ignore[union-attr]
+    for row, suggested, score in zip(*columns, strict=True):
+        given, other = index.classes[int(index.labels[row])], index.classes[suggested]
+        rows.append((index.keys[row], digests[row].tobytes().hex(), given, other, f"{score:.4f}", ""))
     return table(COLUMNS, rows)

@@ -140,10 +140,6 @@ def components(count: int, pairs: Pairs) -> NDArray[np.int64]:
             break
         np.minimum.at(above, high, low)
         above = above[above]
-    return _settled(above)
-
-
-def _settled(above: NDArray[np.int64]) -> NDArray[np.int64]:
     while (above != above[above]).any():
         above = above[above]
     return above

@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Iterable, Iterator, Mapping
 from html import escape
+from importlib import resources
 
 import numpy as np
 from PIL import Image
@@ -16,36 +17,6 @@ from tellapart.errors import DataError, StorageError
 
 SHOWN, NAMED, SIDE = 24, 500, 128
 """Pictures drawn and files named for each finding, and the longest side of a drawing in pixels."""
-
-STYLE = """
-:root{color-scheme:light dark;--ink:#1d2126;--soft:#59636e;--line:#d8dde3;--back:#fff;--card:#f6f7f9;
---serious:#b3261e;--warning:#8a5a00;--info:#2b5f9e}
-@media(prefers-color-scheme:dark){:root{--ink:#e8eaed;--soft:#a0a8b1;--line:#3a4048;--back:#16181b;--card:#1f2226;
---serious:#ff8a80;--warning:#f0b756;--info:#8ab8f0}}
-*{box-sizing:border-box}
-body{margin:0 auto;padding:2rem 1rem 4rem;max-width:64rem;background:var(--back);color:var(--ink);
-font:1rem/1.5 system-ui,sans-serif}
-h1{font-size:1.5rem;margin:0;overflow-wrap:anywhere}
-h2{font-size:1.05rem;line-height:1.35;margin:.15rem 0 .4rem;overflow-wrap:anywhere}
-p{margin:.3rem 0}.soft{color:var(--soft)}
-.counts{display:flex;flex-wrap:wrap;gap:.5rem;padding:0;margin:1rem 0 2rem;list-style:none}
-.counts li{border:1px solid var(--line);border-radius:.4rem;padding:.2rem .7rem}
-article{border:1px solid var(--line);border-left:.3rem solid var(--tone);border-radius:.4rem;padding:.8rem 1rem;
-margin:0 0 1rem;background:var(--card);break-inside:avoid}
-.serious{--tone:var(--serious)}.warning{--tone:var(--warning)}.info{--tone:var(--info)}
-.tag{color:var(--tone);font-size:.8rem;font-weight:600;letter-spacing:.03em}
-code{font:.9em/1.4 ui-monospace,monospace;overflow-wrap:anywhere}
-.shots{display:grid;grid-template-columns:repeat(auto-fill,minmax(7rem,1fr));gap:.6rem;margin:.8rem 0 .3rem}
-figure{margin:0;min-width:0}
-figure div{background:var(--back);border:1px solid var(--line);border-radius:.25rem;aspect-ratio:1;display:flex}
-figure img{width:100%;height:100%;object-fit:contain;border-radius:.25rem}
-.dots{image-rendering:pixelated}
-figcaption{font-size:.72rem;line-height:1.3;color:var(--soft);overflow-wrap:anywhere;margin-top:.2rem}
-details{margin-top:.4rem}summary{cursor:pointer;color:var(--soft)}
-table{border-collapse:collapse;width:100%;font-size:.85rem}
-td{border-top:1px solid var(--line);padding:.2rem .6rem .2rem 0;vertical-align:top;overflow-wrap:anywhere}
-@media print{body{max-width:none;padding:0}summary{list-style:none}}
-"""
 
 
 def page(title: str, said: Iterable[str], findings: list[Finding], facts: Facts) -> str:
@@ -62,12 +33,13 @@ def page(title: str, said: Iterable[str], findings: list[Finding], facts: Facts)
         "" if findings else "<p>Nothing was found.</p>",
         "</main>",
     ]
+    style = "\n" + resources.files("tellapart.audit").joinpath("page.css").read_text(encoding="utf-8")
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{_text(title)}</title><style>{STYLE}</style></head><body>\n" + "\n".join(body) + "\n</body></html>\n"
+        f"<title>{_text(title)}</title><style>{style}</style></head><body>\n" + "\n".join(body) + "\n</body></html>\n"
     )
 
 
@@ -103,10 +75,8 @@ def _names(files: tuple[tuple[str, str], ...]) -> Iterator[str]:
 def _figure(facts: Facts, row: int, key: str, note: str) -> str:
     drawn, small = _drawn(facts, row)
     style = ' class="dots"' if small else ""
-    name = _text(key)
-    return (
-        f'<figure><div><img alt="" src="{drawn}"{style}></div><figcaption>{name}<br>{_text(note)}</figcaption></figure>'
-    )
+    caption = f"<figcaption>{_text(key)}<br>{_text(note)}</figcaption>"
+    return f'<figure><div><img alt="" src="{drawn}"{style}></div>{caption}</figure>'
 
 
 def _drawn(facts: Facts, row: int) -> tuple[str, bool]:

@@ -1,5 +1,6 @@
 """The scan: every file read whole, in child processes with bounds, so that no picture can take the program down."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -162,8 +163,6 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
     child.kill()
     child.wait()
     for pipe in (child.stdin, child.stdout):
-        if pipe is not None:
-            try:
+        with contextlib.suppress(OSError):  # what was still buffered has nowhere to go
+            if pipe is not None:
                 pipe.close()
-            except OSError:  # what was still buffered has nowhere to go
-                continue

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.audit.facts import Facts
-from tellapart.audit.findings import Finding, joined, some
+from tellapart.audit.findings import Finding, some
 
 EXTREME = 3.0
 """Long side over short side from which a picture is called extreme."""
@@ -23,9 +23,7 @@ def crop_loss(sizes: NDArray[np.int64]) -> NDArray[np.float64]:
     return 1 - sizes.min(axis=1) / np.maximum(1, sizes.max(axis=1))
 
 
-def crop_findings(
-    sizes: NDArray[np.int64], labels: NDArray[np.int64], classes: Sequence[str], *, among: str = "pictures"
-) -> Iterator[Finding]:
+def crop_findings(sizes: NDArray[np.int64], labels: NDArray[np.int64], classes: Sequence[str]) -> Iterator[Finding]:
     """What the crop loses over all and by class, and what pad and squash would do instead."""
     lost = crop_loss(sizes)
     by_class = {name: float(lost[labels == k].mean()) for k, name in enumerate(classes) if (labels == k).any()}
@@ -37,7 +35,7 @@ def crop_findings(
     yield Finding(
         kind="crop-loss",
         severity="warning" if much else "info",
-        title=f"The centre crop throws away {100 * lost.mean():.0f} % of the area of {len(lost):,} {among} "
+        title=f"The centre crop throws away {100 * lost.mean():.0f} % of the area of {len(lost):,} pictures "
         f"(class {worst}: {100 * by_class[worst]:.0f} %)",
         detail=f"Networks of torchvision lose {100 * (1 - MARGIN * (1 - lost.mean())):.0f} % with their margin. "
         f"Padding keeps everything and leaves {100 * lost.mean():.0f} % of the square empty; squashing keeps "
@@ -92,7 +90,7 @@ def statistics(facts: Facts) -> Iterator[Finding]:
     yield Finding(
         kind="statistics",
         severity="info",
-        title=f"Mean {joined([f'{v:.3f}' for v in means])} and deviation {joined([f'{v:.3f}' for v in stds])} "
+        title=f"Mean {', '.join(f'{v:.3f}' for v in means)} and deviation {', '.join(f'{v:.3f}' for v in stds)} "
         f"{'of grey' if grey else 'of red, green, blue'} over {some(len(rows), 'training picture')}",
         numbers={"mean": means, "std": stds, "n": len(rows)},
     )

@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.audit.facts import Facts
-from tellapart.audit.findings import Finding
+from tellapart.audit.findings import Finding, Score
 from tellapart.audit.near import FOLDS, folds_of
-from tellapart.evaluation.intervals import wilson
 
 BINS, MOST = 12, 10_000
 FEWEST = 40
@@ -24,38 +23,24 @@ NEARLY = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probe:
-    """What one probe achieved: `hits` of `n`, against the share of the majority class."""
+class Probe(Score):
+    """What one probe achieved, and the skill from which on it knows too much."""
 
     name: str
-    hits: int
-    n: int
-    majority: float
     limit: float
 
-    def skill(self) -> float:
-        """From 0, the majority, to 1, always right."""
-        return (self.hits / self.n - self.majority) / max(1e-9, 1 - self.majority)
-
-    def words(self) -> str:
+    def named(self) -> str:
         """'file size 61.2 % [58.1, 64.2]'."""
-        low, high = wilson(self.hits, self.n)
-        return f"{self.name} {100 * self.hits / self.n:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+        return f"{self.name} {self.words()}"
 
 
 def inputs(facts: Facts, rows: NDArray[np.int64]) -> dict[str, tuple[NDArray[np.float64], float]]:
     """What each probe sees (n, D), and its limit; what is the same for all pictures is left out."""
     t = facts.table[rows]
     formats = np.unique(np.char.add(t["format"], t["mode"]), return_inverse=True)[1]
-    edge = np.concatenate(
-        [
-            t["thumb"][:, :FRAME].mean(axis=(1, 2)),
-            t["thumb"][:, -FRAME:].mean(axis=(1, 2)),
-            t["thumb"][:, :, :FRAME].mean(axis=(1, 2)),
-            t["thumb"][:, :, -FRAME:].mean(axis=(1, 2)),
-        ],
-        axis=1,
-    )
+    thumb = t["thumb"]
+    sides = (thumb[:, :FRAME], thumb[:, -FRAME:], thumb[:, :, :FRAME], thumb[:, :, -FRAME:])
+    edge = np.concatenate([side.mean(axis=(1, 2)) for side in sides], axis=1)
     seen = {
         "file size": (t["bytes"][:, None], OUTSIDE),
         "picture size": (np.stack([t["height"], t["width"]], axis=1), OUTSIDE),
@@ -122,13 +107,13 @@ def shortcuts(found: list[Probe]) -> Iterator[Finding]:
         return
     baseline = found[-1]
     for probe in found[:-1]:
-        low, high = wilson(probe.hits, probe.n)
+        low, high = probe.interval()
         much = low > probe.majority and probe.skill() >= probe.limit
         if much and (probe.limit == OUTSIDE or probe.skill() >= NEARLY * baseline.skill()):
             yield Finding(
                 kind="shortcut",
                 severity="warning",
-                title=f"{probe.name.capitalize()} alone tells the class: {probe.words()} of n = {probe.n:,} right, "
+                title=f"{probe.name.capitalize()} alone tells the class: {probe.named()} of n = {probe.n:,} right, "
                 f"the majority {100 * probe.majority:.1f} %",
                 detail="A network may learn this instead of what is shown, and fail where it does not hold.",
                 fix="Collect or save the classes in the same way; judge on pictures from elsewhere.",
@@ -138,6 +123,6 @@ def shortcuts(found: list[Probe]) -> Iterator[Finding]:
         kind="probes",
         severity="info",
         title=f"How far one comes without a network: n = {baseline.n:,}, majority {100 * baseline.majority:.1f} %",
-        detail=", ".join(probe.words() for probe in found),
+        detail=", ".join(probe.named() for probe in found),
         numbers={probe.name: probe.hits / probe.n for probe in found} | {"n": baseline.n},
     )

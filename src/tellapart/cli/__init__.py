@@ -87,7 +87,8 @@ def guarded(work: Callable[[], Any], *, debug: bool) -> int:
         click.echo(error.format_message())
         return 0
     except click.UsageError as error:
-        return complain(_of_click(error), _help_hint(error), 2)
+        hint = f"`{error.ctx.command_path} --help` lists what is possible." if error.ctx else ""
+        return complain(_of_click(error), hint, 2)
     except click.ClickException as error:
         return complain(error.format_message(), "", 2)
     except (BrokenPipeError, SystemExit) as error:
@@ -120,7 +121,3 @@ def _of_click(error: click.UsageError) -> str:
         guess = nearest(error.option_name, [o for p in (error.ctx.command.params if error.ctx else []) for o in p.opts])
         return f"There is no flag {error.option_name}." + (f" Did you mean {guess}?" if guess else "")
     return error.format_message()
-
-
-def _help_hint(error: click.UsageError) -> str:
-    return f"`{error.ctx.command_path} --help` lists what is possible." if error.ctx else ""

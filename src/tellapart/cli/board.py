@@ -22,17 +22,8 @@ def command(run: str | None, runs: Path, port: int | None, dry_run: bool) -> int
     """Show all runs, or one RUN, in TensorBoard on this machine only."""
     logdir = folder_of(run, runs)
     port = port or free_port()
-    words = [
-        sys.executable,
-        "-m",
-        "tensorboard.main",
-        "--logdir",
-        str(logdir),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
+    where = ("--logdir", str(logdir), "--host", "127.0.0.1", "--port", str(port))
+    words = [sys.executable, "-m", "tensorboard.main", *where]
     if dry_run:
         click.echo(shlex.join(words))
         return 0

@@ -28,20 +28,18 @@ def path() -> None:
 @json_option
 def show(as_json: bool) -> None:
     """Say what is kept, where, and how much it takes."""
-    from tellapart.audit.facts import kept_files as kept_checks
-    from tellapart.audit.facts import kept_folder
     from tellapart.data.cache import Room, entries, pixel_folder
     from tellapart.data.download import fetched
-    from tellapart.data.official import default_root
-    from tellapart.data.saved import kept_files, list_folder
+    from tellapart.data.kept import CHECKS, LISTINGS, kept_files
+    from tellapart.data.official import cache_root, default_root
 
-    files, lists, checks = fetched(default_root()), kept_files(), kept_checks()
+    files, lists, checks = fetched(default_root()), kept_files(LISTINGS), kept_files(CHECKS)
     pixels = sorted(entries(Room(pixel_folder(), 0)), key=lambda entry: -entry["used"])
     kept = {
         "data sets": (default_root(), len(files), sum(file.stat().st_size for file in files)),
         "decoded pictures": (pixel_folder(), len(pixels), sum(entry["bytes"] for entry in pixels)),
-        "lists of large folders": (list_folder(), len(lists), sum(file.stat().st_size for file in lists)),
-        "checks": (kept_folder(), len(checks), sum(file.stat().st_size for file in checks)),
+        "lists of large folders": (cache_root() / LISTINGS, len(lists), sum(file.stat().st_size for file in lists)),
+        "checks": (cache_root() / CHECKS, len(checks), sum(file.stat().st_size for file in checks)),
     }
     if as_json:
         document = {name: {"folder": str(at), "files": n, "bytes": size} for name, (at, n, size) in kept.items()}
@@ -61,13 +59,13 @@ def show(as_json: bool) -> None:
 @click.option("--pixels", is_flag=True, help="Only the decoded pictures.")
 def clear(yes: bool, pixels: bool) -> None:
     """Remove what `tellapart cache show` lists. Whatever else lies in those folders stays."""
-    from tellapart.audit.facts import kept_files as kept_checks
     from tellapart.data.cache import Room, entries, pixel_folder
     from tellapart.data.download import clear, fetched
+    from tellapart.data.kept import CHECKS, LISTINGS, kept_files
     from tellapart.data.official import default_root
-    from tellapart.data.saved import kept_files
 
-    files, lists, checks = ([], [], []) if pixels else (fetched(default_root()), kept_files(), kept_checks())
+    kept = ([], [], []) if pixels else (fetched(default_root()), kept_files(LISTINGS), kept_files(CHECKS))
+    files, lists, checks = kept
     decoded = entries(Room(pixel_folder(), 0))
     what = f"{len(files)} fetched files, {len(decoded)} sets of decoded pictures, {len(lists)} lists of large folders"
     what += f", {len(checks)} checks"

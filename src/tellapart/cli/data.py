@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tellapart.cli.options import json_option, root_option
+from tellapart.cli.options import PATH, json_option, root_option
 from tellapart.cli.recipe_flags import CHOOSING, flags_of, given
 from tellapart.cli.verbs import Verbs
 from tellapart.errors import UsageError
@@ -83,25 +83,19 @@ def get(name: str, root: str, origin: str, to: str) -> None:
 @flags_of(*CHOOSING, "augment.preset")
 @part_option
 @click.option("--index", "number", type=click.IntRange(0), help="Describe this one picture, counted from 0.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw pictures of every class.")
+@click.option("--out", type=PATH, metavar="FILE.png", help="Draw pictures of every class.")
 @click.option("--list", "listing", is_flag=True, help="Print every key with its class.")
-@click.option(
-    "--tensorboard", type=click.Path(path_type=Path), metavar="FOLDER", help="Write pictures for TensorBoard."
-)
+@click.option("--tensorboard", type=PATH, metavar="FOLDER", help="Write pictures for TensorBoard.")
 @click.option("--tag", default="data", show_default=True, help="Tag of the pictures in TensorBoard.")
 @click.option("--step", default=0, show_default=True, type=click.IntRange(0), help="Step of the first picture there.")
-@click.option(
-    "--export", type=click.Path(path_type=Path), metavar="FILE.npy", help="Write the shown pictures as an array."
-)
+@click.option("--export", type=PATH, metavar="FILE.npy", help="Write the shown pictures as an array.")
 @click.option(
     "--most", default=40, show_default=True, type=click.IntRange(1), help="How many pictures to draw or write."
 )
 @click.option(
     "--steps", metavar="CHAIN", help="Show what each named step makes of one picture; `data steps` lists them."
 )
-@click.option(
-    "--sees", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw what the network sees, class by class."
-)
+@click.option("--sees", type=PATH, metavar="FILE.png", help="Draw what the network sees, class by class.")
 @click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="With --sees: any other setting.")
 @json_option
 def show(
@@ -205,10 +199,9 @@ def write_out(
     from tellapart.workflow import data
 
     if out:
-        from tellapart.figures.grid import grid, save_picture
+        from tellapart.cli.data_sees import draw
 
-        save_picture(grid([pixels for pixels, _ in pictures], [name for _, name in pictures]), out)
-        click.echo(f"{len(pictures)} pictures drawn: {out.absolute()}", err=True)
+        draw(pictures, 0, out)
     if tensorboard:
         if not data.to_board(pictures, tensorboard, tag=tag, first_step=step):
             raise UsageError("tensorboard is not installed.", "python3 -m pip install tensorboard")

@@ -1,6 +1,7 @@
 """`tellapart doctor`."""
 
 import json
+from dataclasses import asdict
 
 import click
 
@@ -15,7 +16,7 @@ def command(as_json: bool) -> int:
 
     findings = examine()
     if as_json:
-        click.echo(json.dumps({"format": 1, "findings": [finding.to_json() for finding in findings]}, indent=1))
+        click.echo(json.dumps({"format": 1, "findings": [asdict(finding) for finding in findings]}, indent=1))
     else:
         width = max(len(finding.name) for finding in findings)
         for finding in findings:

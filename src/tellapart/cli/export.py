@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from tellapart.cli.options import runs_option
+from tellapart.cli.options import PATH, runs_option
 from tellapart.cli.verbs import Verbs
 
 
@@ -15,9 +15,7 @@ def command() -> None:
 
 @command.command("script", epilog="Example: tellapart export script RUN --out train.py, then: python train.py FOLDER")
 @click.argument("model", metavar="RUN")
-@click.option(
-    "--out", type=click.Path(path_type=Path), metavar="FILE.py", help="Where to write it; train-RUN.py if not given."
-)
+@click.option("--out", type=PATH, metavar="FILE.py", help="Where to write it; train-RUN.py if not given.")
 @click.option("--force", is_flag=True, help="Write over a file that is there already.")
 @runs_option
 def script(model: str, out: Path | None, force: bool, runs: Path) -> None:

@@ -6,9 +6,8 @@ import click
 
 from tellapart.recipe import rule_of
 
-runs_option = click.option(
-    "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where run folders lie."
-)
+PATH = click.Path(path_type=Path)
+runs_option = click.option("--runs", type=PATH, default=Path("runs"), show_default=True, help="Where run folders lie.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
 device_option = click.option("--device", default="auto", show_default=True, help=rule_of("machine.device").help)
 root_option = click.option("--root", default="", help=rule_of("data.root").help)

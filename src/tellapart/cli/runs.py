@@ -37,8 +37,6 @@ def command(runs: Path, as_json: bool) -> None:
 
 def share(figure: dict[str, Any] | None) -> str:
     """'98.1 % [95.7, 99.2]', or a dash."""
-    return (
-        "–"
-        if figure is None
-        else f"{100 * figure['value']:.1f} % [{100 * figure['low']:.1f}, {100 * figure['high']:.1f}]"
-    )
+    if figure is None:
+        return "–"
+    return f"{100 * figure['value']:.1f} % [{100 * figure['low']:.1f}, {100 * figure['high']:.1f}]"

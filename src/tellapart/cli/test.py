@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tellapart.cli.options import device_option, json_option, on_bad_option, root_option, runs_option
+from tellapart.cli.options import PATH, device_option, json_option, on_bad_option, root_option, runs_option
 from tellapart.cli.recipe_flags import LABELLING, flags_of, given
 from tellapart.errors import UsageError
 from tellapart.recipe import Recipe, printable
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 )
 @click.argument("model")
 @click.argument("source", required=False)
-@click.option(
-    "--mistakes", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw the mistakes, the surest first."
-)
+@click.option("--mistakes", type=PATH, metavar="FILE.png", help="Draw the mistakes, the surest first.")
 @root_option
 @flags_of(*LABELLING)
 @on_bad_option

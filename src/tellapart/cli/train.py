@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from tellapart.cli.options import runs_option
 from tellapart.cli.recipe_flags import asked, recipe_flags
 
 
@@ -17,9 +18,7 @@ from tellapart.cli.recipe_flags import asked, recipe_flags
     metavar="NAME",
     help="Name of the run folder; a fresh one that sorts by time when absent.",
 )
-@click.option(
-    "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where run folders lie."
-)
+@runs_option
 @click.option("--no-test", is_flag=True, help="Leave the test part sealed while you are still trying things.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document with every figure on standard output.")
 @click.pass_obj

@@ -11,13 +11,13 @@ class Entry:
     """
 
     name: str
-    task: str
     train: int
     test: int
     classes: int
     size: str
     where: str
     missing: str = ""
+    task: str = "classification"
 
     @property
     def available(self) -> bool:
@@ -27,25 +27,22 @@ class Entry:
 
 _BOXES = "not classification: a picture holds many objects and has no one class"
 
+_KRIZ = "Krizhevsky; https://www.cs.toronto.edu/~kriz/cifar.html"
+_FASHION = "Zalando Research (MIT); https://github.com/zalandoresearch/fashion-mnist"
+_ANTS = "PyTorch's tutorial, with 153 to validate; https://download.pytorch.org/tutorial/"
+_DETECTION = "detection, segmentation"
+
 # fmt: off
 CATALOGUE: tuple[Entry, ...] = (
-    # name, task, train, test, classes, size, where
-    Entry("digits", "classification", 1797, 0, 10, "8 x 8 grey",
-          "comes with tellapart (UCI, Alpaydin and Kaynak, CC BY 4.0)"),
-    Entry("mnist", "classification", 60_000, 10_000, 10, "28 x 28 grey",
-          "LeCun, Cortes and Burges; http://yann.lecun.com/exdb/mnist/"),
-    Entry("fashion-mnist", "classification", 60_000, 10_000, 10, "28 x 28 grey",
-          "Zalando Research (MIT); https://github.com/zalandoresearch/fashion-mnist"),
-    Entry("kmnist", "classification", 60_000, 10_000, 10, "28 x 28 grey",
-          "CODH (CC BY-SA 4.0); http://codh.rois.ac.jp/kmnist/"),
-    Entry("cifar10", "classification", 50_000, 10_000, 10, "32 x 32 RGB",
-          "Krizhevsky; https://www.cs.toronto.edu/~kriz/cifar.html"),
-    Entry("cifar100", "classification", 50_000, 10_000, 100, "32 x 32 RGB",
-          "Krizhevsky; https://www.cs.toronto.edu/~kriz/cifar.html"),
-    Entry("hymenoptera", "classification", 244, 0, 2, "various RGB",
-          "PyTorch's tutorial, with 153 to validate; https://download.pytorch.org/tutorial/"),
-    Entry("coco", "detection, segmentation", 118_287, 40_670, 80, "various RGB",
-          "https://cocodataset.org", missing=_BOXES),
+    # name, train, test, classes, size, where
+    Entry("digits", 1797, 0, 10, "8 x 8 grey", "comes with tellapart (UCI, Alpaydin and Kaynak, CC BY 4.0)"),
+    Entry("mnist", 60_000, 10_000, 10, "28 x 28 grey", "LeCun, Cortes and Burges; http://yann.lecun.com/exdb/mnist/"),
+    Entry("fashion-mnist", 60_000, 10_000, 10, "28 x 28 grey", _FASHION),
+    Entry("kmnist", 60_000, 10_000, 10, "28 x 28 grey", "CODH (CC BY-SA 4.0); http://codh.rois.ac.jp/kmnist/"),
+    Entry("cifar10", 50_000, 10_000, 10, "32 x 32 RGB", _KRIZ),
+    Entry("cifar100", 50_000, 10_000, 100, "32 x 32 RGB", _KRIZ),
+    Entry("hymenoptera", 244, 0, 2, "various RGB", _ANTS),
+    Entry("coco", 118_287, 40_670, 80, "various RGB", "https://cocodataset.org", missing=_BOXES, task=_DETECTION),
 )
 # fmt: on
 

@@ -81,7 +81,7 @@ def _of_bytes(raw: bytes) -> tuple[Pixels, str]:
 
 
 def _jpeg(raw: bytes) -> Pixels | None:
-    """A grey or RGB JPEG by libjpeg-turbo directly: equal to Pillow's to the bit, in two thirds of its time.
+    """A grey or RGB JPEG by libjpeg-turbo directly: equal to Pillow's to the bit, in 0.7 of its time.
 
     None when the library is not there, and for every file that is not plain and whole: Pillow has to look at it.
     """
@@ -92,7 +92,7 @@ def _jpeg(raw: bytes) -> Pixels | None:
         height, width, colours, _ = library.decode_jpeg_header(raw)
         if colours not in ("Gray", "YCbCr") or height * width > MAX_PIXELS:
             return None
-        turn = _orientation(raw) if _may_turn(raw) else 1
+        turn = Image.open(io.BytesIO(raw), formats=("JPEG",)).getexif().get(0x0112, 1) if _may_turn(raw) else 1
         least, colours = reduction(width, height), "GRAY" if colours == "Gray" else "RGB"
         # 0 is no bound; with one, the smallest size that libjpeg can make and that is not below it
         bounds = (0, 0) if least == 1 else (-(-height // least), -(-width // least))
@@ -126,10 +126,6 @@ def reduction(width: int, height: int) -> int:
     (1, 2, 8)
     """
     return max(by for by in (1, 2, 4, 8) if by == 1 or min(width, height) >= by * LARGE)
-
-
-def _orientation(raw: bytes) -> int:
-    return Image.open(io.BytesIO(raw), formats=("JPEG",)).getexif().get(0x0112, 1)
 
 
 def _turned(pixels: Pixels, orientation: int) -> Pixels:
@@ -180,7 +176,8 @@ def of_image(image: Image.Image, *, turned: bool = True) -> Pixels:
     if image.mode == "F":
         raise DataError("The picture holds floating-point numbers of unknown range. Save it with 8 or 16 bits.")
     if image.has_transparency_data:
-        image = _over_white(image.convert("RGBA"))
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image.convert("RGBA"))
     if image.mode in ("1", "L"):
         return np.asarray(image.convert("L"))[:, :, None]
     return np.asarray(image.convert("RGB"))
@@ -202,8 +199,3 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     eight = ((values + 128) // 257).astype(np.uint8)
     eight[values == image.info.get("transparency")] = 255  # as white as what is laid under transparent pixels
     return Image.fromarray(eight)
-
-
-def _over_white(image: Image.Image) -> Image.Image:
-    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-    return Image.alpha_composite(white, image)

@@ -7,7 +7,7 @@ import secrets
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,6 +27,7 @@ MOST = 1 << 28
 """No official file has more bytes than this (256 MiB); a longer answer is cut off and refused."""
 
 TIMEOUT, CHUNK = 30.0, 1 << 20
+THERE = ": already downloaded and verified."
 
 FILES: dict[str, tuple[Official, ...]] = {
     "digits": (),
@@ -58,8 +59,9 @@ def get(name: str, root: Path, *, origin: str = "", progress: Progress | None = 
     if FILES[name] == (ARCHIVE,):
         return [_unpacked(root, origin, progress or _quiet)]
     for folder in _FOLDERS.get(name, (name, "")):
-        if all(_is_whole(root / folder / file.name, file) for file in FILES[name]):
-            return [_there(file) for file in FILES[name]]
+        paths = [(root / folder / file.name, file.md5) for file in FILES[name]]
+        if all(path.is_file() and md5_of(path) == md5 for path, md5 in paths):
+            return [f"{path.name}{THERE}" for path, _ in paths]
     return fetch(FILES[name], root / name, title=name, origin=origin, progress=progress)
 
 
@@ -67,7 +69,7 @@ def _unpacked(root: Path, origin: str, progress: Progress) -> str:
     """Bring Hymenoptera below `root` as class folders, proved by what they hold; the sentence that says so."""
     if where(root):
         hymenoptera(root)
-        return "hymenoptera: already downloaded and verified."
+        return f"hymenoptera{THERE}"
     here = root / ARCHIVE.name
     archive = Path(_from_origin(origin, ARCHIVE.name, (ARCHIVE,))) if origin else here
     mine = not archive.is_file()
@@ -109,36 +111,22 @@ def fetch(
         target = folder / file.name
         if target.exists():
             refuse_wrong_md5(target, found=md5_of(target), official=file.md5, title=title)
-            said.append(_there(file))
+            said.append(f"{file.name}{THERE}")
             continue
         addresses = [_from_origin(origin, file.name, files)] if origin else [url + file.name for url in file.urls]
         try:
             size = _first_that_works(addresses, target, file, title, progress or _quiet)
         except DataError as error:
-            raise DataError(error.message, f"{error.hint} {_by_hand(files, folder)}".strip()) from error
-        said.append(f"{file.name}: {'copied' if origin else 'downloaded'} and verified ({_size(size)}).")
+            names = ", ".join(file.name for file in files)
+            by_hand = f"Or put {names} into {folder} by hand; they are checked and used from there."
+            raise DataError(error.message, f"{error.hint} {by_hand}".strip()) from error
+        counted = f"{size / 1e6:,.1f} MB" if size >= 100_000 else f"{size:,} bytes"
+        said.append(f"{file.name}: {'copied' if origin else 'downloaded'} and verified ({counted}).")
     return said
-
-
-def _is_whole(path: Path, file: Official) -> bool:
-    return path.is_file() and md5_of(path) == file.md5
-
-
-def _there(file: Official) -> str:
-    return f"{file.name}: already downloaded and verified."
 
 
 def _quiet(done: int, total: int | None, name: str) -> None:
     """The progress of someone who does not look."""
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:,.1f} MB" if count >= 100_000 else f"{count:,} bytes"
-
-
-def _by_hand(files: Sequence[Official], folder: Path) -> str:
-    names = ", ".join(file.name for file in files)
-    return f"Or put {names} into {folder} by hand; they are checked and used from there."
 
 
 def _from_origin(origin: str, name: str, files: Sequence[Official]) -> str:
@@ -219,30 +207,26 @@ def _read(reader: BinaryIO, address: str) -> bytes:
         raise DataError(f"{address} stopped: {error or type(error).__name__}.") from error
 
 
-class _open:
+@contextlib.contextmanager
+def _open(address: str) -> Iterator[tuple[BinaryIO, int | None]]:
     """An address as (bytes to read, how many or None), closed at the end. Raises DataError when it cannot be opened."""
-
-    def __init__(self, address: str) -> None:
-        self._address = address
-
-    def __enter__(self) -> tuple[BinaryIO, int | None]:
-        try:
-            if not self._address.startswith(("http://", "https://")):
-                self._reader = open(self._address, "rb")
-                return self._reader, os.fstat(self._reader.fileno()).st_size
-            request = urllib.request.Request(self._address, headers={"User-Agent": "tellapart"})
-            self._reader = _opener().open(request, timeout=TIMEOUT)
-            length = self._reader.headers.get("Content-Length", "")
-            return self._reader, int(length) if length.isdecimal() else None
-        except urllib.error.HTTPError as error:
-            error.close()
-            raise DataError(f"{self._address} answers {error.code} {error.reason}.") from error
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-            raise DataError(f"{self._address} cannot be reached: {reason}.") from error
-
-    def __exit__(self, *_: object) -> None:
-        self._reader.close()
+    try:
+        if not address.startswith(("http://", "https://")):
+            reader = open(address, "rb")  # noqa: SIM115 - closed below
+            total = os.fstat(reader.fileno()).st_size
+        else:
+            request = urllib.request.Request(address, headers={"User-Agent": "tellapart"})
+            reader = _opener().open(request, timeout=TIMEOUT)
+            length = reader.headers.get("Content-Length", "")
+            total = int(length) if length.isdecimal() else None
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise DataError(f"{address} answers {error.code} {error.reason}.") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+        raise DataError(f"{address} cannot be reached: {reason}.") from error
+    with reader:
+        yield reader, total
 
 
 def _opener() -> urllib.request.OpenerDirector:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tellapart.data.decode import of_image
 from tellapart.data.index import NO_PART, Index, Strings, naturally
-from tellapart.data.sources.labels import few
+from tellapart.data.sources.listing import few
 from tellapart.errors import DataError, UsageError
 
 LAYOUTS = ("HWC", "CHW")

@@ -108,6 +108,10 @@ class Index:
         labels = self.labels if part is None else self.labels[self.rows(part)]
         return np.bincount(labels, minlength=len(self.classes))
 
+    def hexes(self) -> list[str]:
+        """The digest of each row in hex (N); '' before the first pass."""
+        return [""] * len(self) if self.digests is None else [row.tobytes().hex() for row in self.digests]
+
     def take(self, rows: NDArray[np.int64]) -> "Index":
         """The index of some rows only; the store is looked up through the old row numbers."""
         return replace(

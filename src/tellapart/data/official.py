@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tellapart.errors import DataError, StorageError
+from tellapart.errors import DataError
+from tellapart.files import readable
 
 
 @dataclass(frozen=True)
@@ -47,19 +48,14 @@ def places(root: Path, folders: Sequence[str]) -> Iterator[Path]:
 
 def md5_of(path: Path) -> str:
     """The md5 of a file, in hex. Raises StorageError when it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror}.") from error
+    with readable(path), path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def read_bytes(path: Path) -> bytes:
     """All bytes of a file. Raises StorageError when it cannot be read."""
-    try:
+    with readable(path):
         return path.read_bytes()
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def md5_of_bytes(raw: bytes) -> str:

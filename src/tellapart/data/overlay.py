@@ -3,8 +3,9 @@
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,8 +20,7 @@ COLUMNS = ("key", "digest", "given", "suggested", "score", "decision")
 """What `check --labels-out` writes; `decision` is empty (keep), drop, or the name of a class."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Decision:
+class _Decision(NamedTuple):
     line: int
     key: str
     digest: str
@@ -45,12 +45,12 @@ def overlaid(pictures: Pictures, file: str) -> tuple[Pictures, list[str]]:
     if not file:
         return pictures, []
     index, where = pictures.index, {key: row for row, key in enumerate(pictures.index.keys)}
-    labels, dropped, left = index.labels.copy(), [], []
+    labels, digests, dropped, left = index.labels.copy(), index.hexes(), [], []
     for one in _decisions(Path(file)):
         row = where.get(one.key)
         if row is None:
             left.append(f"{one.key} (no such picture)")
-        elif index.digests is None or index.digests[row].tobytes().hex() != one.digest:
+        elif digests[row] != one.digest:
             raise DataError(
                 f"{file}, line {one.line}: {printable(one.key)} has other pixels than when it was reviewed.",
                 "Look at it again: `tellapart check` writes a new list with --labels-out.",
@@ -68,13 +68,9 @@ def overlaid(pictures: Pictures, file: str) -> tuple[Pictures, list[str]]:
     for name, count in zip(index.classes, kept.index.counts("train").tolist(), strict=True):
         if not count:
             raise DataError(f"{file} leaves class '{name}' without a training picture.", "Keep one, or add pictures.")
-    return kept, [_said(file, len(dropped), changed, left)]
-
-
-def _said(file: str, dropped: int, changed: int, left: list[str]) -> str:
     more = f", … ({len(left)} in all)" if len(left) > 3 else ""
     untouched = f"; left as they are: {', '.join(left[:3])}{more}" if left else ""
-    return printable(f"{file}: {dropped} training pictures dropped, {changed} relabelled{untouched}")
+    return kept, [printable(f"{file}: {len(dropped)} training pictures dropped, {changed} relabelled{untouched}")]
 
 
 def _decisions(file: Path) -> list[_Decision]:
@@ -88,9 +84,8 @@ def _decisions(file: Path) -> list[_Decision]:
                 f"{file} has no column {' or '.join(sorted(missing))}.", f"An overlay has {', '.join(COLUMNS)}."
             )
         for row in reader:
-            decision = (row["decision"] or "").strip()
-            one = _Decision(line=reader.line_num, key=row["key"], digest=row["digest"] or "", decision=decision)
-            if decision and found.setdefault(one.key, one).decision != decision:
+            one = _Decision(reader.line_num, row["key"], row["digest"] or "", (row["decision"] or "").strip())
+            if one.decision and found.setdefault(one.key, one).decision != one.decision:
                 raise DataError(f"{file}, line {one.line}: {printable(one.key)} is decided twice, in two ways.")
     except csv.Error as error:
         raise DataError(f"{file}, line {reader.line_num} is not CSV: {error}.") from error

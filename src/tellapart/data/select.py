@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from tellapart.data.chance import Purpose, words
 from tellapart.data.index import NO_PART, Ignored, Index, Store, Strings
-from tellapart.data.sources.labels import few, listed, pairs
+from tellapart.data.sources.labels import listed, pairs
+from tellapart.data.sources.listing import few
 from tellapart.errors import DataError, UsageError, did_you_mean
 from tellapart.names import PARTS
 

@@ -35,7 +35,8 @@ def grid(
     step = sum(font.getmetrics()) if isinstance(font, ImageFont.FreeTypeFont) else 12
     columns = min(columns or math.ceil(math.sqrt(len(images))), len(images))
     height = tile + 2 + step * max(len(caption) for caption in lines)
-    sheet = _sheet(columns, math.ceil(len(images) / columns), tile, height)
+    rows = math.ceil(len(images) / columns)
+    sheet = Image.new("RGB", (GAP + columns * (tile + GAP), GAP + rows * (height + GAP)), PAPER)
     draw = ImageDraw.Draw(sheet)
     for number, (image, caption) in enumerate(zip(images, lines, strict=True)):
         left, top = GAP + number % columns * (tile + GAP), GAP + number // columns * (height + GAP)
@@ -43,10 +44,6 @@ def grid(
         for row, line in enumerate(caption):
             draw.text((left + tile / 2, top + tile + 2 + row * step), line, fill=INK, font=font, anchor="ma")
     return sheet
-
-
-def _sheet(columns: int, rows: int, width: int, height: int) -> Image.Image:
-    return Image.new("RGB", (GAP + columns * (width + GAP), GAP + rows * (height + GAP)), PAPER)
 
 
 def _tile(image: NDArray[np.uint8], side: int) -> Image.Image:

@@ -42,27 +42,11 @@ class Architecture:
         return made
 
 
-def _small(a: Architecture) -> nn.Module:
-    return SmallNet(a.channels, a.num_classes, a.size, **a.args)
-
-
-def _quick(a: Architecture) -> nn.Module:
-    return build_quick(a.channels, a.num_classes, a.size)
-
-
-def _linear(a: Architecture) -> nn.Module:
-    return build_linear(a.channels, a.num_classes, a.size)
-
-
-def _mlp(a: Architecture) -> nn.Module:
-    return build_mlp(a.channels, a.num_classes, a.size, hidden=hidden_sizes(a.name) or ())
-
-
-def _torchvision(a: Architecture) -> nn.Module:
-    return build_torchvision(a.name, a.num_classes)
-
-
-BUILDERS: dict[str, Callable[[Architecture], nn.Module]] = {"small": _small, "quick": _quick, "linear": _linear}
+BUILDERS: dict[str, Callable[[Architecture], nn.Module]] = {
+    "small": lambda a: SmallNet(a.channels, a.num_classes, a.size, **a.args),
+    "quick": lambda a: build_quick(a.channels, a.num_classes, a.size),
+    "linear": lambda a: build_linear(a.channels, a.num_classes, a.size),
+}
 
 
 def build(architecture: Architecture, *, seed: int = 0) -> nn.Module:
@@ -73,16 +57,16 @@ def build(architecture: Architecture, *, seed: int = 0) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            return _builder(architecture.name)(architecture)
+            return _built(architecture)
         except (ValueError, RuntimeError, AssertionError, TypeError) as error:
             raise UsageError(f"{architecture.name} cannot be built for {architecture.size} pixels: {error}") from error
 
 
-def _builder(name: str) -> Callable[[Architecture], nn.Module]:
-    if name in TORCHVISION_MODELS:
-        return _torchvision
-    if hidden_sizes(name) is not None:
-        return _mlp
-    if name not in BUILDERS:
-        raise unknown("model", name, [*OWN_MODELS, "mlp:256", *TORCHVISION_MODELS])
-    return BUILDERS[name]
+def _built(a: Architecture) -> nn.Module:
+    if a.name in TORCHVISION_MODELS:
+        return build_torchvision(a.name, a.num_classes)
+    if (hidden := hidden_sizes(a.name)) is not None:
+        return build_mlp(a.channels, a.num_classes, a.size, hidden=hidden)
+    if a.name not in BUILDERS:
+        raise unknown("model", a.name, [*OWN_MODELS, "mlp:256", *TORCHVISION_MODELS])
+    return BUILDERS[a.name](a)

@@ -14,29 +14,12 @@ from tellapart.models.build import Architecture
 
 NORMS = {"batch_norm", "layer_norm", "group_norm", "instance_norm"}
 WEIGHTED = {"conv1d", "conv2d", "conv3d", "linear"}
-BETWEEN = {
-    "relu",
-    "relu_",
-    "gelu",
-    "silu",
-    "silu_",
-    "hardswish",
-    "hardswish_",
-    "elu",
-    "leaky_relu",
-    "sigmoid",
-    "tanh",
-    "softmax",
-    "hardtanh",
-    "hardtanh_",
-    "relu6",
-    "batch_norm",
-    "layer_norm",
-    "scaled_dot_product_attention",
-    "multi_head_attention_forward",
-    "mul",
-    "hardsigmoid",
-}
+BETWEEN = frozenset(
+    """
+    relu relu_ gelu silu silu_ hardswish hardswish_ elu leaky_relu sigmoid tanh softmax hardtanh hardtanh_ relu6
+    batch_norm layer_norm scaled_dot_product_attention multi_head_attention_forward mul hardsigmoid
+    """.split()  # noqa: SIM905 - names read better as words
+)
 
 
 @dataclass(frozen=True)
@@ -95,7 +78,7 @@ def look(model: nn.Module, architecture: Architecture) -> Look:
     param = next(model.parameters())
     blank = torch.zeros(2, architecture.channels, architecture.size, architecture.size, device=param.device)
     try:
-        with _still(model), _Calls() as seen:
+        with still(model), _Calls() as seen:
             output = model(blank)
     except (RuntimeError, ValueError) as error:
         raise UsageError(
@@ -106,8 +89,8 @@ def look(model: nn.Module, architecture: Architecture) -> Look:
 
 
 @contextmanager
-def _still(model: nn.Module) -> Iterator[None]:
-    """Eval mode without a graph; the modes of all modules are restored."""
+def still(model: nn.Module) -> Iterator[None]:
+    """Eval mode without a graph inside; every module's own training flag afterwards (frozen parts differ)."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:

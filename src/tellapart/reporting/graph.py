@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from tellapart.models.look import still
+
 GraphDef: TypeAlias = Any
 """tensorboard.compat.proto.graph_pb2.GraphDef: protobuf makes its classes at run time, so no type checker knows it."""
 
@@ -40,8 +42,7 @@ def trace_graph(model: nn.Module, example: Tensor) -> GraphDef:
     """
     watch = _Watch(model, example)
     with ExitStack() as stack:
-        stack.enter_context(_eval_mode(model))
-        stack.enter_context(torch.no_grad())
+        stack.enter_context(still(model))
         stack.enter_context(_hooked(model, watch))
         stack.enter_context(_Recorder(watch))
         result = model(example)
@@ -113,14 +114,11 @@ class _Watch:
     def leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """Forward hook: what came out unseen is drawn as one node from the module's inputs to its outputs."""
         running = self._calls[-1]
-        unseen = [tensor for tensor in _tensors(output) if not self._known(tensor)]
+        unseen = [t for t in _tensors(output) if id(t) not in self._maker and id(t) not in self._stored]
         if unseen:
             name = type(module).__name__
             self.add(_join(running.scope, name), op=name, inputs=running.inputs, outputs=unseen)
         self._calls.pop()
-
-    def _known(self, tensor: Tensor) -> bool:
-        return id(tensor) in self._maker or id(tensor) in self._stored
 
     def _edge(self, tensor: Tensor) -> str:
         """The node that made `tensor`; a stored or an unseen one gets its node here, at its first use."""
@@ -167,18 +165,6 @@ class _Recorder(TorchFunctionMode):
         if outputs:  # x.shape, x.dim() and the like make no tensor and are no part of the picture
             self._watch.call(name, inputs=inputs, outputs=outputs)
         return result
-
-
-@contextmanager
-def _eval_mode(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside, every module's own training flag afterwards (frozen parts differ from the rest)."""
-    flags = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, flag in flags:
-            module.training = flag
 
 
 @contextmanager
@@ -269,15 +255,12 @@ def _graph_def(nodes: list[_Node]) -> GraphDef:
 def _node_def(node: _Node) -> Any:
     node_def_pb2 = import_module("tensorboard.compat.proto.node_def_pb2")
     attr_value_pb2 = import_module("tensorboard.compat.proto.attr_value_pb2")
-    value, shapes = attr_value_pb2.AttrValue, [_shape(shape) for shape in node.shapes]
+    proto = import_module("tensorboard.compat.proto.tensor_shape_pb2").TensorShapeProto
+    shapes = [proto(dim=[proto.Dim(size=int(size)) for size in shape]) for shape in node.shapes]
+    value = attr_value_pb2.AttrValue
     attr = {"_output_shapes": value(list=value.ListValue(shape=shapes))}
     if node.op in ("Parameter", "Buffer", "Constant"):
         attr["shape"] = value(shape=shapes[0])
     if node.settings:
         attr["settings"] = value(s=node.settings.encode())
     return node_def_pb2.NodeDef(name=node.name, op=node.op, input=node.inputs, attr=attr)
-
-
-def _shape(shape: torch.Size) -> Any:
-    proto = import_module("tensorboard.compat.proto.tensor_shape_pb2").TensorShapeProto
-    return proto(dim=[proto.Dim(size=int(size)) for size in shape])

@@ -8,18 +8,16 @@ import importlib.util
 import os
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, TypeAlias, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from tellapart.files import cannot_write
+from tellapart.files import writable
 
 GraphDef: TypeAlias = Any  # of tensorboard.compat.proto.graph_pb2: protobuf makes its classes at run time
 
@@ -27,13 +25,8 @@ _SMALLEST = 64  # px; TensorBoard shows pictures at their own size, and a 28 px 
 _CAPTION = 13  # px, height of the letters
 _LONGEST = 48  # letters of a class name that fit under a picture
 _WIDE_FONTS = (  # files that hold Chinese, Japanese and Korean: Windows, macOS, Linux; Pillow's own font has only Latin
-    "msyh.ttc",
-    "simhei.ttf",
-    "PingFang.ttc",
-    "Hiragino Sans GB.ttc",
-    "NotoSansCJK-Regular.ttc",
-    "wqy-microhei.ttc",
-    "DroidSansFallbackFull.ttf",
+    *("msyh.ttc", "simhei.ttf", "PingFang.ttc", "Hiragino Sans GB.ttc"),
+    *("NotoSansCJK-Regular.ttc", "wqy-microhei.ttc", "DroidSansFallbackFull.ttf"),
 )
 
 
@@ -42,22 +35,6 @@ def open_board(folder: Path) -> "Board | None":
     if importlib.util.find_spec("tensorboard") is None:
         return None
     return Board(folder)
-
-
-def _event_file(folder: Path) -> BinaryIO:
-    """A new event file with the name that TensorBoard looks for."""
-    with _said(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        return (folder / f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}").open("wb")
-
-
-@contextmanager
-def _said(folder: Path) -> Iterator[None]:
-    """Turn a failed write into the StorageError that names the folder."""
-    try:
-        yield
-    except OSError as error:
-        raise cannot_write(folder, error) from error
 
 
 @final
@@ -80,7 +57,10 @@ class Board:
         self._described: set[str] = set()
         self._has_graph = False
         self._closed = False
-        self._file = _event_file(folder)
+        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"  # TensorBoard looks for it
+        with writable(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = (folder / name).open("wb")
         self._records = record_writer.RecordWriter(self._file)
         self._write(self._event(file_version="brain.Event:2"))
 
@@ -127,14 +107,14 @@ class Board:
     def flush(self) -> None:
         """Everything so far is in the file on return; nothing happens on a closed board."""
         if not self._closed:
-            with _said(self._folder):
+            with writable(self._folder):
                 self._file.flush()
 
     def close(self) -> None:
         """Flush and close the file; nothing happens on a closed board."""
         if not self._closed:
             self._closed = True
-            with _said(self._folder):
+            with writable(self._folder):
                 self._file.close()
 
     def __enter__(self) -> "Board":
@@ -144,11 +124,13 @@ class Board:
         self.close()
 
     def _picture(self, tag: str, picture: Image.Image, *, step: int) -> None:
+        png = BytesIO()
+        picture.save(png, format="PNG")
         kept = self._summary.Summary.Image(
             height=picture.height,
             width=picture.width,
             colorspace=len(picture.getbands()),
-            encoded_image_string=_png(picture),
+            encoded_image_string=png.getvalue(),
         )
         self._values(step, [self._value(tag, plugin="images", content={"image": kept})])
 
@@ -165,7 +147,7 @@ class Board:
         if self._closed:
             raise ValueError(f"board {self._folder} is closed; open another one to write more")
         event.wall_time = time.time()
-        with _said(self._folder):
+        with writable(self._folder):
             self._records.write(event.SerializeToString())
             self._file.flush()
 
@@ -202,9 +184,3 @@ def _font(text: str) -> Any:
         except OSError:
             continue
     return ImageFont.load_default(_CAPTION)
-
-
-def _png(picture: Image.Image) -> bytes:
-    buffer = BytesIO()
-    picture.save(buffer, format="PNG")
-    return buffer.getvalue()

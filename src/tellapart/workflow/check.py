@@ -44,6 +44,11 @@ class Seen:
         """The doubtful labels."""
         return labels.doubts(self.facts, self.units)
 
+    def shaped(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Heights and widths (n, 2) and labels (n) of the whole pictures."""
+        rows = self.facts.whole()
+        return shapes.sizes_of(self.facts, rows), self.facts.index.labels[rows]
+
     def trained(self) -> list[int]:
         """Training pictures per class (K)."""
         marks = self.facts.index.labels[self.facts.training()]
@@ -52,10 +57,9 @@ class Seen:
 
 CHECKS: dict[str, Callable[[Seen], Iterable[Finding]]] = {
     "files": lambda s: [
-        *files.faulty(s.facts),
-        *files.wrong_endings(s.facts),
-        *files.traits(s.facts),
-        *files.left_out(s.facts),
+        finding
+        for find in (files.faulty, files.wrong_endings, files.traits, files.left_out)
+        for finding in find(s.facts)
     ],
     "duplicates": lambda s: [
         *duplicates.exact_duplicates(s.facts, s.exact),
@@ -63,14 +67,7 @@ CHECKS: dict[str, Callable[[Seen], Iterable[Finding]]] = {
         *duplicates.torn_groups(s.facts),
     ],
     "balance": lambda s: balance.balance(s.facts.index.classes, s.trained()),
-    "shapes": lambda s: [
-        *shapes.odd_shapes(s.facts),
-        *shapes.crop_findings(
-            shapes.sizes_of(s.facts, s.facts.whole()),
-            s.facts.index.labels[s.facts.whole()],
-            s.facts.index.classes,
-        ),
-    ],
+    "shapes": lambda s: [*shapes.odd_shapes(s.facts), *shapes.crop_findings(*s.shaped(), s.facts.index.classes)],
     "statistics": lambda s: shapes.statistics(s.facts),
     "bursts": lambda s: bursts.bursts(s.facts, s.units),
     "shortcuts": lambda s: shortcut.shortcuts(shortcut.probes(s.facts, s.units)),

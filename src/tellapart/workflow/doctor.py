@@ -6,27 +6,22 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from tellapart.run import cores
 
 REQUIRED = ("torch", "torchvision", "numpy", "pillow", "simplejpeg", "safetensors", "tensorboard", "click", "rich")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Finding:
     """One thing the doctor looked at. `trouble` is empty when it is well, else says what to do."""
 
     name: str
     value: str
     trouble: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """The finding as plain data."""
-        return asdict(self)
 
 
 def examine() -> list[Finding]:
@@ -45,24 +40,20 @@ def _version(package: str) -> str:
 def _system() -> list[Finding]:
     conda = os.environ.get("CONDA_DEFAULT_ENV")
     return [
-        Finding(name="system", value=platform.platform()),
+        Finding("system", platform.platform()),
         Finding(
-            name="python",
-            value=platform.python_version(),
-            trouble="" if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed.",
+            "python",
+            platform.python_version(),
+            "" if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed.",
         ),
-        Finding(name="executable", value=sys.executable),
-        Finding(name="environment", value=f"{sys.prefix}" + (f" (conda: {conda})" if conda else "")),
+        Finding("executable", sys.executable),
+        Finding("environment", f"{sys.prefix}" + (f" (conda: {conda})" if conda else "")),
     ]
 
 
 def _packages(versions: dict[str, str]) -> list[Finding]:
     return [
-        Finding(
-            name=package,
-            value=version or "missing",
-            trouble="" if version else f"Install it: python3 -m pip install {package}",
-        )
+        Finding(package, version or "missing", "" if version else f"Install it: python3 -m pip install {package}")
         for package, version in versions.items()
     ]
 
@@ -84,12 +75,8 @@ def pair(torch_version: str, wanted: str) -> list[Finding]:
     plain = torch_version.split("+")[0]
     here, there = (tuple(int(n) for n in re.findall(r"\d+", v)[:3]) for v in (plain, wanted))
     fits = here == there if wanted.startswith("==") else here >= there
-    trouble = (
-        "" if fits else f"torch {plain} is installed, this torchvision needs torch {wanted}: install them together."
-    )
-    return [
-        Finding(name="torch and torchvision", value="belong together" if not trouble else "mismatched", trouble=trouble)
-    ]
+    trouble = f"torch {plain} is installed, this torchvision needs torch {wanted}: install them together."
+    return [Finding("torch and torchvision", *(("belong together", "") if fits else ("mismatched", trouble)))]
 
 
 def _devices() -> list[Finding]:
@@ -102,20 +89,14 @@ def _devices() -> list[Finding]:
     found = devices.available()
     cuda = torch.version.cuda or "none (a build for the CPU)"
     rows = [
-        Finding(name="cuda available", value=str(torch.cuda.is_available())),
-        Finding(name="cuda runtime of torch", value=cuda),
-        Finding(name="driver", value=_driver()),
+        Finding("cuda available", str(torch.cuda.is_available())),
+        Finding("cuda runtime of torch", cuda),
+        Finding("driver", _driver()),
     ]
-    rows += [
-        Finding(
-            name=name,
-            value=f"{torch.cuda.get_device_name(name)}, "
-            f"{torch.cuda.get_device_properties(name).total_memory / 1024**3:.0f} GiB",
-        )
-        for name in found
-        if name.startswith("cuda")
-    ]
-    return [*rows, Finding(name="cpu cores", value=str(cores())), Finding(name="device used", value=found[0])]
+    for name in (name for name in found if name.startswith("cuda")):
+        memory = torch.cuda.get_device_properties(name).total_memory / 1024**3
+        rows.append(Finding(name, f"{torch.cuda.get_device_name(name)}, {memory:.0f} GiB"))
+    return [*rows, Finding("cpu cores", str(cores())), Finding("device used", found[0])]
 
 
 def _driver() -> str:
@@ -135,12 +116,9 @@ def _places() -> list[Finding]:
 
     free = shutil.disk_usage(Path.cwd()).free / 1024**3
     unwritten = "PYTHONDONTWRITEBYTECODE" in os.environ
+    stale = "PYTHONDONTWRITEBYTECODE is set: every start compiles torch anew. Unset it."
     return [
-        Finding(name="data folder", value=str(default_root())),
-        Finding(name="free disk here", value=f"{free:.1f} GiB", trouble="" if free > 1 else "Less than 1 GiB is free."),
-        Finding(
-            name="bytecode",
-            value="not written" if unwritten else "written",
-            trouble="PYTHONDONTWRITEBYTECODE is set: every start compiles torch anew. Unset it." if unwritten else "",
-        ),
+        Finding("data folder", str(default_root())),
+        Finding("free disk here", f"{free:.1f} GiB", "" if free > 1 else "Less than 1 GiB is free."),
+        Finding("bytecode", *(("not written", stale) if unwritten else ("written", ""))),
     ]

@@ -54,7 +54,8 @@ def fitted(
         with memory_in_words(pieces):
             yield from recorded(run, pieces, keeper, asked, start)
     except TellapartError as error:
-        error.hint = " ".join([error.hint, _kept(run, pieces, keeper), _go_on(run, error)]).strip()
+        go_on = f"`tellapart resume {run.called}` goes on from here." if error.exit_code in (130, 143) else ""
+        error.hint = " ".join([error.hint, _kept(run, pieces, keeper), go_on]).strip()
         raise
     if keeper.best is None:
         raise DivergedError(
@@ -143,10 +144,6 @@ def _save_model(run: Run, pieces: Pieces, keeper: Keeper) -> None:
         ),
         run.bundle,
     )
-
-
-def _go_on(run: Run, error: TellapartError) -> str:
-    return f"`tellapart resume {run.called}` goes on from here." if error.exit_code in (130, 143) else ""
 
 
 def _kept(run: Run, pieces: Pieces, keeper: Keeper) -> str:

@@ -129,7 +129,7 @@ def _known(run: Run | None, index: Index) -> list[str]:
         return []
     rows = csv.DictReader(io.StringIO(read_text(run.folder / "split.csv", errors="surrogateescape")))
     part_of = {row["digest"]: row["part"] for row in rows}
-    found = Counter(part_of.get(digest.tobytes().hex(), "") for digest in index.digests)
+    found = Counter(part_of.get(digest, "") for digest in index.hexes())
     if found["test"] and not run.predictions("test").is_file():
         raise UsageError(
             f"{found['test']} of these pictures are the sealed test part of {run.name}.",

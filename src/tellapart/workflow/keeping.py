@@ -25,8 +25,8 @@ class Keeper:
         if kind == "best":
             self.best = _frozen(make())
             return
-        if kind == "epoch" and self.save_every:
-            self._write_kept(make())
+        if kind == "epoch" and self.save_every and (kept := make()).position.epoch % self.save_every == 0:
+            self.kept.add(save_checkpoint(self.run.folder / "checkpoints", kept).name)
         if kind in ("last", "final") or time.monotonic() - self.saved_at > EVERY_SECONDS:
             self._write(make())
 
@@ -40,10 +40,6 @@ class Keeper:
         )
         keep_only(self.run.folder / "checkpoints", {*names.values(), *self.kept})
         self.saved_at = time.monotonic()
-
-    def _write_kept(self, checkpoint: Checkpoint) -> None:
-        if checkpoint.position.epoch % self.save_every == 0:
-            self.kept.add(save_checkpoint(self.run.folder / "checkpoints", checkpoint).name)
 
 
 def best_words(best: Checkpoint | None) -> dict[str, float] | None:

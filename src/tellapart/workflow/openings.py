@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tellapart.data import identity
 from tellapart.data.index import Index
-from tellapart.files import cannot_write, read_text, write_atomically
+from tellapart.files import read_text, writable, write_atomically
 from tellapart.run import Run, json_object, now
 
 
@@ -23,10 +23,8 @@ def noted(run: Run, index: Index) -> tuple[list[str], int]:
     digests, part = _digests(index), identity.test_part(index)
     before = opened_before(run, part, digests)
     folder = run.folder.parent / ".openings"
-    try:
+    with writable(folder):
         folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
     write_atomically(folder / f"{part}.digests", digests.tobytes())
     line = {"test_part": part, "run": run.name, "id": run.status().get("id"), "time": now(), "n": len(digests)}
     _append(run.folder.parent / "openings.jsonl", json.dumps(line) + "\n")
@@ -61,23 +59,16 @@ def _kept(runs: Path, test_part: str) -> NDArray[np.void]:
 
 
 def _shared(runs: Path, test_part: str, mine: set[bytes]) -> set[bytes]:
-    if not _is_identity(test_part):
+    if len(test_part) != 32 or not set(test_part) <= set("0123456789abcdef"):  # no identity: no part of a file name
         return set()
     return {one.tobytes() for one in _kept(runs, test_part)} & mine
 
 
-def _is_identity(text: str) -> bool:
-    """Whether a text of the ledger can be the identity of a test part, and so part of a file name."""
-    return len(text) == 32 and set(text) <= set("0123456789abcdef")
-
-
 def _append(ledger: Path, line: str) -> None:
-    try:
+    with writable(ledger):
         handle = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             os.write(handle, line.encode())
             os.fsync(handle)
         finally:
             os.close(handle)
-    except OSError as error:
-        raise cannot_write(ledger, error) from error

@@ -21,12 +21,7 @@ DEFAULT_RATES = {"sgd": 0.1, "adam": 3e-3, "adamw": 3e-3, "adagrad": 1e-2, "rmsp
 """The learning rate of each optimiser when none is asked for; a network without normalisation gets a tenth of it."""
 
 FIXED_SIZES = {
-    "vit_b_16": 224,
-    "vit_b_32": 224,
-    "vit_h_14": 224,
-    "vit_l_16": 224,
-    "vit_l_32": 224,
-    "maxvit_t": 224,
+    **dict.fromkeys(("vit_b_16", "vit_b_32", "vit_h_14", "vit_l_16", "vit_l_32", "maxvit_t"), 224),
     "inception_v3": 299,
 }
 """Networks that take one size only, or were made for one."""
@@ -93,20 +88,12 @@ def settle_input(settled: Settled, sizes: NDArray[np.int64]) -> Settled:
     recipe = settled.recipe
     own = recipe.model.name not in TORCHVISION_MODELS
     short = int(np.median(sizes[:, :2].min(axis=1)))
-    size, why = _own_size(short) if own else _zoo_size(recipe.model.name, short)
+    size, why = _size(recipe.model.name, short)
     grey = bool((sizes[:, 2] == 1).all())
     channels = 1 if grey and own else 3
-    found = {
-        "input.size": (size, why),
-        "input.channels": (
-            channels,
-            "the pictures are grey"
-            if channels == 1
-            else "the pictures are in colour"
-            if not grey
-            else f"{recipe.model.name} takes colour pictures",
-        ),
-    }
+    coloured = f"{recipe.model.name} takes colour pictures" if grey else "the pictures are in colour"
+    of = "the pictures are grey" if channels == 1 else coloured
+    found = {"input.size": (size, why), "input.channels": (channels, of)}
     return _filled(_augmentation(settled, grey=grey), found)
 
 
@@ -125,17 +112,16 @@ def _augmentation(settled: Settled, *, grey: bool) -> Settled:
     return _filled(settled, {"augment.preset": (preset, why), **found})
 
 
-def _own_size(short: int) -> tuple[int, str]:
+def _size(name: str, short: int) -> tuple[int, str]:
+    """The side of the square for pictures with this shorter side, and why."""
+    if name in FIXED_SIZES:
+        return FIXED_SIZES[name], f"{name} was made for it"
+    if name in TORCHVISION_MODELS:
+        size = next((size for size in (32, 64, 128) if short <= size * 1.1), 224)
+        return size, f"fits pictures with a shorter side of {short}"
     if short <= OWN_LARGEST:
         return max(4, short), f"the shorter side of the pictures, {short}"
     return OWN_LARGEST, f"the largest for our own networks; the pictures have {short}"
-
-
-def _zoo_size(name: str, short: int) -> tuple[int, str]:
-    if name in FIXED_SIZES:
-        return FIXED_SIZES[name], f"{name} was made for it"
-    size = next((size for size in (32, 64, 128) if short <= size * 1.1), 224)
-    return size, f"fits pictures with a shorter side of {short}"
 
 
 def settle_training(settled: Settled, *, num_train: int) -> Settled:
@@ -143,14 +129,9 @@ def settle_training(settled: Settled, *, num_train: int) -> Settled:
     epochs = (default_epochs(num_train), f"for {num_train:,} training pictures")
     settled = _smaller_batch(_filled(settled, {"train.epochs": epochs}), num_train)
     endless = settled.recipe.optim.schedule == "constant"
+    why = "a constant rate has no end of its own" if endless else "the schedule comes to rest by itself"
     patience = PATIENCE_OF_ENDLESS if endless else settled.recipe.train.epochs
-    found = {
-        "train.patience": (
-            patience,
-            "a constant rate has no end of its own" if endless else "the schedule comes to rest by itself",
-        ),
-    }
-    return _filled(settled, found)
+    return _filled(settled, {"train.patience": (patience, why)})
 
 
 def _smaller_batch(settled: Settled, num_train: int) -> Settled:

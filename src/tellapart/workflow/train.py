@@ -213,8 +213,7 @@ def _settled(
         free = memory_budget()
         largest = largest_batch(model, shape, device=device, activations=seen.activations, memory=free)
         settled = settle_batch(settled, largest=largest, num_train=prepared.counts["train"])
-    settled = settle_network(settled, multiply_adds=seen.multiply_adds, normalised=seen.normalised, cores=cores())
-    return settled
+    return settle_network(settled, multiply_adds=seen.multiply_adds, normalised=seen.normalised, cores=cores())
 
 
 def _plan(recipe: Recipe, loader: Loader, transform: Transform | None) -> Plan:

@@ -2,16 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from tellapart.data.index import Index
 from tellapart.data.official import default_root, expanded
-from tellapart.data.sources.cifar import cifar10, cifar100
+from tellapart.data.sources import cifar, idx
 from tellapart.data.sources.digits import digits
 from tellapart.data.sources.filename import filename
 from tellapart.data.sources.folder import folder, refuse_no_folder
 from tellapart.data.sources.hymenoptera import hymenoptera
-from tellapart.data.sources.idx import fashion_mnist, kmnist, mnist
 from tellapart.data.sources.labels import AUTO, Labels, pairs
 from tellapart.data.sources.likely import likely
 from tellapart.data.sources.listing import shown
@@ -20,11 +20,8 @@ from tellapart.errors import DataError, UsageError, did_you_mean
 
 SOURCES: dict[str, Callable[[Path], Index]] = {
     "digits": digits,
-    "mnist": mnist,
-    "fashion-mnist": fashion_mnist,
-    "kmnist": kmnist,
-    "cifar10": cifar10,
-    "cifar100": cifar100,
+    **{what.name: partial(idx.read, what=what) for what in idx.IDX_SETS},
+    **{what.name: partial(cifar.read, what=what) for what in cifar.CIFARS},
     "hymenoptera": hymenoptera,
 }
 
@@ -62,7 +59,8 @@ def open_source(source: str, *, root: str = "", labels: Labels = AUTO) -> Index:
             return _saying(index, f"'{source}' is the named data set; the folder of that name is ./{source}.")
         return index
     path = _path(source)
-    if not path.exists() and not _has_separator(source) and not _kind(path):
+    is_name = not ("/" in source or "\\" in source or source.startswith("~") or source in (".", ".."))
+    if is_name and not path.exists() and not _kind(path):
         raise UsageError(
             f"Unknown data set '{source}', and no folder '{source}' exists here.", did_you_mean(source, SOURCES)
         )
@@ -147,10 +145,6 @@ def _path(source: str) -> Path:
     """The path meant: as given, or with every backslash as a slash when only that exists."""
     given, turned = expanded(source), expanded(source.replace("\\", "/"))
     return turned if "\\" in source and not given.exists() else given
-
-
-def _has_separator(source: str) -> bool:
-    return "/" in source or "\\" in source or source.startswith("~") or source in (".", "..")
 
 
 def _saying(index: Index, sentence: str) -> Index:

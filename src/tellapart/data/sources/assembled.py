@@ -3,13 +3,13 @@
 import re
 import unicodedata
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.data.index import NO_PART, naturally
+from tellapart.data.index import NO_PART, Ignored, Index, Store, Strings, naturally
 from tellapart.data.sources.layout import PART_NAMES
 from tellapart.data.sources.listing import shown
 from tellapart.errors import DataError
@@ -53,6 +53,34 @@ class Coded:
         """The place of the first row that holds a text, and how many more do."""
         rows = np.flatnonzero(self.numbers() == self.texts[text])
         return at(int(rows[0])) + (f" (and {len(rows) - 1:,} more)" if len(rows) > 1 else "")
+
+
+def assembled(
+    name: str,
+    keys: Strings,
+    columns: Mapping[str, Coded],
+    store: Store,
+    at: Callable[[str], Place],
+    *,
+    known: Sequence[str] = (),
+    ignored: Sequence[Ignored] = (),
+    said: Sequence[str] = (),
+) -> Index:
+    """The Index of the texts in the columns label, split and group. at: from the role of a column to its places."""
+    classes, labels, of_classes = classes_of(columns["label"], at("label"), known)
+    parts, of_parts = parts_of(columns.get("split"), len(labels), at("split"))
+    groups, of_groups = groups_of(columns.get("group"))
+    return Index(
+        name=name,
+        classes=classes,
+        keys=keys,
+        labels=labels,
+        parts=parts,
+        groups=groups,
+        store=store,
+        ignored=tuple(ignored),
+        said=(*said, *of_classes, *of_parts, *of_groups),
+    )
 
 
 def classes_of(

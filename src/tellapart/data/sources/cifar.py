@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.data.index import ArrayStore, Index
+from tellapart.data.index import Index
 from tellapart.data.official import Official, md5_of, md5_of_bytes, places, read_bytes, refuse_wrong_md5
-from tellapart.data.sources.idx import given_keys, given_parts
+from tellapart.data.sources.idx import as_given, refuse_labels
 from tellapart.data.sources.pickles import plain_arrays
 from tellapart.errors import AbsentError, DataError
 
@@ -59,60 +59,47 @@ class Cifar:
     label_key: str
 
 
+def _files(text: str) -> tuple[Official, ...]:
+    """Names and md5s in turn."""
+    words = iter(text.split())
+    return tuple(Official(name, md5) for name, md5 in zip(words, words, strict=True))
+
+
+URLS = ("https://www.cs.toronto.edu/~kriz/",)
 CIFAR10 = Cifar(
     name="cifar10",
     title="CIFAR-10",
     classes=CIFAR10_CLASSES,
     rows=(10_000,) * 6,
-    archive=Official(
-        "cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530", ("https://www.cs.toronto.edu/~kriz/",)
-    ),
+    archive=Official("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530", URLS),
     binary_folder="cifar-10-batches-bin",
     binary_files=(*(f"data_batch_{n}.bin" for n in range(1, 6)), "test_batch.bin"),
     label_bytes=1,
     python_archive="cifar-10-python.tar.gz",
     python_folder="cifar-10-batches-py",
     label_key="labels",
-    python_files=(
-        Official("data_batch_1", "c99cafc152244af753f735de768cd75f"),
-        Official("data_batch_2", "d4bba439e000b95fd0a9bffe97cbabec"),
-        Official("data_batch_3", "54ebc095f3ab1f0389bbae665268c751"),
-        Official("data_batch_4", "634d18415352ddfa80567beed471001a"),
-        Official("data_batch_5", "482c414d41f54cd18b22e5b47cb7c3cb"),
-        Official("test_batch", "40351d587109b95175f43aff81a1287e"),
-    ),
+    python_files=_files("""
+        data_batch_1 c99cafc152244af753f735de768cd75f data_batch_2 d4bba439e000b95fd0a9bffe97cbabec
+        data_batch_3 54ebc095f3ab1f0389bbae665268c751 data_batch_4 634d18415352ddfa80567beed471001a
+        data_batch_5 482c414d41f54cd18b22e5b47cb7c3cb test_batch 40351d587109b95175f43aff81a1287e
+    """),
 )
 CIFAR100 = Cifar(
     name="cifar100",
     title="CIFAR-100",
     classes=CIFAR100_CLASSES,
     rows=(50_000, 10_000),
-    archive=Official(
-        "cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8", ("https://www.cs.toronto.edu/~kriz/",)
-    ),
+    archive=Official("cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8", URLS),
     binary_folder="cifar-100-binary",
     binary_files=("train.bin", "test.bin"),
     label_bytes=2,
     python_archive="cifar-100-python.tar.gz",
     python_folder="cifar-100-python",
     label_key="fine_labels",
-    python_files=(
-        Official("train", "16019d7e3df5f24257cddd939b257f8d"),
-        Official("test", "f0ef6b0ae62326f3e7ffdfab6717acfc"),
-    ),
+    python_files=_files("train 16019d7e3df5f24257cddd939b257f8d test f0ef6b0ae62326f3e7ffdfab6717acfc"),
 )
 CIFARS = (CIFAR10, CIFAR100)
 Batch = tuple[NDArray[np.uint8], NDArray[np.int64]]
-
-
-def cifar10(root: Path) -> Index:
-    """The 60,000 pictures of CIFAR-10 below `root`, classes in the official order; see `read`."""
-    return read(root, CIFAR10)
-
-
-def cifar100(root: Path) -> Index:
-    """The 60,000 pictures of CIFAR-100 below `root`, fine classes in the official order; see `read`."""
-    return read(root, CIFAR100)
 
 
 def read(root: Path, what: Cifar) -> Index:
@@ -125,15 +112,8 @@ def read(root: Path, what: Cifar) -> Index:
     counts = (sum(what.rows[:-1]), what.rows[-1])
     pixels = np.concatenate([pixels for pixels, _ in batches])
     upright = np.ascontiguousarray(pixels.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1))
-    return Index(
-        name=what.name,
-        classes=what.classes,
-        keys=given_keys(counts),
-        parts=given_parts(counts),
-        labels=np.concatenate([labels for _, labels in batches]),
-        store=ArrayStore(upright),
-        said=(said,),
-    )
+    labels = np.concatenate([labels for _, labels in batches])
+    return as_given(what.name, what.classes, counts, upright, labels, said=said)
 
 
 def _batches(root: Path, what: Cifar) -> tuple[list[Batch], str]:
@@ -200,7 +180,9 @@ def _binary(raw: bytes, where: object, rows: int, what: Cifar) -> Batch:
             "It is cut short or of another data set. Fetch it again.",
         )
     records = np.frombuffer(raw, np.uint8).reshape(rows, what.label_bytes + PIXELS)
-    return records[:, what.label_bytes :], _labels(records[:, what.label_bytes - 1], where, what)
+    labels = records[:, what.label_bytes - 1]
+    refuse_labels(labels, where, what.title, what.classes)
+    return records[:, what.label_bytes :], labels.astype(np.int64)
 
 
 def _pickled(path: Path, what: Cifar) -> tuple[list[Batch], str]:
@@ -233,14 +215,6 @@ def _batch(content: object, where: str, rows: int, what: Cifar) -> Batch:
             f"{where} does not hold {rows:,} pictures of {PIXELS:,} bytes with their {what.label_key}.",
             "Fetch it again, or take the binary version.",
         )
-    return pixels, _labels(np.array(labels, np.int64), where, what)
-
-
-def _labels(labels: NDArray[np.uint8] | NDArray[np.int64], where: object, what: Cifar) -> NDArray[np.int64]:
-    wrong = labels[(labels < 0) | (labels >= len(what.classes))]
-    if len(wrong):
-        raise DataError(
-            f"{where} holds the label {wrong[0]}; {what.title} has 0 to {len(what.classes) - 1}.",
-            "It is damaged or of another data set. Fetch it again.",
-        )
-    return labels.astype(np.int64)
+    numbers = np.array(labels, np.int64)
+    refuse_labels(numbers, where, what.title, what.classes)
+    return pixels, numbers

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tellapart.data.index import Index, naturally
-from tellapart.data.sources.labels import every_file, few, labelled
-from tellapart.data.sources.listing import shown
+from tellapart.data.sources.labels import every_file, labelled
+from tellapart.data.sources.listing import few, shown
 from tellapart.errors import DataError, UsageError
 from tellapart.recipe import printable
 

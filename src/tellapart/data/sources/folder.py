@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tellapart.data import saved
 from tellapart.data.index import NO_PART, Ignored, Index, Strings, naturally
 from tellapart.data.sources.layout import EXAMPLE, Part, parts_of
-from tellapart.data.sources.listing import Listed, Walk, archive_stem, shown, stamp
+from tellapart.data.sources.listing import Listed, Walk, archive_stem, few, shown, stamp
 from tellapart.errors import DataError, StorageError, nearest
 from tellapart.names import PARTS
 
@@ -63,11 +63,11 @@ def folder(root: Path) -> Index:
     if index := saved.opened(real, FileStore):
         return index
     walk = Walk(real)
-    layout = parts_of(walk)
-    names = _class_names(layout.parts)
-    _refuse_strangers(layout.parts, names)
-    _refuse_empty(layout.parts, names)
-    keys, labels, parts = _columns(layout.parts, names)
+    listed, said = parts_of(walk)
+    names = _class_names(listed)
+    _refuse_strangers(listed, names)
+    _refuse_empty(listed, names)
+    keys, labels, parts = _columns(listed, names)
     index = Index(
         name=os.path.basename(walk.root) or "pictures",
         classes=tuple(unicodedata.normalize("NFC", n) for n in names),
@@ -76,7 +76,7 @@ def folder(root: Path) -> Index:
         parts=parts,
         store=FileStore(walk.root, keys),
         ignored=tuple(Ignored(key=key, reason=why) for key, why in sorted(walk.ignored)),
-        said=layout.said,
+        said=said,
     )
     if not walk.linked:  # what a link leads to can change without any of these folders changing
         saved.keep(index, real, walk.changed, begun=begun)
@@ -85,16 +85,11 @@ def folder(root: Path) -> Index:
 
 def _columns(parts: Sequence[Part], names: Sequence[str]) -> tuple[Strings, np.ndarray, np.ndarray]:
     """The keys, labels (N) int64 and parts (N) uint8, in the order of the index."""
-    keys, labels, places, sizes = [], [], [], []
-    for part in parts:
-        for label, name in enumerate(names):
-            listed = part.classes.get(name, Listed())
-            keys.append(listed.pictures)
-            labels.append(label)
-            places.append(part.place)
-            sizes.append(len(listed.pictures))
-    rows = np.repeat(np.array(labels, np.int64), sizes), np.repeat(np.array(places, np.uint8), sizes)
-    return Strings.joined(keys), *rows
+    cells = [(part, label) for part in parts for label in range(len(names))]
+    listed = [part.classes.get(names[label], Listed()).pictures for part, label in cells]
+    sizes = [len(pictures) for pictures in listed]
+    labels = np.repeat(np.array([label for _, label in cells], np.int64), sizes)
+    return Strings.joined(listed), labels, np.repeat(np.array([part.place for part, _ in cells], np.uint8), sizes)
 
 
 def refuse_no_folder(root: Path) -> None:
@@ -147,17 +142,15 @@ def refuse_twins(names: Sequence[str]) -> None:
 
 
 def _refuse_strangers(parts: Sequence[Part], names: Sequence[str]) -> None:
+    def quoted(texts: Sequence[str]) -> str:
+        return few([f"'{name}'" for name in texts], 8)
+
     for part in parts[1:]:
         if strangers := naturally(set(part.classes) - set(names)):
             raise DataError(
-                f"{shown(part.name)} has the class {_quoted(strangers)}, which {shown(parts[0].name)} does not have.",
-                f"{shown(parts[0].name)} has {_quoted(names)}. A class that was never trained cannot be told apart.",
+                f"{shown(part.name)} has the class {quoted(strangers)}, which {shown(parts[0].name)} does not have.",
+                f"{shown(parts[0].name)} has {quoted(names)}. A class that was never trained cannot be told apart.",
             )
-
-
-def _quoted(names: Sequence[str], show: int = 8) -> str:
-    more = f" and {len(names) - show} more" if len(names) > show else ""
-    return ", ".join(f"'{name}'" for name in names[:show]) + more
 
 
 def _refuse_empty(parts: Sequence[Part], names: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tellapart.data.index import Ignored, Index, Strings
 from tellapart.data.official import expanded, read_bytes
-from tellapart.data.sources.assembled import Coded, classes_of, groups_of, parts_of
+from tellapart.data.sources.assembled import Coded, assembled
 from tellapart.data.sources.layout import PART_NAMES
 from tellapart.data.sources.listing import shown
 from tellapart.data.sources.roles import roles_of
@@ -126,18 +126,14 @@ def _index(name: str, kept: dict[str, Any], roles: dict[str, str], ignored: tupl
     sets = [data.select_columns([roles["path"]]) for data in kept.values()]
     raw = tuple(data.with_format(None).cast_column(roles["path"], datasets.Image(decode=False)) for data in sets)
     known = getattr(next(iter(kept.values())).features[roles["label"]], "names", None) or ()
-    classes, labels, said = classes_of(columns["label"], keys.__getitem__, known)
-    parts, said_of_parts = parts_of(columns["split"], len(labels), keys.__getitem__)
-    groups, said_of_groups = groups_of(columns.get("group"))
     taken = ", ".join(f"{'pictures' if role == 'path' else role} from '{shown(one)}'" for role, one in roles.items())
-    return Index(
-        name=os.path.basename(name.rstrip("/")) or "pictures",
-        classes=classes,
-        keys=Strings.of(keys),
-        labels=labels,
-        parts=parts,
-        groups=groups,
-        store=ArrowStore(raw, roles["path"], np.cumsum([0, *map(len, raw)], dtype=np.int64)),
+    return assembled(
+        os.path.basename(name.rstrip("/")) or "pictures",
+        Strings.of(keys),
+        columns,
+        ArrowStore(raw, roles["path"], np.cumsum([0, *map(len, raw)], dtype=np.int64)),
+        lambda _: keys.__getitem__,
+        known=known,
         ignored=ignored,
-        said=(f"Hugging Face data set {shown(name)}: {taken}.", *said, *said_of_parts, *said_of_groups),
+        said=(f"Hugging Face data set {shown(name)}: {taken}.",),
     )

@@ -32,67 +32,47 @@ class IdxSet:
     side: int = 28
 
 
-def _files(urls: tuple[str, ...], *md5s: str) -> tuple[Official, ...]:
-    stems = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-    return tuple(Official(f"{stem}.gz", md5, urls) for stem, md5 in zip(stems, md5s, strict=True))
+STEMS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
-MNIST = IdxSet(
-    name="mnist",
-    title="MNIST",
-    folders=("mnist", "MNIST/raw", ""),
-    classes=tuple("0123456789"),
-    files=_files(
-        ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
-        "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-        "d53e105ee54ea40749a09fcbcd1e9432",
-        "9fb629c4189551a2d022fa330f9573f3",
-        "ec29112dd5afa0611ce80d1b7f02629c",
-    ),
+def _idx_set(name: str, title: str, classes: str, urls: str, md5s: str) -> IdxSet:
+    """One set with its classes, its folders on the net and the md5s of its four files, each parted by spaces."""
+    files = zip(STEMS, md5s.split(), strict=True)
+    return IdxSet(
+        name=name,
+        title=title,
+        folders=(name, f"{title.replace('-', '')}/raw", ""),
+        classes=tuple(classes.split()),
+        files=tuple(Official(f"{stem}.gz", md5, tuple(urls.split())) for stem, md5 in files),
+    )
+
+
+MNIST = _idx_set(
+    "mnist",
+    "MNIST",
+    "0 1 2 3 4 5 6 7 8 9",
+    "https://ossci-datasets.s3.amazonaws.com/mnist/ http://yann.lecun.com/exdb/mnist/",
+    "f68b3c2dcbeaaa9fbdd348bbdeb94873 d53e105ee54ea40749a09fcbcd1e9432 "
+    "9fb629c4189551a2d022fa330f9573f3 ec29112dd5afa0611ce80d1b7f02629c",
 )
-FASHION_MNIST = IdxSet(
-    name="fashion-mnist",
-    title="Fashion-MNIST",
-    folders=("fashion-mnist", "FashionMNIST/raw", ""),
+FASHION_MNIST = _idx_set(
+    "fashion-mnist",
+    "Fashion-MNIST",
     # Names that can be folders, so that the same pictures as class folders have the same content identity.
-    classes=("tshirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"),
-    files=_files(
-        ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
-        "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-        "25c81989df183df01b3e8a0aad5dffbe",
-        "bef4ecab320f06d8554ea6380940ec79",
-        "bb300cfdad3c16e7a12a480ee83cd310",
-    ),
+    "tshirt trouser pullover dress coat sandal shirt sneaker bag boot",
+    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+    "8d4fb7e6c68d591d4c3dfef9ec88bf0d 25c81989df183df01b3e8a0aad5dffbe "
+    "bef4ecab320f06d8554ea6380940ec79 bb300cfdad3c16e7a12a480ee83cd310",
 )
-KMNIST = IdxSet(
-    name="kmnist",
-    title="KMNIST",
-    folders=("kmnist", "KMNIST/raw", ""),
-    classes=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
-    files=_files(
-        ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
-        "bdb82020997e1d708af4cf47b453dcf7",
-        "e144d726b3acfaa3e44228e80efcd344",
-        "5c965bf0a639b31b8f53240b1b52f4d7",
-        "7320c461ea6c1c855c0b718fb2a4b134",
-    ),
+KMNIST = _idx_set(
+    "kmnist",
+    "KMNIST",
+    "o ki su tsu na ha ma ya re wo",
+    "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
+    "bdb82020997e1d708af4cf47b453dcf7 e144d726b3acfaa3e44228e80efcd344 "
+    "5c965bf0a639b31b8f53240b1b52f4d7 7320c461ea6c1c855c0b718fb2a4b134",
 )
 IDX_SETS = (MNIST, FASHION_MNIST, KMNIST)
-
-
-def mnist(root: Path) -> Index:
-    """The 70,000 handwritten digits of MNIST below `root`; see `read`."""
-    return read(root, MNIST)
-
-
-def fashion_mnist(root: Path) -> Index:
-    """The 70,000 pieces of clothing of Fashion-MNIST below `root`; see `read`."""
-    return read(root, FASHION_MNIST)
-
-
-def kmnist(root: Path) -> Index:
-    """The 70,000 cursive Japanese characters of KMNIST below `root`; see `read`."""
-    return read(root, KMNIST)
 
 
 def read(root: Path, what: IdxSet) -> Index:
@@ -106,28 +86,28 @@ def read(root: Path, what: IdxSet) -> Index:
         image_path, label_path = paths[2 * which : 2 * which + 2]
         images.append(_array(image_path, what, what.files[2 * which], (count, what.side, what.side)))
         labels.append(_array(label_path, what, what.files[2 * which + 1], (count,)))
-        _check_labels(labels[-1], label_path, what)
+        refuse_labels(labels[-1], label_path, what.title, what.classes)
+    pixels = np.concatenate(images)[..., None]
+    return as_given(what.name, what.classes, what.counts, pixels, np.concatenate(labels), said=_said(paths, what))
+
+
+def as_given(
+    name: str, classes: tuple[str, ...], counts: Sequence[int], pixels: NDArray[np.uint8], labels: NDArray, *, said: str
+) -> Index:
+    """The Index of official training pictures and then the official test, `counts` of each.
+
+    Keys are `train/0` … and `test/0` …, the place of each row in the official files.
+    """
+    named = zip(("train", "test"), counts, strict=True)
     return Index(
-        name=what.name,
-        classes=what.classes,
-        keys=given_keys(what.counts),
-        parts=given_parts(what.counts),
-        labels=np.concatenate(labels).astype(np.int64),
-        store=ArrayStore(np.concatenate(images)[..., None]),
-        said=(_said(paths, what),),
+        name=name,
+        classes=classes,
+        keys=Strings.of(f"{part}/{row}" for part, count in named for row in range(count)),
+        parts=np.repeat(np.array([TRAIN, TEST], np.uint8), counts),
+        labels=labels.astype(np.int64),
+        store=ArrayStore(pixels),
+        said=(said,),
     )
-
-
-def given_keys(counts: Sequence[int]) -> Strings:
-    """`train/0` … and `test/0` …, the place of each row in the official files."""
-    return Strings.of(
-        f"{part}/{row}" for part, count in zip(("train", "test"), counts, strict=True) for row in range(count)
-    )
-
-
-def given_parts(counts: Sequence[int]) -> NDArray[np.uint8]:
-    """The part of each row (N): 0 for the official training pictures, 2 for the official test."""
-    return np.repeat(np.array([TRAIN, TEST], np.uint8), counts)
 
 
 def _said(paths: Sequence[Path], what: IdxSet) -> str:
@@ -219,9 +199,11 @@ def _unpacked(path: Path, raw: bytes, size: int) -> bytes:
     return content
 
 
-def _check_labels(labels: NDArray[np.uint8], path: Path, what: IdxSet) -> None:
-    if labels.max(initial=0) >= len(what.classes):
+def refuse_labels(labels: NDArray, where: object, title: str, classes: Sequence[str]) -> None:
+    """Raises DataError when a label is no number of a class."""
+    wrong = labels[(labels < 0) | (labels >= len(classes))]
+    if len(wrong):
         raise DataError(
-            f"{path} holds the label {labels.max()}; {what.title} has the labels 0 to {len(what.classes) - 1}.",
-            "Take the official files.",
+            f"{where} holds the label {wrong[0]}; {title} has the labels 0 to {len(classes) - 1}.",
+            "It is damaged or of another data set. Take the official files.",
         )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tellapart.data.index import NO_PART, Ignored, Index, Strings, naturally
 from tellapart.data.sources.folder import FileStore, refuse_twins
 from tellapart.data.sources.layout import PART_NAMES
-from tellapart.data.sources.listing import Walk, shown
+from tellapart.data.sources.listing import Walk, few
 from tellapart.errors import DataError, UsageError
 from tellapart.names import PARTS
 
@@ -62,19 +62,13 @@ def every_file(root: str) -> tuple[Walk, list[str]]:
     return walk, naturally(walk.class_folder("", walk.root).pictures)
 
 
-def few(keys: Sequence[str], most: int = 3) -> str:
-    """The first keys, as they can be printed."""
-    return ", ".join(shown(key) for key in keys[:most]) + (
-        f" and {len(keys) - most:,} more" if len(keys) > most else ""
-    )
-
-
 def placed(keys: Sequence[str]) -> NDArray[np.uint8]:
     """The part (N) of each key: its first or second folder is called train, val, test …; NO_PART with one such part.
 
     Raises DataError when some keys lie in parts and others do not, or when none is training.
     """
-    places = [_place(key) for key in keys]
+    above = [[PART_NAMES.get(name.casefold(), NO_PART) for name in key.split("/")[:-1][:2]] for key in keys]
+    places = [next((place for place in places if place != NO_PART), NO_PART) for places in above]
     found = set(places) - {NO_PART}
     if len(found) < 2:
         return np.full(len(keys), NO_PART, np.uint8)
@@ -87,11 +81,6 @@ def placed(keys: Sequence[str]) -> NDArray[np.uint8]:
     if 0 not in found:
         raise DataError("There are validation and test folders and no train/ folder.", "Add the folder train/.")
     return np.array(places, np.uint8)
-
-
-def _place(key: str) -> int:
-    folders = key.split("/")[:-1][:2]
-    return next((PART_NAMES[name.casefold()] for name in folders if name.casefold() in PART_NAMES), NO_PART)
 
 
 def labelled(

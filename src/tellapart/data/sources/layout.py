@@ -1,7 +1,7 @@
 """Tell part folders from class folders: train, validation and test beside each other, or classes at once."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tellapart.data.index import NO_PART, naturally
@@ -30,14 +30,6 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How the class folders of a source are laid out, and what to say of it."""
-
-    parts: tuple[Part, ...]
-    said: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class _Level:
     """One folder seen from above: its key with a final `/` ('' for the root), sub-folders, pictures, other entries."""
 
@@ -46,8 +38,11 @@ class _Level:
     pictures: list[str]
 
 
-def parts_of(walk: Walk) -> Layout:
-    """The parts and classes below the root of `walk`. Raises DataError when the tree cannot be read in one way."""
+def parts_of(walk: Walk) -> tuple[list[Part], tuple[str, ...]]:
+    """The parts and classes below the root of `walk`, and what to say of them.
+
+    Raises DataError when the tree cannot be read in one way.
+    """
     top = _level(walk, "", walk.root)
     named = {name: PART_NAMES[name.casefold()] for name in naturally(top.folders) if name.casefold() in PART_NAMES}
     levels = {name: _level(walk, f"{name}/", top.folders[name]) for name in named}
@@ -55,21 +50,16 @@ def parts_of(walk: Walk) -> Layout:
         _refuse_no_classes(top, walk)
     if not _are_parts(levels, others=len(top.folders) - len(named)):
         _refuse_mistyped_part(top, levels, walk)
-        return Layout((_part(walk, top, shown(walk.root), NO_PART),))
+        return [_part(walk, top, shown(walk.root), NO_PART)], ()
     _refuse_unclear_parts(named, levels, walk)
     _name_strays(walk, top, f"beside the parts {', '.join(named)}", [n for n in top.folders if n not in named])
     if len(named) == 1:
         (name,) = named
-        return Layout(
-            (_part(walk, levels[name], f"{name}/", NO_PART),),
-            (f"Only {name}/ is there, without another part: its pictures are split anew.",),
-        )
+        said = f"Only {name}/ is there, without another part: its pictures are split anew."
+        return [_part(walk, levels[name], f"{name}/", NO_PART)], (said,)
     ordered = sorted(named, key=lambda name: named[name])
-    return Layout(tuple(_part(walk, levels[name], f"{name}/", named[name]) for name in ordered), (_words(ordered),))
-
-
-def _words(names: Sequence[str]) -> str:
-    return f"Parts as given: {', '.join(f'{name}/ is {PARTS[PART_NAMES[name.casefold()]]}' for name in names)}."
+    said = f"Parts as given: {', '.join(f'{name}/ is {PARTS[named[name]]}' for name in ordered)}."
+    return [_part(walk, levels[name], f"{name}/", named[name]) for name in ordered], (said,)
 
 
 def _level(walk: Walk, key: str, real: str) -> _Level:
@@ -92,21 +82,16 @@ def _part(walk: Walk, level: _Level, name: str, place: int) -> Part:
     _name_strays(walk, level, "outside the class folders", [])
     classes = {}
     for folder in naturally(level.folders):
-        _refuse_undecodable(level.key + folder)
-        classes[folder] = walk.class_folder(f"{level.key}{folder}/", level.folders[folder])
+        key = level.key + folder
+        if shown(key) != key:  # halves of characters stand for bytes that are no text
+            raise DataError(f"The name of the class folder {shown(key)} is not UTF-8.", "Rename the folder.")
+        classes[folder] = walk.class_folder(f"{key}/", level.folders[folder])
     return Part(name, place, classes)
 
 
 def _name_strays(walk: Walk, level: _Level, where: str, folders: Iterable[str]) -> None:
     walk.ignored.extend((level.key + name, f"a picture {where}") for name in level.pictures)
     walk.ignored.extend((f"{level.key}{name}/", f"a folder {where}") for name in folders)
-
-
-def _refuse_undecodable(key: str) -> None:
-    try:
-        key.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise DataError(f"The name of the class folder {shown(key)} is not UTF-8.", "Rename the folder.") from error
 
 
 def _refuse_no_classes(level: _Level, walk: Walk) -> None:
@@ -128,9 +113,8 @@ def _refuse_unclear_parts(named: dict[str, int], levels: dict[str, _Level], walk
             raise DataError(f"{first[place]}/ and {name}/ are both the {PARTS[place]} part.", "Keep one of them.")
         first[place] = name
     if 0 not in first:
-        raise DataError(
-            f"{shown(walk.root)} has {_slashed(named)} and no train/ folder.", f"Add the folder train/. {EXAMPLE}"
-        )
+        has = " and ".join(f"{name}/" for name in named)
+        raise DataError(f"{shown(walk.root)} has {has} and no train/ folder.", f"Add the folder train/. {EXAMPLE}")
     for name in sorted(named, key=lambda name: named[name]):
         if not levels[name].folders:
             _refuse_no_classes(levels[name], walk)
@@ -146,7 +130,3 @@ def _refuse_mistyped_part(top: _Level, levels: dict[str, _Level], walk: Walk) ->
                     f"{name}/ and {other}/ hold the same class folders, but {other}/ is not a part's name.",
                     f"Call it one of: {', '.join(PART_NAMES)}.",
                 )
-
-
-def _slashed(names: Sequence[str] | dict[str, int]) -> str:
-    return " and ".join(f"{name}/" for name in names)

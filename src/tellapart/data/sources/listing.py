@@ -2,11 +2,12 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tellapart.data.index import Strings, naturally
-from tellapart.errors import DataError, StorageError
+from tellapart.errors import DataError
+from tellapart.files import readable
 
 PICTURES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".pbm", ".bmp", ".tif", ".tiff", ".webp")
 LITTER = frozenset(("thumbs.db", "desktop.ini", "__macosx"))
@@ -26,6 +27,12 @@ class Listed:
 def shown(path: object) -> str:
     """A path as it can be printed, whatever bytes it holds."""
     return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def few(texts: Sequence[object], most: int = 3) -> str:
+    """The first of some names, as they can be printed, and how many more there are."""
+    more = f" and {len(texts) - most:,} more" if len(texts) > most else ""
+    return ", ".join(shown(text) for text in texts[:most]) + more
 
 
 def archive_stem(name: str) -> str:
@@ -69,14 +76,17 @@ class Walk:
     def folders_and_files(self, path: str, real: str) -> tuple[list[tuple[str, str]], list[str], list[str]]:
         """The content of one folder: its folders as (name, real path), its files, and the rest by name."""
         folders, files, rest = [], [], []
-        for entry in self._entries(path):
-            if entry.name.startswith(".") or entry.name.lower() in LITTER:
-                continue
-            target = self._inside(entry) if entry.is_symlink() else ""
-            if entry.is_dir():
-                folders.append((entry.name, target or os.path.join(real, entry.name)))
-            else:
-                (files if entry.is_file() else rest).append(entry.name)
+        with readable(path, "Check the permissions."):
+            self.changed.setdefault(path, os.stat(path).st_mtime_ns)  # before it is read: a change meanwhile shows
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if entry.name.startswith(".") or entry.name.lower() in LITTER:
+                        continue
+                    target = self._inside(entry) if entry.is_symlink() else ""
+                    if entry.is_dir():
+                        folders.append((entry.name, target or os.path.join(real, entry.name)))
+                    else:
+                        (files if entry.is_file() else rest).append(entry.name)
         return folders, files, rest
 
     def class_folder(self, prefix: str, real: str) -> Listed:
@@ -107,14 +117,6 @@ class Walk:
                 f"{shown(key)} and {shown(first)} are the same folder: one is a link to the other.",
                 "Its pictures would count twice. Remove the link, or copy the pictures that are meant.",
             )
-
-    def _entries(self, path: str) -> Iterator[os.DirEntry[str]]:
-        try:
-            self.changed.setdefault(path, os.stat(path).st_mtime_ns)  # before it is read: a change meanwhile shows
-            with os.scandir(path) as entries:
-                yield from entries
-        except OSError as error:
-            raise StorageError(f"{shown(path)} cannot be read: {error.strerror}.", "Check the permissions.") from error
 
     def _inside(self, entry: os.DirEntry[str]) -> str:
         """The real path of a link. Raises DataError when it lies outside the root."""

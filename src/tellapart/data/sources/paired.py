@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tellapart.data.index import Index
-from tellapart.data.sources.labels import every_file, few, labelled
-from tellapart.data.sources.listing import shown
-from tellapart.errors import DataError, StorageError
+from tellapart.data.sources.labels import every_file, labelled
+from tellapart.data.sources.listing import few, shown
+from tellapart.errors import DataError
+from tellapart.files import readable
 
 MOST = 4096
 """No label file has more bytes than this: it holds one class name."""
@@ -63,11 +64,8 @@ def label_files(key: str) -> Iterator[str]:
 
 def _label(root: str, key: str) -> str:
     """The class name that one label file holds."""
-    try:
-        with open(os.path.join(root, key), "rb") as file:
-            raw = file.read(MOST + 1)
-    except OSError as error:
-        raise StorageError(f"{shown(key)} cannot be read: {error.strerror}.") from error
+    with readable(key), open(os.path.join(root, key), "rb") as file:
+        raw = file.read(MOST + 1)
     text = raw.decode("utf-8-sig", "replace")
     lines = [line.strip() for line in text.strip().splitlines()]
     faults = {

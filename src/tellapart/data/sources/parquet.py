@@ -98,10 +98,6 @@ def _holds_bytes(kind: Any) -> bool:
     return types.is_binary(kind) or types.is_large_binary(kind)
 
 
-def _header(path: Path) -> list[str]:
-    return list(_schema(path).names)
-
-
 def _rows(path: Path, names: Sequence[str]) -> Iterator[Row]:
     number = 0
     with _readable(path):
@@ -144,4 +140,4 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0].rstrip(".")[:200]
 
 
-FORMAT = Format(_header, _rows, "row")
+FORMAT = Format(lambda path: list(_schema(path).names), _rows, "row")

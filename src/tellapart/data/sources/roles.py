@@ -29,7 +29,10 @@ def roles_of(
     {'path': 'id', 'label': 'Breed'}
     """
     for role, name in asked.items():
-        _refuse_unknown(role, name, header, where)
+        if role not in USUAL:
+            raise UsageError(f"A table has no role '{role}'.", did_you_mean(role, USUAL))
+        if name and name not in header:
+            raise UsageError(f"{where} has no column '{shown(name)}' for the {role}.", did_you_mean(name, header))
     roles = {role: name for role, name in asked.items() if name}
     wanted = [role for role in USUAL if role not in asked and (role in needed or role in ("split", "group"))]
     for role in wanted:
@@ -37,7 +40,9 @@ def roles_of(
             roles[role] = name
     for role in needed:
         if role not in roles:
-            raise DataError(f"No column of {where} can be told to be the {role}. {_listed(header)}", _hint(header))
+            above = "Its first line is a picture already: write the names of the columns above it, such as path,label."
+            hint = above if any(map(is_picture, header)) else _use()
+            raise DataError(f"No column of {where} can be told to be the {role}. {_listed(header)}", hint)
     for name in roles.values():
         if header.count(name) > 1 or list(roles.values()).count(name) > 1:
             raise DataError(f"The column {shown(name)!r} of {where} stands for two things. {_listed(header)}", _use())
@@ -57,21 +62,8 @@ def _guessed(role: str, header: Sequence[str], where: str) -> str:
     return ""
 
 
-def _refuse_unknown(role: str, name: str, header: Sequence[str], where: str) -> None:
-    if role not in USUAL:
-        raise UsageError(f"A table has no role '{role}'.", did_you_mean(role, USUAL))
-    if name and name not in header:
-        raise UsageError(f"{where} has no column '{shown(name)}' for the {role}.", did_you_mean(name, header))
-
-
 def _listed(header: Sequence[str]) -> str:
     return f"Its columns are: {', '.join(repr(shown(name)) for name in header[:20]) or 'none'}."
-
-
-def _hint(header: Sequence[str]) -> str:
-    if any(is_picture(name) for name in header):
-        return "Its first line is a picture already: write the names of the columns above it, such as path,label."
-    return _use()
 
 
 def _use(example: str = "path=…,label=…") -> str:

@@ -9,7 +9,8 @@ from itertools import chain
 from pathlib import Path
 
 from tellapart.data.sources.listing import is_picture, shown
-from tellapart.errors import DataError, StorageError
+from tellapart.errors import DataError
+from tellapart.files import readable
 
 MOST_LINE = 1 << 20
 """No line of a table is longer than this, in bytes; a longer one is not text, or has lost its line ends."""
@@ -36,14 +37,11 @@ def place(path: Path, line: int, word: str = "line") -> str:
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
     """The lines of a UTF-8 text (with or without a byte order mark), with their ends, counted from 1."""
-    try:
-        with path.open("rb") as file:
-            first = file.read(3)
-            file.seek(3 if first == b"\xef\xbb\xbf" else 0)
-            for number, raw in enumerate(iter(lambda: file.readline(MOST_LINE), b""), 1):
-                yield number, _text(raw, path, number)
-    except OSError as error:
-        raise StorageError(f"{shown(path)} cannot be read: {error.strerror}.", "Check the permissions.") from error
+    with readable(path, "Check the permissions."), path.open("rb") as file:
+        first = file.read(3)
+        file.seek(3 if first == b"\xef\xbb\xbf" else 0)
+        for number, raw in enumerate(iter(lambda: file.readline(MOST_LINE), b""), 1):
+            yield number, _text(raw, path, number)
 
 
 def _text(raw: bytes, path: Path, number: int) -> str:
@@ -88,10 +86,6 @@ def _cells(path: Path) -> Iterator[Row]:
         raise DataError(f"{place(path, number + 1)} cannot be cut into cells: {error}.", hint) from error
 
 
-def _csv_header(path: Path) -> list[str]:
-    return [name.strip() for name in next(_cells(path), (0, []))[1]]
-
-
 def _csv_rows(path: Path, names: Sequence[str]) -> Iterator[Row]:
     rows = _cells(path)
     header = [name.strip() for name in next(rows)[1]]
@@ -113,10 +107,6 @@ def _objects(path: Path) -> Iterator[tuple[int, dict]]:
                 f"{place(path, number)} is not a JSON object.", 'Each line is like {"path": …, "label": …}.'
             )
         yield number, value
-
-
-def _json_header(path: Path) -> list[str]:
-    return list(next(_objects(path), (0, {}))[1])
 
 
 def _json_rows(path: Path, names: Sequence[str]) -> Iterator[Row]:
@@ -156,19 +146,11 @@ def _list_rows(path: Path, names: Sequence[str]) -> Iterator[Row]:
                 "Write all lines in one way: PATH, or PATH and a TAB and the class.",
             )
         if text:
-            picture, label = (text, _folder_of(text)) if alone else _cut(text)
-            yield number, [picture if name == "path" else label for name in names]
+            folder = os.path.basename(os.path.dirname(os.path.normpath(text.replace("\\", "/"))))
+            cells = (text, folder) if alone else text.split("\t", 1) if "\t" in text else text.rsplit(None, 1)
+            yield number, [cells[name != "path"].strip() for name in names]
 
 
-def _cut(text: str) -> tuple[str, str]:
-    picture, label = text.split("\t", 1) if "\t" in text else text.rsplit(None, 1)
-    return picture.strip(), label.strip()
-
-
-def _folder_of(text: str) -> str:
-    return os.path.basename(os.path.dirname(os.path.normpath(text.replace("\\", "/"))))
-
-
-CSV = Format(_csv_header, _csv_rows)
-JSON_LINES = Format(_json_header, _json_rows)
+CSV = Format(lambda path: [name.strip() for name in next(_cells(path), (0, []))[1]], _csv_rows)
+JSON_LINES = Format(lambda path: list(next(_objects(path), (0, {}))[1]), _json_rows)
 LIST = Format(_list_header, _list_rows)

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.data.index import Ignored, Index, Strings, naturally
-from tellapart.data.sources.assembled import Coded, classes_of, parts_of
+from tellapart.data.sources.assembled import Coded, assembled
 from tellapart.data.sources.layout import PART_NAMES
 from tellapart.data.sources.listing import Walk, is_picture, shown, stamp
 from tellapart.data.sources.rows import cell, lines_of
 from tellapart.errors import DataError, StorageError
+from tellapart.files import readable
 
 COMPRESSED = (".gz", ".tgz", ".bz2", ".xz", ".zst")
 JSON_LABELS = ("label", "cls", "class", "category", "class_name", "target")
@@ -41,12 +42,9 @@ class ShardStore:
     def read(self, row: int) -> bytes:
         """The bytes of one picture, through a handle of its own. Raises StorageError when they are not there."""
         path, size = self.paths[self.shards[row]], int(self.sizes[row])
-        try:
-            with open(path, "rb") as file:
-                file.seek(int(self.offsets[row]))
-                raw = file.read(size)
-        except OSError as error:
-            raise StorageError(f"{shown(path)} cannot be read: {error.strerror}.") from error
+        with readable(path), open(path, "rb") as file:
+            file.seek(int(self.offsets[row]))
+            raw = file.read(size)
         if len(raw) != size:
             raise StorageError(f"{shown(path)} is shorter than when it was listed.", "Start again.")
         return raw
@@ -94,7 +92,15 @@ def shards(path: Path) -> Index:
         _add(found, number, paths[number], name, part)
     if not found.keys:
         raise DataError(f"{shown(path)} holds no pictures.", "Its members should be like 0001.jpg with 0001.cls.")
-    return _index(path, root, found, tuple(paths))
+    # numbers get their names from a file beside the shards
+    listed, numbers = Path(root) / CLASSES, all(text.isdecimal() for text in found.labels.texts)
+    known = [line.strip() for _, line in lines_of(listed) if line.strip()] if numbers and listed.is_file() else []
+    named = f", names from {CLASSES}" if known else ""
+    words = f"{len(paths):,} tar shard{'s' * (len(paths) > 1)}: labels {next(iter(found.ways))}{named}."
+    shard, offsets, sizes = (np.array(column, np.int64) for column in found.places)
+    store, columns = ShardStore(tuple(paths), shard, offsets, sizes), {"label": found.labels, "split": found.parts}
+    keys, name, place = Strings.of(found.keys), path.stem or "shards", found.keys.__getitem__
+    return assembled(name, keys, columns, store, lambda _: place, known=known, ignored=found.ignored, said=(words,))
 
 
 def _listed(path: Path) -> tuple[str, list[str], list[Ignored]]:
@@ -133,12 +139,9 @@ def _part(name: str) -> str:
 
 def _add(found: _Pictures, number: int, path: str, name: str, part: str) -> None:
     """Append the pictures of one shard to what has been found."""
-    try:
-        with open(path, "rb") as file:
-            shard = _scanned(file, name, found.ignored)
-            way, labels = _labels(file, shard, found.ignored)
-    except OSError as error:
-        raise StorageError(f"{shown(path)} cannot be read: {error.strerror or error}.") from error
+    with readable(path), open(path, "rb") as file:
+        shard = _scanned(file, name, found.ignored)
+        way, labels = _labels(file, shard, found.ignored)
     first = found.ways.setdefault(way, name)
     if len(found.ways) > 1:
         other, before = next(iter(found.ways.items()))
@@ -146,7 +149,8 @@ def _add(found: _Pictures, number: int, path: str, name: str, part: str) -> None
     for member, (offset, size) in shard.pictures.items():
         found.keys.append(f"{name}/{member}")
         found.labels.add(labels[member])
-        found.parts.add(part or (_folder_part(member) if way == BY_FOLDER else ""))
+        above = member.split("/")[:-2] if way == BY_FOLDER else ()
+        found.parts.add(part or next((one for one in above if one.casefold() in PART_NAMES), ""))
         for column, value in zip(found.places, (number, offset, size), strict=True):
             column.append(value)
 
@@ -265,29 +269,3 @@ def _key(name: str) -> str:
 
 def _folder(name: str) -> str:
     return os.path.basename(os.path.dirname(name))
-
-
-def _folder_part(name: str) -> str:
-    """The part that a folder above the class folder tells, or ''."""
-    return next((one for one in name.split("/")[:-2] if one.casefold() in PART_NAMES), "")
-
-
-def _index(path: Path, root: str, found: _Pictures, paths: tuple[str, ...]) -> Index:
-    """The columns as an Index. Numbers get their names from a `classes.txt` beside the shards."""
-    listed, numbers = Path(root) / CLASSES, all(text.isdecimal() for text in found.labels.texts)
-    known = [line.strip() for _, line in lines_of(listed) if line.strip()] if numbers and listed.is_file() else []
-    classes, labels, said = classes_of(found.labels, found.keys.__getitem__, known)
-    parts, said_of_parts = parts_of(found.parts, len(labels), found.keys.__getitem__)
-    shard, offsets, sizes = (np.array(column, np.int64) for column in found.places)
-    named = f", names from {CLASSES}" if known else ""
-    words = f"{len(paths):,} tar shard{'s' * (len(paths) > 1)}: labels {next(iter(found.ways))}{named}."
-    return Index(
-        name=path.stem or "shards",
-        classes=classes,
-        keys=Strings.of(found.keys),
-        labels=labels,
-        parts=parts,
-        store=ShardStore(paths, shard, offsets, sizes),
-        ignored=tuple(found.ignored),
-        said=(words, *said, *said_of_parts),
-    )

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from tellapart.data.index import Ignored, Index, Store, Strings
 from tellapart.data.sources import parquet
-from tellapart.data.sources.assembled import Coded, Place, classes_of, groups_of, parts_of
+from tellapart.data.sources.assembled import Coded, Place, assembled
 from tellapart.data.sources.below import Below
 from tellapart.data.sources.folder import FileStore
-from tellapart.data.sources.listing import is_picture, shown
+from tellapart.data.sources.listing import few, is_picture, shown
 from tellapart.data.sources.roles import roles_of
 from tellapart.data.sources.rows import CSV, JSON_LINES, LIST, Format, place
 from tellapart.errors import DataError, UsageError
@@ -48,7 +48,9 @@ def table(path: Path, columns: Mapping[str, str]) -> Index:
     guessed from usual names. A Parquet file may hold the bytes of the pictures instead of their paths.
     Raises DataError that names the line and what it holds; UsageError for a role or column that does not exist.
     """
-    form = _format(path)
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(f"{shown(path)} is not a table that can be read.", f"A table ends in {', '.join(FORMATS)}.")
+    form = FORMATS[path.suffix.lower()]
     header = form.header(path)
     images = parquet.pictures(path, columns.get("path", "")) if form is parquet.FORMAT else None
     asked, needed = ({**columns, "path": ""}, ("label",)) if images else (columns, ("path", "label"))
@@ -63,13 +65,9 @@ def table(path: Path, columns: Mapping[str, str]) -> Index:
         store = FileStore(below.root, Strings.of(read.keys))
     words = _words(path, form, {"pictures": images.column, **roles} if images else roles, columns)
     known = parquet.class_names(path, roles["label"]) if form is parquet.FORMAT else []
-    return _index(read, store, known, words)
-
-
-def _format(path: Path) -> Format:
-    if path.suffix.lower() not in FORMATS:
-        raise UsageError(f"{shown(path)} is not a table that can be read.", f"A table ends in {', '.join(FORMATS)}.")
-    return FORMATS[path.suffix.lower()]
+    keys = store.keys if isinstance(store, FileStore) else Strings.of(read.keys)
+    said = (words, *read.said)
+    return assembled(path.stem, keys, read.coded, store, read.at, known=known, ignored=read.ignored, said=said)
 
 
 def _read(path: Path, form: Format, roles: dict[str, str]) -> _Read:
@@ -94,23 +92,6 @@ def _words(path: Path, form: Format, roles: Mapping[str, str], asked: Mapping[st
     taken = ", ".join(f"{role} from '{shown(name)}'" for role, name in roles.items())
     guessed = any(role not in asked and role != "pictures" for role in roles)
     return f"{shown(path.name)}: {taken}{' (guessed; --columns says otherwise)' if guessed else ''}."
-
-
-def _index(read: _Read, store: Store, known: Sequence[str], words: str) -> Index:
-    classes, labels, said = classes_of(read.coded["label"], read.at("label"), known)
-    parts, said_of_parts = parts_of(read.coded.get("split"), len(labels), read.at("split"))
-    groups, said_of_groups = groups_of(read.coded.get("group"))
-    return Index(
-        name=read.path.stem,
-        classes=classes,
-        keys=store.keys if isinstance(store, FileStore) else Strings.of(read.keys),
-        labels=labels,
-        parts=parts,
-        groups=groups,
-        store=store,
-        ignored=tuple(read.ignored),
-        said=(words, *read.said, *said, *said_of_parts, *said_of_groups),
-    )
 
 
 def _found(read: _Read, below: Below) -> _Read:
@@ -160,10 +141,9 @@ def _again(key: str, first: int, row: int, read: _Read) -> Ignored:
 
 
 def _refuse_missing(missing: list[int], below: Below, read: _Read) -> None:
-    first = ", ".join(f"{read.word} {read.lines[row]:,}: {read.keys[row]!a}" for row in missing[:3])
-    more = f" and {len(missing) - 3:,} more" if len(missing) > 3 else ""
+    rows = [f"{read.word} {read.lines[row]:,}: {read.keys[row]!a}" for row in missing]
     raise DataError(
         f"{len(missing):,} of {len(read.keys):,} pictures that {shown(read.path.name)} names are not there: "
-        f"{first}{more}.",
+        f"{few(rows)}.",
         f"They were looked for in {below.where()}.",
     )
