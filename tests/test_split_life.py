@@ -164,3 +164,32 @@ def test_a_column_that_is_there_can_be_left_out(pets):
 @pytest.mark.parametrize("flag", ["--model", "--epochs", "--overlay", "--augment"])
 def test_split_takes_no_flag_that_a_split_does_not_rest_on(pets, flag):
     assert f"There is no flag {flag}" in tellapart(pets, "split", "pets", flag, "x").err
+
+
+def test_a_run_finds_its_pictures_from_any_folder(tmp_path):
+    make_folder(tmp_path / "pets")
+    made = train(tmp_path, "a", "pets", "--epochs", "1", "--batch-size", "8", "--no-test").run("a")
+    (tmp_path / "elsewhere").mkdir()
+    done = tellapart(tmp_path / "elsewhere", "test", "a", "--runs", str(made.folder.parent))
+    assert done.code == 0, done.err
+
+
+def test_classes_of_a_split_file_change_no_label_and_that_is_said(tmp_path):
+    make_folder(tmp_path / "pets")
+    assert tellapart(tmp_path, "split", "pets", "--out", "s.csv").code == 0
+    same = tellapart(tmp_path, "data", "batch", "pets", "--split", "s.csv")
+    text = (tmp_path / "s.csv").read_text()
+    (tmp_path / "s.csv").write_text(text.replace(",cat,", ",dog,"))
+    words = ("pets", "--split", "s.csv", "--epochs", "1", "--batch-size", "8")
+    assert "12 pictures have another class there, which is not taken: --overlay" in train(tmp_path, "a", *words).err
+    (tmp_path / "s.csv").write_text(text)
+    assert "another class" not in train(tmp_path, "b", *words).err + same.err
+
+
+def test_a_class_that_the_label_map_made_is_not_called_absent(tmp_path):
+    make_folder(tmp_path / "pets")
+    make_folder(tmp_path / "two", classes=("cat", "dog", "wolf"))
+    done = tellapart(tmp_path, "data", "show", "pets", "--test-from", "two", "--label-map", "wolf=fox")
+    assert "has no picture of" not in done.out
+    done = tellapart(tmp_path, "data", "show", "pets", "--test-from", "two", "--label-map", "wolf=dog")
+    assert "The test part has no picture of fox." in done.out

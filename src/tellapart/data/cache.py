@@ -119,7 +119,8 @@ class Filling:
                 with file.open("rb+") as handle:
                     os.fsync(handle.fileno())
         except OSError as error:
-            raise cannot_write(self.staging, error) from error
+            what = cannot_write(self.staging, error).message
+            raise StorageError(what, "Free some space; --set machine.cache=0 does without the cache.") from error
         if found(self.room, self.key, self.shape) is None:
             shutil.rmtree(self.room.folder / self.key, ignore_errors=True)  # there is one, and it is damaged
         del self.squares  # Windows renames no folder with an open file in it

@@ -1,5 +1,6 @@
 """Choose among what was found: rename and merge classes, leave some out, limit them, take a part from elsewhere."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -72,12 +73,8 @@ def joined(first: Index, second: Index, part: str) -> Index:
         )
     rows = second.rows(part)
     taken = second.take(rows if len(rows) else np.arange(len(second)))
-    found = np.bincount(taken.labels, minlength=len(taken.classes))
-    here = {name for name, count in zip(taken.classes, found.tolist(), strict=True) if count}
-    absent = [name for name in first.classes if name not in here]
     said = [f"{part}: {line}" for line in second.said]
     said += [f"The {part} part: {len(taken):,} pictures, {'its own part' if len(rows) else 'all'} of {second.name}."]
-    said += [f"The {part} part has no picture of {few(absent, 8)}."] if absent else []
     marked = replace(taken, parts=np.full(len(taken), PARTS.index(part), np.uint8))
     return stacked(first, replace(marked, said=tuple(said)), prefix=f"{part}-from/")
 
@@ -128,6 +125,12 @@ class Stacked:
                 return None
             stamps[which] = found
         return stamps
+
+
+def absent(index: Index, parts: Sequence[str]) -> list[str]:
+    """What has to be said of classes that have no picture in one of these parts."""
+    named = {part: [name for name, n in zip(index.classes, index.counts(part), strict=True) if not n] for part in parts}
+    return [f"The {part} part has no picture of {few(names, 8)}." for part, names in named.items() if names]
 
 
 def refuse_untrained(index: Index, flag: str) -> None:

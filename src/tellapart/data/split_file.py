@@ -58,6 +58,9 @@ def read(path: Path, index: Index, *, folds: int = 0, fold: int | None = None) -
     known = [row for row in found if row is not None]
     gone = len(rows) - len({id(row) for row in known})
     said = [f"Split as in {path}{f', where {gone} more pictures are named' if gone else ''}."]
+    labels = [index.classes[label] for row, label in zip(found, index.labels.tolist(), strict=True) if row is not None]
+    other = sum(row.get("class", name) not in ("", name) for row, name in zip(known, labels, strict=True))
+    said += [f"{other} pictures have another class there, which is not taken: --overlay changes labels."] * bool(other)
     parts = np.array([_part(row, fold) for row in known], np.uint8)
     groups = _groups(known)
     placed = replace(index, parts=parts, groups=index.groups if groups is None else groups, said=(*index.said, *said))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,14 @@ from tellapart.data.index import Index
 from tellapart.data.pictures import Progress, quiet
 from tellapart.errors import MismatchError, UsageError
 from tellapart.files import read_text
+from tellapart.names import NAMED_SOURCES
 from tellapart.recipe import Recipe
 from tellapart.run import Run, environment
 from tellapart.workflow.prepare import Prepared, prepare
 from tellapart.workflow.settle import Settled
+
+PATHS = ("data.source", "data.root", "data.validation_from", "data.test_from")
+"""The settings that may be paths, beside those of which a run keeps its own copy."""
 
 
 def written(run: Run, prepared: Prepared, *, command: str, device: str) -> None:
@@ -28,6 +33,7 @@ def written(run: Run, prepared: Prepared, *, command: str, device: str) -> None:
     run.set_status(
         recipe=identity_of(recipe),
         source=prepared.recipe.data.source,
+        at=os.getcwd(),
         model=prepared.recipe.model.name,
         content=prepared.content,
         split=prepared.split,
@@ -57,7 +63,8 @@ def same_pictures(run: Run, recipe: Recipe, *, index: Index | None = None, progr
 
     `index` stands for the source of a run whose pictures were given in Python.
     """
-    own: dict[str, object] = {}  # the files that the recipe names may be gone by now, or edited
+    own = _from_where_it_began(recipe, run.status().get("at", ""))
+    # the files that the recipe names may be gone by now, or edited
     if recipe.data.split not in ("auto", "new"):
         own |= {"data.split": str(run.folder / "split.csv"), "data.folds": 0, "data.fold": 0}
     if recipe.data.overlay:
@@ -69,6 +76,13 @@ def same_pictures(run: Run, recipe: Recipe, *, index: Index | None = None, progr
             "Bring back the old ones, or judge it on them as other pictures: tellapart test RUN SOURCE.",
         )
     return replace(prepared, settled=replace(prepared.settled, recipe=replace(prepared.recipe, data=recipe.data)))
+
+
+def _from_where_it_began(recipe: Recipe, at: str) -> dict[str, Any]:
+    """The relative paths of a recipe as they were meant: from the folder in which the run began, if they are there."""
+    values = {path: recipe.values()[path] for path in PATHS}
+    meant = {path: os.path.join(at, value) for path, value in values.items() if value and value not in NAMED_SOURCES}
+    return {path: there for path, there in meant.items() if at and os.path.exists(there)}
 
 
 def origin_of(run: Run, prepared: Prepared) -> dict[str, Any]:

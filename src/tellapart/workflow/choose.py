@@ -9,7 +9,7 @@ from tellapart.data import download
 from tellapart.data.chance import Purpose, words
 from tellapart.data.index import NO_PART, Index
 from tellapart.data.official import default_root, expanded
-from tellapart.data.select import chosen, joined, limited_per_class, refuse_untrained, relabelled
+from tellapart.data.select import absent, chosen, joined, limited_per_class, refuse_untrained, relabelled
 from tellapart.data.sources import fitting, open_source
 from tellapart.data.sources.labels import Labels
 from tellapart.data.split import grouped
@@ -31,6 +31,7 @@ def selected(recipe: Recipe, opened: Callable[[str], Index]) -> Index:
     index = chosen(relabelled(index, data.label_map), include=data.include, exclude=data.exclude)
     if flags:
         refuse_untrained(index, " or ".join(flags))
+        index = replace(index, said=(*index.said, *absent(index, [part for part, other in others.items() if other])))
     index = grouped(limited_per_class(limited(index, recipe), data.limit_per_class, data.split_seed), data.group_by)
     if index.groups is None:
         return index
