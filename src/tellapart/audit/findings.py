@@ -7,6 +7,8 @@ from typing import Any
 SEVERITIES = ("serious", "warning", "info")
 """serious: a result would be wrong or training would stop; warning: look at it; info: good to know."""
 
+KEEPING = "To keep each group in one part, check with --groups-out groups.csv and train with --split groups.csv"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
