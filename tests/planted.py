@@ -40,6 +40,7 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "half size, bilinear": lambda i: scaled(i, 0.5, Image.Resampling.BILINEAR),
     "three quarters": lambda i: scaled(i, 0.75),
     "double size": lambda i: scaled(i, 2),
+    "grey": lambda i: i.convert("L").convert(i.mode),
     "mirrored": ImageOps.mirror,
     "mirrored, quality 60": lambda i: compressed(ImageOps.mirror(i), 60),
     "mirrored, half size": lambda i: scaled(ImageOps.mirror(i), 0.5),

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -112,6 +113,43 @@ def test_mistakes_of_the_hand(tmp_path, photos, words, code, said):
     assert done.code == code
     assert said in done.err
     assert not list((tmp_path / "photos").glob("*.html"))
+
+
+def test_the_flags_that_choose_pictures_choose_what_is_checked(tmp_path, photos):
+    for name in ("a", "b"):
+        shutil.copytree(photos / name, tmp_path / "three" / name)
+    shutil.copytree(photos / "a", tmp_path / "three" / "c")
+    assert tellapart(tmp_path, "check", "three", "--only", "duplicates").code == 1
+    done = tellapart(tmp_path, "check", "three", "--only", "duplicates", "--exclude", "c")
+    assert (done.code, done.out.splitlines()[-1]) == (0, "nothing was found")
+    keys = sorted(path.relative_to(photos).as_posix() for path in photos.glob("*/*.png"))
+    shutil.copy(photos / keys[0], photos / "a" / "again.png")
+    rows = [f"{key},train" for key in keys] + ["a/again.png,"]
+    (tmp_path / "split.csv").write_text("key,part\n" + "\n".join(rows) + "\n")
+    assert tellapart(tmp_path, "check", "photos", "--only", "duplicates").code == 0
+    done = tellapart(tmp_path, "check", "photos", "--only", "duplicates", "--split", "split.csv")
+    assert (done.code, "duplicates-across-parts" in done.out) == (1, True)
+    done = tellapart(tmp_path, "check", "photos", "--only", "duplicates", "--split", "splt.csv")
+    assert (done.code, "there is no file 'splt.csv'" in done.err) == (2, True)
+    assert tellapart(tmp_path, "check", "photos", "--only", "duplicates", "--split", "new").code == 0
+
+
+def test_from_copies_to_a_split_that_keeps_them_together(tmp_path, photos):
+    for path in sorted((photos / "a").iterdir())[:5]:
+        compressed(Image.open(path), 60).save(photos / "a" / f"copy-{path.name}")
+    done = tellapart(tmp_path, "check", "photos", "--only", "duplicates", "--groups-out", "groups.csv")
+    assert f"5 groups to be kept in one part: {tmp_path / 'groups.csv'}" in done.err
+    again = tellapart(tmp_path, "check", "photos", "--only", "duplicates", "--groups-out", "groups.csv")
+    assert (again.code, "groups.csv exists" in again.err) == (2, True)
+    short = ("--set", "train.max_steps=2", "--no-test", "--run", "one")
+    done = tellapart(tmp_path, "train", "photos", "--split", "groups.csv", *short)
+    assert done.code == 0, done.err
+    with (Run.open(tmp_path / "runs", "one").folder / "split.csv").open(newline="") as file:
+        part = {row["key"]: row["part"] for row in csv.DictReader(file)}
+    copies = [key for key in part if key.startswith("a/copy-")]
+    assert len(copies) == 5
+    assert all(part[key] == part[key.replace("copy-", "")] for key in copies)
+    assert set(part.values()) == {"train", "validation", "test"}
 
 
 def test_digits_are_clean(tmp_path):

@@ -14,7 +14,7 @@ from tellapart.audit.facts import FACT, Facts
 from tellapart.audit.findings import Finding, ordered
 from tellapart.audit.first import first_look
 from tellapart.data.index import NO_PART, ArrayStore, Ignored, Index, Strings
-from tellapart.data.split import divided
+from tellapart.data.split import divided, grouped
 
 TRAIN, TEST = 0, 2
 
@@ -91,7 +91,7 @@ def test_equal_pixels_are_told_where_they_harm_most(photos):
     )
     assert (inside.kind, inside.severity) == ("duplicates", "warning")
     assert inside.title == "2 of 10 pictures in 1 group: equal pixels twice in one class"
-    assert "--set data.split=new" in across.fix
+    assert across.fix.endswith("train with --split new")
 
 
 def test_a_group_in_two_parts_is_serious_and_one_in_one_part_is_not(photos):
@@ -108,6 +108,7 @@ def test_a_group_in_two_parts_is_serious_and_one_in_one_part_is_not(photos):
 def test_near_copies_across_parts_are_serious_under_two_classes_a_warning(photos):
     facts = facts_of([*photos, compressed(photos[0], 50)], parts=[TRAIN] * 150 + [TEST])
     assert [(one.kind, one.severity) for one in copies(facts)] == [("near-duplicates-across-parts", "serious")]
+    assert "check with --groups-out groups.csv and train with --split groups.csv" in copies(facts)[0].fix
     facts = facts_of([*photos, ImageOps.mirror(photos[0])], [0] * 150 + [1])
     assert [(one.kind, one.severity) for one in copies(facts)] == [("near-duplicates-two-labels", "warning")]
     facts = facts_of([*photos, ImageOps.mirror(photos[0])])
@@ -126,6 +127,35 @@ def test_pictures_that_only_look_alike_are_not_copies():
     planted = [*cloud, compressed(cloud[5], 95)]
     (finding,) = copies(facts_of(planted))
     assert [key for key, _ in finding.files] == ["00035.png", "02800.png"]
+
+
+def test_strokes_that_look_alike_are_not_copies_and_their_bad_copies_are():
+    """Bright strokes on black of 28 px, as digits are: a copy of quality 30 differs by as much as some neighbours."""
+
+    def stroke(n: int) -> Image.Image:
+        rng = np.random.default_rng(n)
+        x, y = np.meshgrid(np.arange(28), np.arange(28))
+        lean, wide = np.linspace(-4, 4, 6) + rng.uniform(-3, 3, 6), rng.uniform(1.2, 2.2)
+        middle = np.interp(np.arange(28), np.linspace(4, 24, 6), 14 + lean)[:, None]
+        distance = np.abs(x - middle) + 9 * np.maximum(0, np.abs(y - 14) - rng.uniform(8, 11))
+        return Image.fromarray(np.clip(255 * (wide + 0.5 - distance), 0, 255).astype(np.uint8))
+
+    strokes = [stroke(n) for n in range(300)]
+    assert copies(facts_of(strokes)) == []
+    changes = [change for name, change in CHANGES.items() if name != "grey"]
+    planted = [changes[n % len(changes)](strokes[n]) for n in range(100)]
+    groups = duplicates.groups_of(duplicates.near_units(facts_of([*strokes, *planted])))
+    found = [rows.tolist() for rows in groups]
+    assert all(second == first + 300 for first, second in found)
+    assert len(found) >= 99
+
+
+@pytest.mark.parametrize("kernel", near.KERNELS)
+def test_a_small_copy_as_it_would_be_had_its_picture_been_smaller_is_what_pillow_makes(photos, kernel):
+    thumb = photos[0].convert("L").resize((32, 32))
+    small = thumb.resize((14, 20), kernel).resize((32, 32), Image.Resampling.BILINEAR)
+    found = near._as_small(np.asarray(thumb, np.float32)[None], 20, 14, kernel)[0]
+    assert np.abs(found - np.asarray(small, np.float32)).max() <= 1.5  # Pillow rounds four times
 
 
 def test_even_pictures_are_not_taken_for_each_other():
@@ -255,10 +285,35 @@ def test_numbered_pictures_that_look_alike_are_suggested_as_one_group(photos):
     (finding,) = bursts.bursts(spread, np.arange(68))
     assert finding.numbers == {"pictures": 8, "runs": 1, "across_parts": 0, "of": 68}
     assert finding.files[0] == ("a/IMG_0060.png", "run 1 · class a")
-    assert "data.group_by=^(.*)[0-9]{1}[^0-9/]*$" in finding.fix
+    assert finding.fix == "Keep each run in one part: train with --group-by '^(.*)[0-9]{1}[^0-9/]*$'"
+    keeping = grouped(spread.index, r"^(.*)[0-9]{1}[^0-9/]*$")
+    assert list(bursts.bursts(replace(spread, index=keeping), np.arange(68))) == []
+    parts = np.array([TRAIN] * 64 + [TEST] * 4, np.uint8)
+    (torn,) = bursts.bursts(replace(spread, index=replace(keeping, parts=parts)), np.arange(68))
+    assert (torn.numbers["across_parts"], torn.fix.endswith(" --split new")) == (1, True)
     apart = facts_of(images, keys=[*names, *(f"a/IMG_{n:04d}.png" for n in range(100, 180, 10))])
     assert list(bursts.bursts(apart, np.arange(68))) == []
     assert list(bursts.bursts(facts_of(photos, keys=[f"{n}.png" for n in range(150)]), np.arange(150))) == []
+
+
+def test_a_burst_that_no_pattern_fits_is_kept_together_by_a_file(photos):
+    images = [*photos[:44], *burst(900, 8)]
+    facts = facts_of(images, keys=[f"IMG_{n:04d}.png" for n in (*range(44), *range(97, 105))])
+    (finding,) = bursts.bursts(facts, np.arange(52))
+    assert finding.fix.endswith("train with --split groups.csv")
+    assert bursts.kept_together(facts, np.arange(52)) == [""] * 44 + ["IMG_0097.png"] * 8
+    units = np.arange(52)
+    units[[7, 50]] = 3
+    grouped_too = replace(facts, index=replace(facts.index, groups=np.array([0, 1, 0, *range(2, 51)])))
+    expected = ["IMG_0000.png", "", "IMG_0000.png", "IMG_0003.png", *[""] * 3, "IMG_0003.png", *[""] * 36]
+    assert bursts.kept_together(grouped_too, units) == [*expected, *["IMG_0003.png"] * 8]
+
+
+def test_a_burst_in_a_folder_of_its_own_needs_no_pattern(photos):
+    images = [image for n in range(8) for image in burst(900 + 10 * n, 5)]
+    facts = facts_of(images, keys=[f"a/walk{n}/{8 + i:02d}.png" for n in range(8) for i in range(5)])
+    (finding,) = bursts.bursts(facts, np.arange(40))
+    assert finding.fix == "Keep each run in one part: train with --group-by folder"
 
 
 # --- shortcuts --------------------------------------------------------------------------------------------------------
@@ -279,6 +334,16 @@ def test_a_class_that_the_file_size_gives_away_is_a_warning(photos):
     assert warning.numbers["accuracy"] > 0.95
     assert "nearest neighbour" in table.detail
     assert "n = 150, majority 50.0 %" in table.title
+
+
+def test_the_size_of_a_file_that_lost_nothing_is_part_of_what_is_shown(photos):
+    """Smooth pictures make small PNGs: what a JPEG takes tells how it was saved too."""
+    rng = np.random.default_rng(0)
+    marks = np.arange(150) % 2
+    size = rng.integers(9_000, 11_000, 150) + 1000 * marks
+    facts = facts_of(photos, marks)
+    assert kinds(probed(changed(facts, bytes=size, format=b"PNG"))) == ["probes"]
+    assert kinds(probed(changed(facts, bytes=size, format=b"JPEG"))) == ["shortcut", "probes"]
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ def test_a_part_from_elsewhere_may_lack_a_class_and_that_is_said(pets):
 
 @pytest.mark.parametrize("words", [("--split", "s.csv"), ("--overlay", "o.csv")])
 def test_flags_that_would_do_nothing_are_refused(pets, words):
-    assert tellapart(pets, "check", "pets", *words).code == 2
+    assert tellapart(pets, "check", "pets", "--overlay", "o.csv").code == 2
     done = tellapart(pets, "data", "show", "pets", *words)
     assert done.code == 2
     assert f"{words[0]} says nothing here" in done.err

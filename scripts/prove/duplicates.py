@@ -47,7 +47,8 @@ def found(images: list[Image.Image], clean: Table, change: Callable[[Image.Image
     """The share of planted copies that is paired with its original, among all clean pictures."""
     planted = facts_of([change(image) for image in images[:MOST_PLANTED]])
     pairs = pairs_of(np.concatenate([clean, planted]))
-    return sum((n, n + len(clean)) in pairs for n in range(len(planted))) / len(planted)
+    same = (planted["digest"] == clean["digest"][: len(planted)]).all(axis=1)
+    return sum(same[n] or (n, n + len(clean)) in pairs for n in range(len(planted))) / len(planted)
 
 
 def main() -> None:

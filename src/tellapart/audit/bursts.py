@@ -1,6 +1,7 @@
 """Bursts: pictures with consecutive numbers in their names that also look alike, suggested as one group."""
 
 import re
+import shlex
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -8,13 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.audit.facts import Facts
-from tellapart.audit.findings import Finding, some
-from tellapart.audit.near import spectrum
+from tellapart.audit.findings import KEEPING, Finding, some
+from tellapart.audit.near import components, spectrum
+from tellapart.data.split import grouped
+from tellapart.errors import DataError
 
 NUMBERED = re.compile(r"(.*?)([0-9]{1,15})([^0-9/]*)", re.S)
 FEWEST = 3
 ALIKE, DRAWS = 0.25, 20
 """Distance of neighbours in a burst, as a share of that of random pairs; shuffles that show the runs of chance."""
+PATTERNS = "folder", r"^(.*)[0-9]{1}[^0-9/]*$", r"^(.*)[0-9]{2}[^0-9/]*$"
+LARGEST = 0.25
+"""Share of the pictures that a pattern may put into one group."""
 
 
 def runs_of(facts: Facts) -> list[NDArray[np.int64]]:
@@ -59,7 +65,9 @@ def _numbered(facts: Facts, rows: NDArray[np.int64]) -> Iterator[tuple[str, int,
 
 def bursts(facts: Facts, units: NDArray[np.int64]) -> Iterator[Finding]:
     """Bursts as groups to be kept in one part. Runs of copies of one picture are told as duplicates, not here."""
+    kept = np.arange(len(facts)) if facts.index.groups is None else facts.index.groups
     runs = [run for run in runs_of(facts) if len(np.unique(units[run])) >= FEWEST]
+    runs = [run for run in runs if len(np.unique(kept[run])) > 1 or len(np.unique(facts.index.parts[run])) > 1]
     if runs:
         rows = np.concatenate(runs)
         across = sum(len(set(facts.index.parts[run].tolist())) > 1 for run in runs)
@@ -74,16 +82,36 @@ def bursts(facts: Facts, units: NDArray[np.int64]) -> Iterator[Finding]:
                 for number, run in enumerate(runs, 1)
                 for row in run.tolist()
             ),
-            fix=_fix(facts, runs),
+            fix=_fix(facts, runs, "--split new" if across else ""),
             numbers={"pictures": len(rows), "runs": len(runs), "across_parts": across, "of": len(facts)},
         )
 
 
-def _fix(facts: Facts, runs: list[NDArray[np.int64]]) -> str:
-    """A pattern that keeps every run whole, when leaving out the last digit or two does it; else words."""
-    for digits in (1, 2):
-        text = rf"^(.*)[0-9]{{{digits}}}[^0-9/]*$"
-        names = [match and match[1] for match in map(re.compile(text, re.S).match, facts.index.keys)]
-        if None not in names and all(len({names[row] for row in run.tolist()}) == 1 for run in runs):
-            return f"Keep each run in one part: --set 'data.group_by={text}'"
-    return "Put the name of a group into every file name, and --set data.group_by=PATTERN keeps groups in one part."
+def _fix(facts: Facts, runs: list[NDArray[np.int64]], anew: str) -> str:
+    """A pattern that keeps every run whole and the groups small, when there is one; else a file of groups."""
+    for pattern in PATTERNS:
+        try:
+            groups = grouped(facts.index, pattern).groups
+        except DataError:  # it does not fit every key
+            continue
+        assert groups is not None  # noqa: S101 - every pattern makes groups
+        whole = all(len(np.unique(groups[run])) == 1 for run in runs)
+        if whole and np.bincount(groups).max() <= LARGEST * len(facts):
+            return f"Keep each run in one part: train with {shlex.join(('--group-by', pattern))} {anew}".rstrip()
+    return KEEPING
+
+
+def kept_together(facts: Facts, units: NDArray[np.int64]) -> list[str]:
+    """(N): whom each picture should share a part with, as the key of the first; '' for those that may go anywhere.
+
+    Together are copies of one picture (`units`), the pictures of a run, and those of a group that the source brings.
+    """
+    groups = units if facts.index.groups is None else facts.index.groups
+    _, first, back = np.unique(groups, return_index=True, return_inverse=True)
+    rows = np.arange(len(facts))
+    pairs = [np.stack([run[:-1], run[1:]], axis=1) for run in runs_of(facts)]
+    home = components(
+        len(facts), np.concatenate([np.stack([rows, units], 1), np.stack([rows, first[back]], 1), *pairs])
+    )
+    many = np.bincount(home, minlength=len(facts))[home] > 1
+    return [facts.index.keys[row] if several else "" for row, several in zip(home.tolist(), many, strict=True)]

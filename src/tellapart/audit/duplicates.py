@@ -1,4 +1,4 @@
-"""Findings about pictures that are there more than once: equal pixels, and copies that were recompressed or resized."""
+"""Findings about pictures that are there more than once: equal pixels, and copies that were changed."""
 
 from collections.abc import Iterator
 
@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.audit.facts import Facts
-from tellapart.audit.findings import Finding, some
+from tellapart.audit.findings import KEEPING, Finding, some
 from tellapart.audit.near import components, near_pairs
-from tellapart.data.index import NO_PART
 from tellapart.data.split import torn
 
 FALSE_ALARMS = 0.001
@@ -31,7 +30,7 @@ def exact_units(facts: Facts) -> NDArray[np.int64]:
 
 
 def near_units(facts: Facts) -> NDArray[np.int64]:
-    """(N): the first row that shows the same picture, be it recompressed, resized or mirrored."""
+    """(N): the first row that shows the same picture, be it recompressed, resized, mirrored or made grey."""
     exact = exact_units(facts)
     rows = np.intersect1d(np.unique(exact), facts.whole())
     thumbs = facts.table["thumb"][rows]
@@ -84,7 +83,7 @@ def _findings(facts: Facts, groups: Groups, kind: str, what: str, severities: tu
     torn = [rows for rows in groups if len(set(labels[rows].tolist())) > 1]
     told = {id(rows) for rows in [*across, *torn]}
     inside = [rows for rows in groups if id(rows) not in told]
-    near = "" if kind == "duplicates" else " (recompressed, resized or mirrored)"
+    near = "" if kind == "duplicates" else " (recompressed, resized, mirrored or grey)"
     cases = (
         ("across-parts", across, f"{what} in two parts", "A score on copies of training pictures is too good."),
         ("two-labels", torn, f"{what} under two classes", "One of the labels is wrong, or the classes overlap."),
@@ -99,7 +98,7 @@ def _findings(facts: Facts, groups: Groups, kind: str, what: str, severities: tu
                 title=f"{some(len(rows), 'picture', len(facts))} in {some(len(chosen), 'group')}: {title}{near}",
                 detail=detail,
                 files=tuple(_named(facts, chosen)),
-                fix=_fix(name, facts, equal=not near),
+                fix=_fix(name, equal=not near),
                 numbers={"pictures": len(rows), "groups": len(chosen), "of": len(facts)},
             )
 
@@ -109,11 +108,15 @@ def _named(facts: Facts, groups: Groups) -> Iterator[tuple[str, str]]:
         yield from ((facts.index.keys[row], f"group {number} · {facts.place(row)}") for row in rows.tolist())
 
 
-def _fix(name: str, facts: Facts, *, equal: bool) -> str:
+def _fix(name: str, *, equal: bool) -> str:
     if name == "inside":
-        return "Keep one of each group." + " A new split keeps equal pixels in one part by itself." * equal
+        return (
+            f"Keep one of each group. {'A new split keeps equal pixels in one part by itself.' if equal else KEEPING}"
+        )
     if name == "two-labels":
         return "Decide on one label for each group: move or remove the others."
-    brought = bool((facts.index.parts != NO_PART).any())
-    anew = ", or --set data.split=new makes parts anew" * equal  # a new split knows nothing of changed copies
-    return f"Remove them from the training part{anew}." if brought else ""
+    return (
+        "Training leaves out the copies of what is judged. To make parts anew: train with --split new"
+        if equal
+        else KEEPING
+    )

@@ -9,6 +9,8 @@ from tellapart.evaluation.intervals import wilson
 SEVERITIES = ("serious", "warning", "info")
 """serious: a result would be wrong or training would stop; warning: look at it; info: good to know."""
 
+KEEPING = "To keep each group in one part, check with --groups-out groups.csv and train with --split groups.csv"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:

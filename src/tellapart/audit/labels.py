@@ -48,7 +48,7 @@ def patches_of(thumbs: NDArray[np.uint8]) -> Matrix:
     windows = np.lib.stride_tricks.sliding_window_view(thumbs, (PATCH, PATCH), axis=(1, 2))[:, ::STRIDE, ::STRIDE]
     flat = windows.reshape(len(thumbs), -1, 3 * PATCH * PATCH).astype(np.float32)
     flat -= flat.mean(axis=2, keepdims=True)
-    flat /= np.sqrt(np.square(flat).mean(axis=2, keepdims=True) + 100)
+    flat /= np.sqrt(np.einsum("npk,npk->np", flat, flat) / flat.shape[2] + 100)[:, :, None]
     return flat
 
 
@@ -61,13 +61,20 @@ def features(thumbs: NDArray[np.uint8], *, seed: int = 0) -> Matrix:
     chosen = sample[rng.choice(len(sample), FILTERS)] @ white
     filters = white @ (chosen / np.maximum(1e-6, np.linalg.norm(chosen, axis=1, keepdims=True))).T
     found = np.empty((len(thumbs), 8 * FILTERS), np.float32)
-    side = (SIDE - PATCH) // STRIDE + 1
     for at in range(0, len(thumbs), 256):
-        answers = (patches_of(thumbs[at : at + 256]) @ filters).reshape(-1, side, side, FILTERS)
-        quadrants = [a for half in np.split(answers, 2, axis=1) for a in np.split(half, 2, axis=2)]
-        pooled = [np.maximum(sign * q - 0.25, 0).mean(axis=(1, 2)) for q in quadrants for sign in (1, -1)]
-        found[at : at + 256] = np.concatenate(pooled, axis=1)
+        patches = patches_of(thumbs[at : at + 256])
+        # as one matrix: a stack of them is many small products, each shared out among cores that wait for each other
+        found[at : at + 256] = _pooled((patches.reshape(-1, patches.shape[2]) @ filters).reshape(len(patches), -1))
     return found
+
+
+def _pooled(answers: Matrix) -> Matrix:
+    """(n, 1024): the answers (n, P 128), and their negatives, above a quarter, averaged over each quadrant."""
+    side = (SIDE - PATCH) // STRIDE + 1
+    quadrants = (len(answers), 2, side // 2, 2, side // 2, FILTERS)
+    cuts = np.maximum(answers, 0.25), np.minimum(answers, -0.25)
+    means = [np.abs(cut.reshape(quadrants).mean(axis=(2, 4))) - 0.25 for cut in cuts]
+    return np.concatenate(means, axis=3).reshape(len(answers), -1)
 
 
 def out_of_fold(inputs: Matrix, labels: NDArray[np.int64], units: NDArray[np.int64], classes: int) -> Matrix:

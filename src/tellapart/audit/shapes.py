@@ -40,7 +40,7 @@ def crop_findings(sizes: NDArray[np.int64], labels: NDArray[np.int64], classes: 
         detail=f"Networks of torchvision lose {100 * (1 - MARGIN * (1 - lost.mean())):.0f} % with their margin. "
         f"Padding keeps everything and leaves {100 * lost.mean():.0f} % of the square empty; squashing keeps "
         f"everything and stretches the typical picture {ratio:.2f} to 1.",
-        fix="If what matters may lie near the edges: --set input.fit=pad (or squash)." if much else "",
+        fix="If what matters may lie near the edges: train with --set input.fit=pad (or squash)" if much else "",
         numbers={"lost": float(lost.mean()), "n": len(lost), "by_class": by_class, "stretch": ratio},
     )
 
@@ -68,7 +68,7 @@ def _shaped(facts: Facts, rows: NDArray[np.int64], kind: str, what: str) -> Iter
             title=f"{some(len(rows), 'picture', len(facts))}: {what}",
             detail="Look whether they belong to the rest." if few else "",
             files=files,
-            fix="Crop or remove them by hand, or --set input.fit=pad." if kind == "extreme-shapes" else "",
+            fix="To keep all of them, train with --set input.fit=pad" if kind == "extreme-shapes" and not few else "",
             numbers={"pictures": len(rows), "of": len(facts)},
         )
 

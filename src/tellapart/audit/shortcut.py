@@ -18,7 +18,9 @@ FRAME = 3
 OUTSIDE, INSIDE = 0.3, 0.6
 """How far a probe must go from the majority (0) to always right (1) to be a warning. What stands beside the picture
 (bytes, size, format) should say nothing, so a third of the way is much. Colour and border are part of what is shown
-and may say something rightly, so they must go most of the way, and nearly as far as comparing whole pictures goes."""
+and may say something rightly, so they must go most of the way, and nearly as far as comparing whole pictures goes. So
+may the bytes where nothing was lost in saving: they then tell how much detail there is, not how it was saved."""
+LOSSLESS = b"PNG", b"BMP", b"TIFF", b"PPM"
 NEARLY = 0.8
 
 
@@ -42,7 +44,7 @@ def inputs(facts: Facts, rows: NDArray[np.int64]) -> dict[str, tuple[NDArray[np.
     sides = (thumb[:, :FRAME], thumb[:, -FRAME:], thumb[:, :, :FRAME], thumb[:, :, -FRAME:])
     edge = np.concatenate([side.mean(axis=(1, 2)) for side in sides], axis=1)
     seen = {
-        "file size": (t["bytes"][:, None], OUTSIDE),
+        "file size": (t["bytes"][:, None], INSIDE if np.isin(t["format"], LOSSLESS).all() else OUTSIDE),
         "picture size": (np.stack([t["height"], t["width"]], axis=1), OUTSIDE),
         "file format": (formats[:, None], OUTSIDE),
         "mean colour": (t["mean"], INSIDE),

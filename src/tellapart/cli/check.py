@@ -25,13 +25,14 @@ file = click.Path(path_type=Path, dir_okay=False)
 @click.command("check", epilog="Examples: tellapart check digits · tellapart check FOLDER --html check.html")
 @click.argument("source")
 @root_option
-@flags_of(*FINDING)
+@flags_of(*FINDING, "data.split")
 @click.option("--only", default="", metavar="CHECK,CHECK", help="Only these checks, such as duplicates,labels.")
 @click.option("--fresh", is_flag=True, help="Read every file again, also when nothing changed since the last check.")
 @click.option("--most", default=5, show_default=True, type=click.IntRange(0), help="Files to name for each finding.")
 @click.option("--html", type=file, metavar="FILE.html", help="Write a page with thumbnails.")
 @click.option("--quarantine", type=file, metavar="FILE.csv", help="Write the files that cannot be read, with reasons.")
 @click.option("--labels-out", type=file, metavar="FILE.csv", help="Write the doubtful labels, to be reviewed.")
+@click.option("--groups-out", type=file, metavar="FILE.csv", help="Write what belongs in one part, for --split.")
 @json_option
 def command(
     source: str,
@@ -42,6 +43,7 @@ def command(
     html: Path | None,
     quarantine: Path | None,
     labels_out: Path | None,
+    groups_out: Path | None,
     as_json: bool,
     **flags: Any,
 ) -> None:
@@ -70,6 +72,9 @@ def command(
     if labels_out:
         count = checking.write_labels(checked, labels_out)
         click.echo(f"{count} doubtful labels to review: {labels_out.absolute()}", err=True)
+    if groups_out:
+        count = checking.write_groups(checked, groups_out)
+        click.echo(f"{count} groups to be kept in one part: {groups_out.absolute()}", err=True)
     serious = [one.kind for one in checked.findings if one.severity == "serious"]
     if serious:
         raise ProblemsFound(f"Something serious was found: {', '.join(serious)}.")

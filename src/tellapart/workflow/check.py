@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from tellapart.audit import balance, bursts, duplicates, files, labels, page, sh
 from tellapart.audit.facts import Facts, fingerprint, keep, kept
 from tellapart.audit.findings import Finding, ordered
 from tellapart.audit.scan import Bounds, scan
+from tellapart.data import split_file
+from tellapart.data.index import NO_PART, Index
 from tellapart.data.official import expanded
 from tellapart.data.overlay import table
 from tellapart.data.pictures import Progress, quiet
@@ -21,6 +23,7 @@ from tellapart.files import write_atomically
 from tellapart.recipe import Recipe
 from tellapart.run import cores
 from tellapart.workflow.data import found
+from tellapart.workflow.prepare import refuse_unclear_split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +109,7 @@ def check(recipe: Recipe, *, only: Sequence[str] = (), fresh: bool = False, prog
         if name not in CHECKS:
             raise unknown("check", name, CHECKS)
     began = time.monotonic()
-    index = found(recipe)
+    index = _divided(recipe, found(recipe))
     name = fingerprint(index)
     facts = kept(index, name) if name and not fresh else None
     again = facts is not None
@@ -118,6 +121,16 @@ def check(recipe: Recipe, *, only: Sequence[str] = (), fresh: bool = False, prog
     findings = ordered(finding for name in only or CHECKS for finding in CHECKS[name](seen))
     seconds = time.monotonic() - began
     return Checked(source=recipe.data.source, seen=seen, findings=findings, seconds=seconds, again=again)
+
+
+def _divided(recipe: Recipe, index: Index) -> Index:
+    """The index with the parts that a split file names; what is to be placed anew is in none."""
+    refuse_unclear_split(recipe)
+    if recipe.data.split == "auto":
+        return index
+    if recipe.data.split == "new":
+        return replace(index, parts=np.full(len(index), NO_PART, np.uint8))
+    return split_file.read(expanded(recipe.data.split), index)
 
 
 def write_html(checked: Checked, path: Path) -> None:
@@ -137,11 +150,30 @@ def write_quarantine(checked: Checked, path: Path) -> int:
 
 def write_labels(checked: Checked, path: Path) -> int:
     """Write the doubtful labels to be reviewed, as an overlay; gives how many. An existing file is never replaced."""
-    if path.exists():
-        raise UsageError(f"{path} exists, and may hold decisions.", "Name another file, or move it away.")
+    _refuse_existing(path)
     doubts = checked.seen.doubts
     _written(checked, path, labels.as_overlay(checked.seen.facts, doubts))
     return 0 if doubts is None else len(doubts.rows)
+
+
+def write_groups(checked: Checked, path: Path) -> int:
+    """Write which pictures belong in one part, as a split that `--split` takes; gives how many groups there are.
+
+    Every part is empty, so that all are placed anew. An existing file is never replaced.
+    """
+    _refuse_existing(path)
+    index, names = checked.seen.facts.index, bursts.kept_together(checked.seen.facts, checked.seen.units)
+    _written(
+        checked,
+        path,
+        table(("key", "part", "group"), [(key, "", name) for key, name in zip(index.keys, names, strict=True)]),
+    )
+    return len({name for name in names if name})
+
+
+def _refuse_existing(path: Path) -> None:
+    if path.exists():
+        raise UsageError(f"{path} exists, and may hold decisions.", "Name another file, or move it away.")
 
 
 def _written(checked: Checked, path: Path, text: str) -> None:
