@@ -37,8 +37,8 @@ def all_of(made) -> np.ndarray:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by one with every picture that is decoded."""
     calls: list[int] = []
-    inner = pictures.decode
-    monkeypatch.setattr(pictures, "decode", lambda raw: calls.append(1) or inner(raw))
+    inner = pictures.decoded
+    monkeypatch.setattr(pictures, "decoded", lambda raw: calls.append(1) or inner(raw))
     return calls
 
 
@@ -223,3 +223,13 @@ def test_a_streamed_file_that_changes_in_mid_run_is_named(class_folder, content,
         victim.write_bytes(content)
     with pytest.raises(DataError, match=rf"dog/03\.png has changed since it was first read: .*{reason}"):
         all_of(made)
+
+
+def test_jpegs_that_only_pillow_reads_are_counted_also_from_the_cache(class_folder, room):
+    pytest.importorskip("simplejpeg")
+    plain = Image.fromarray(np.full((12, 12, 3), (9, 90, 200), np.uint8))
+    plain.save(class_folder / "cat" / "plain.jpg")
+    assert not any("Pillow" in line for line in passed(class_folder, room).index.said)
+    plain.convert("CMYK").save(class_folder / "cat" / "print.jpg")
+    for _ in range(2):
+        assert "1 JPEGs were left to Pillow, which takes longer" in passed(class_folder, room).index.said[-1]

@@ -280,7 +280,7 @@ def test_simplejpeg_and_pillow_see_the_same_pixels(pillow_only, orientation, cha
     exif[0x0112] = orientation
     raw = jpeg(smooth(61, 43, channels), exif=exif, **options)
     (fast, by), (slow, by_pillow) = decoded(raw), pillow_only(raw)
-    assert (by, by_pillow) == ("simplejpeg", "pillow")
+    assert (by, by_pillow) == ("simplejpeg", "pillow, a JPEG")
     assert fast.flags.c_contiguous
     assert np.array_equal(fast, slow)
 
@@ -301,7 +301,8 @@ def test_what_is_not_a_plain_jpeg_is_left_to_pillow(pillow_only):
     cmyk = io.BytesIO()
     Image.fromarray(smooth(30, 30)).convert("CMYK").save(cmyk, "JPEG")
     cut = jpeg(smooth(80, 80))[:-300]
-    assert decoded(cmyk.getvalue())[1] == "pillow"
+    assert decoded(cmyk.getvalue())[1] == "pillow, a JPEG"
+    assert decoded(png(COLOUR))[1] == "pillow"
     for read in (decoded, pillow_only):
         with pytest.raises(DataError, match="truncated"):
             read(cut)
@@ -314,7 +315,7 @@ def test_without_simplejpeg_nothing_is_missing(monkeypatch):
     decoding._simplejpeg.cache_clear()
     with monkeypatch.context() as patch:
         patch.setattr(decoding, "import_module", absent)
-        assert decoded(jpeg(smooth(30, 30)))[1] == "pillow"
+        assert decoded(jpeg(smooth(30, 30)))[1] == "pillow, a JPEG"
     decoding._simplejpeg.cache_clear()
 
 

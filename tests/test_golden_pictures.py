@@ -113,7 +113,7 @@ def expected(root: Path) -> Hashes:
 def from_the_cache(root: Path, at: Path, patch: pytest.MonkeyPatch) -> Hashes:
     index, room = open_source(str(root)), Room(at / "cache", 10**9)
     fresh = through(index, room=room, memory=0)
-    patch.setattr(pictures, "decode", lambda raw: pytest.fail("decoded again"))
+    patch.setattr(pictures, "decoded", lambda raw: pytest.fail("decoded again"))
     assert isinstance(first_pass(index, TO, skip_bad=False, memory=0, room=room).pixels, MemoryPixels)
     assert through(index, room=room, memory=0) == fresh
     return fresh

@@ -46,11 +46,12 @@ class Room:
 
 @dataclass(frozen=True)
 class Entry:
-    """What is kept of N pictures. bad: (row, reason) of those that are not whole."""
+    """What is kept of N pictures. bad: (row, reason) of those that are not whole; slow: JPEGs left to Pillow."""
 
     squares: NDArray[np.uint8]
     digests: NDArray[np.uint8]
     bad: tuple[tuple[int, str], ...] = ()
+    slow: int = 0
 
 
 def default_room(gigabytes: float) -> Room | None:
@@ -86,12 +87,13 @@ def found(room: Room, key: str, shape: tuple[int, ...]) -> Entry | None:
         squares = np.load(folder / "squares.npy", mmap_mode="r")
         digests = np.load(folder / "digests.npy")
         bad = tuple((int(row), str(reason)) for row, reason in about["bad"])
+        slow = int(about["slow"])
         os.utime(folder / "about.json")
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return None
     if squares.shape != shape or digests.shape != (shape[0], 16) or {squares.dtype, digests.dtype} != {np.dtype("u1")}:
         return None
-    return Entry(squares, digests, bad)
+    return Entry(squares, digests, bad, slow)
 
 
 class Filling:
@@ -108,12 +110,13 @@ class Filling:
             shutil.rmtree(self.staging, ignore_errors=True)
             raise
 
-    def finish(self, digests: NDArray[np.uint8], bad: list[tuple[int, str]], *, source: str) -> Entry:
+    def finish(self, digests: NDArray[np.uint8], bad: list[tuple[int, str]], *, slow: int, source: str) -> Entry:
         """Write the rest, flush all of it, let the entry appear, and open it. Raises StorageError."""
         try:
             self.squares.flush()
             np.save(self.staging / "digests.npy", digests)
-            about = {"format": 1, "source": source, "rows": len(digests), "bytes": self.squares.nbytes, "bad": bad}
+            about = {"format": 1, "source": source, "rows": len(digests), "bytes": self.squares.nbytes}
+            about |= {"bad": bad, "slow": slow}
             (self.staging / "about.json").write_text(json.dumps(about), encoding="utf-8")
             for file in self.staging.iterdir():
                 with file.open("rb+") as handle:

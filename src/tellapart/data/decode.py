@@ -42,7 +42,7 @@ def decode(raw: bytes | Pixels) -> Pixels:
 
 
 def decoded(raw: bytes | Pixels) -> tuple[Pixels, str]:
-    """`decode`, and what decoded it: "simplejpeg", "pillow", or "" for pixels that came as an array."""
+    """`decode`, and what decoded it: "simplejpeg", "pillow", "pillow, a JPEG", or "" for what came as an array."""
     pixels, by = (_of_array(raw), "") if isinstance(raw, np.ndarray) else _of_bytes(raw)
     if pixels.shape[2] == 3 and _is_grey(pixels):
         return np.ascontiguousarray(pixels[:, :, :1]), by
@@ -69,11 +69,12 @@ def _of_array(array: Pixels) -> Pixels:
 def _of_bytes(raw: bytes) -> tuple[Pixels, str]:
     if not raw:
         raise DataError("The file is empty.")
-    pixels = _jpeg(raw) if raw[:2] == b"\xff\xd8" else None
+    jpeg = raw[:2] == b"\xff\xd8"
+    pixels = _jpeg(raw) if jpeg else None
     if pixels is not None:
         return pixels, "simplejpeg"
     try:
-        return of_image(open_image(raw), turned=_may_turn(raw)), "pillow"
+        return of_image(open_image(raw), turned=_may_turn(raw)), "pillow, a JPEG" if jpeg else "pillow"
     except DataError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly every built-in error on broken bytes

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from tellapart.data.cache import Entry, Room, filling, found, key_of
-from tellapart.data.decode import decode, header
+from tellapart.data.decode import decode, decoded, header
 from tellapart.data.identity import digest
 from tellapart.data.index import Ignored, Index
 from tellapart.data.square import stored
@@ -22,6 +22,8 @@ from tellapart.preprocess import Preprocess
 from tellapart.recipe import printable
 
 Progress = Callable[[int, int], None]
+_Read = tuple[bytes, NDArray[np.uint8], str]
+"""The digest of a picture, its square, and what decoded it."""
 CHUNK = 64
 
 
@@ -117,7 +119,8 @@ def first_pass(
     entry = found(room, key, shape) if room is not None and key is not None else None
     if entry is None:
         entry = _made(index, preprocess, shape, memory=memory, room=room, key=key, threads=threads, progress=progress)
-    named = replace(index, digests=entry.digests)
+    slow = f"{entry.slow:,} JPEGs were left to Pillow, which takes longer: odd ones, or simplejpeg is not installed."
+    named = replace(index, digests=entry.digests, said=(*index.said, slow) if entry.slow else index.said)
     whole = len(entry.squares) == len(index)
     source = MemoryPixels(entry.squares) if whole else StreamedPixels(named, preprocess, threads)
     made = Pictures(named, preprocess, source)
@@ -136,7 +139,7 @@ def _made(
     progress: Progress,
 ) -> Entry:
     """The squares and digests of all pictures, as the cache keeps them; no squares when there is no place for them."""
-    digests, bad = np.zeros((len(index), 16), np.uint8), []
+    digests, bad, slow = np.zeros((len(index), 16), np.uint8), [], 0
     with filling(room, key, shape) as filled:
         here = shape if np.prod(shape) <= memory else (0, *shape[1:])
         squares = filled.squares if filled is not None else np.zeros(here, np.uint8)
@@ -145,18 +148,19 @@ def _made(
                 bad.append((row, result))
             else:
                 digests[row] = np.frombuffer(result[0], np.uint8)
+                slow += result[2] == "pillow, a JPEG"
                 if len(squares):
                     squares[row] = result[1]
             if row % CHUNK == CHUNK - 1 or row == len(index) - 1:
                 progress(row + 1, len(index))
         if filled is None:
-            return Entry(squares, digests, tuple(bad))
+            return Entry(squares, digests, tuple(bad), slow)
         del squares
-        return filled.finish(digests, bad, source=index.name)
+        return filled.finish(digests, bad, slow=slow, source=index.name)
 
 
-def _decoded(index: Index, preprocess: Preprocess, threads: int) -> "Iterator[tuple[bytes, NDArray[np.uint8]] | str]":
-    """Digest and square of every row in order, or why there is none, by `threads` threads, a few chunks ahead."""
+def _decoded(index: Index, preprocess: Preprocess, threads: int) -> "Iterator[_Read | str]":
+    """What is read of every row in order, or why nothing, by `threads` threads, a few chunks ahead."""
     chunks = (range(start, min(start + CHUNK, len(index))) for start in range(0, len(index), CHUNK))
     if threads <= 1:
         yield from (_one(index, preprocess, row) for chunk in chunks for row in chunk)
@@ -176,12 +180,12 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max(1, threads), initializer=torch.set_num_threads, initargs=(1,))
 
 
-def _one(index: Index, preprocess: Preprocess, row: int) -> "tuple[bytes, NDArray[np.uint8]] | str":
+def _one(index: Index, preprocess: Preprocess, row: int) -> "_Read | str":
     try:
-        pixels = decode(index.store.read(row))
+        pixels, by = decoded(index.store.read(row))
     except (DataError, OSError) as error:
         return getattr(error, "message", str(error))
-    return digest(pixels), stored(pixels, preprocess)
+    return digest(pixels), stored(pixels, preprocess), by
 
 
 def _without(pictures: Pictures, bad: Sequence[tuple[int, str]], *, skip: bool) -> Pictures:
