@@ -1,6 +1,7 @@
 """The first pass: every picture decoded once, named by its digest, and kept as a uint8 square for all later ones."""
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,6 +26,8 @@ Progress = Callable[[int, int], None]
 _Read = tuple[bytes, NDArray[np.uint8], str]
 """The digest of a picture, its square, and what decoded it."""
 CHUNK = 64
+QUICK = 2.5e-4
+"""Seconds for one picture below which a second thread costs more than it gives (measured, docs/log.md)."""
 
 
 def quiet(done: int, total: int) -> None:
@@ -160,19 +163,27 @@ def _made(
 
 
 def _decoded(index: Index, preprocess: Preprocess, threads: int) -> "Iterator[_Read | str]":
-    """What is read of every row in order, or why nothing, by `threads` threads, a few chunks ahead."""
-    chunks = (range(start, min(start + CHUNK, len(index))) for start in range(0, len(index), CHUNK))
-    if threads <= 1:
-        yield from (_one(index, preprocess, row) for chunk in chunks for row in chunk)
-        return
-    with _pool(threads) as pool:
+    """What is read of every row in order, or why nothing, by `threads` threads, a few chunks ahead.
+
+    One thread is left when a picture takes next to no time: several would only wait for each other in the interpreter,
+    and two took twice as long as one for 28-px PNGs.
+    """
+    rows, began = range(len(index)), time.perf_counter()
+    with _pool(1) as pool:
+        yield from pool.submit(_chunk, index, preprocess, rows[:CHUNK]).result()
+    quick = time.perf_counter() - began < QUICK * CHUNK
+    with _pool(1 if quick else threads) as pool:
         waiting: deque[Future[list]] = deque()
-        for chunk in chunks:
-            waiting.append(pool.submit(lambda rows: [_one(index, preprocess, row) for row in rows], chunk))
+        for start in rows[CHUNK::CHUNK]:
+            waiting.append(pool.submit(_chunk, index, preprocess, rows[start : start + CHUNK]))
             if len(waiting) > 2 * threads:
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
+
+
+def _chunk(index: Index, preprocess: Preprocess, rows: range) -> "list[_Read | str]":
+    return [_one(index, preprocess, row) for row in rows]
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:
