@@ -12,6 +12,7 @@ tensor that is in memory already.
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -98,7 +99,26 @@ def ours(root: Path, size: int, channels: int) -> dict:
                 chance = np.random.default_rng(start).random((4, len(images)), np.float32)
                 network_input(moved(images, chance, shift=0.1, flip=channels == 3), to)
 
-        return {**used, "memory": timed(memory)["cpu"]}
+        return {**used, "memory": timed(memory)["cpu"], "decode": decoding(root)}
+
+
+def decoding(root: Path) -> float:
+    """The rate of our decoder over that of bare simplejpeg, on all cores; nan where there is no JPEG."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from simplejpeg import decode_jpeg
+
+    from tellapart.data.decode import decode
+
+    raws = [path.read_bytes() for path in sorted(root.rglob("*.jpg"))]
+    seconds: dict = {decode: [], decode_jpeg: []}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in range(3 if raws else 0):
+            for decoder, each in seconds.items():
+                began = cpu()
+                list(pool.map(decoder, raws))
+                each.append(cpu() - began)
+    return min(seconds[decode_jpeg]) / min(seconds[decode]) if raws else float("nan")
 
 
 def theirs(root: Path, size: int, channels: int) -> dict:
@@ -132,17 +152,19 @@ def one(side: str, root: Path, size: int, channels: int) -> dict:
 def compare(name: str, root: Path, size: int, channels: int, rounds: int) -> None:
     """Both sides in turn, and what comes out."""
     n = sum(1 for path in root.rglob("*") if path.suffix in (".jpg", ".jpeg", ".png"))
-    first, later, memory, rate = [], [], [], []
+    first, later, memory, rate, decoded = [], [], [], [], []
     for _ in range(rounds):
         a, b = one("ours", root, size, channels), one("theirs", root, size, channels)
         first.append(b["cpu"][0] / a["cpu"][0])
         later.append(statistics.median(b["cpu"][1:]) / statistics.median(a["cpu"][1:]))
         memory.append(statistics.median(a["cpu"][1:]) / statistics.median(a["memory"][1:]))
+        decoded.append(a["decode"])
         rate.append((n / a["cpu"][0], n / b["cpu"][0], n / statistics.median(a["cpu"][1:])))
     fast, slow, again = (statistics.median(column) for column in zip(*rate, strict=True))
     print(f"{name}: {n:,} pictures to {size} px, {rounds} rounds")
     print(f"  pictures per CPU-second: first epoch ours {fast:,.0f}, theirs {slow:,.0f}; later ours {again:,.0f}")
-    for what, ratios in (("first epoch", first), ("later epochs", later), ("later epoch / from memory", memory)):
+    rows = {"first epoch": first, "later epochs": later, "later epoch / from memory": memory}
+    for what, ratios in (rows | ({} if math.isnan(decoded[0]) else {"decoder / bare simplejpeg": decoded})).items():
         print(f"  {what:<27} {statistics.median(ratios):6.2f} x  [{min(ratios):.2f}, {max(ratios):.2f}]")
 
 
