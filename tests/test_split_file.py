@@ -239,3 +239,8 @@ def test_a_split_that_cannot_be_is_refused(tmp_path, words, message):
     done = tellapart(tmp_path, "split", "digits", *words)
     assert done.code == 2
     assert message in done.err
+
+
+def test_an_overlay_is_not_for_a_split(tmp_path):
+    done = tellapart(tmp_path, "split", "digits", "--set", "data.overlay=o.csv")
+    assert (done.code, "data.overlay says nothing here" in done.err) == (2, True)

@@ -8,6 +8,7 @@ from tellapart.data import download, split_file
 from tellapart.data.index import Index
 from tellapart.data.pictures import Progress, quiet
 from tellapart.data.split import folded
+from tellapart.errors import UsageError
 from tellapart.workflow.data import Summary, summary
 from tellapart.workflow.prepare import divided_pictures, without_leaks
 from tellapart.workflow.settle import Settled
@@ -24,14 +25,18 @@ class Made:
 def split(
     settled: Settled, *, folds: int = 0, progress: Progress = quiet, fetching: download.Progress | None = None
 ) -> Made:
-    """Divide the pictures as a recipe says, and deal what is not sealed into `folds`."""
+    """Divide the pictures as a recipe says, and deal what is not sealed into `folds`.
+
+    Raises UsageError for an overlay: a split is of the labels as they are, and training lays the overlay over it.
+    """
+    if settled.recipe.data.overlay:
+        raise UsageError("data.overlay says nothing here: it is laid over a split.", "Give it to `tellapart train`.")
     settled, pictures, keys = divided_pictures(settled, progress=progress, fetching=fetching)
     index = without_leaks(pictures, settled.recipe).index
     dealt = folded(index, folds, settled.recipe.data.split_seed) if folds else None
     summed = summary(index)
     for fold in range(folds):
         summed.parts[f"fold {fold}"] = _counts(index, np.flatnonzero(dealt == fold))
-
     return Made(text=split_file.text_of(index, folds=dealt, of=keys), summary=summed)
 
 
