@@ -1,10 +1,12 @@
 """Writing files so that they exist whole or not at all."""
 
 import contextlib
+import csv
 import errno
+import io
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tellapart.errors import StorageError
@@ -75,6 +77,15 @@ def cannot_write(path: Path, error: OSError, *, needed: int = 0) -> StorageError
             f"{path} cannot be written: {error.strerror}.", "Choose a place you may write to with --runs."
         )
     return StorageError(f"{path} cannot be written: {error.strerror or error}.", "What was saved before is untouched.")
+
+
+def csv_text(columns: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
+    """Rows below the names of their columns, as the text of a CSV file."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return out.getvalue()
 
 
 def read_text(path: Path, *, errors: str = "strict") -> str:

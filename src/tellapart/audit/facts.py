@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.audit.findings import Finding, some
+from tellapart.data import identity
 from tellapart.data import kept as cached
 from tellapart.data.index import NO_PART, ArrayStore, Index, Strings
 from tellapart.names import PARTS
@@ -96,17 +97,11 @@ def about(
 
 def fingerprint(index: Index) -> str:
     """What tells whether a source is as it was: key, size and times of each file, or the pixels; '' when unknown."""
-    hashed = hashlib.blake2b(FACT.descr.__repr__().encode(), digest_size=16)
-    stamps = index.store.stamps(np.arange(len(index)))
-    if stamps is not None:
-        for column in (index.keys.blob, index.keys.ends.tobytes(), stamps.tobytes()):
-            hashed.update(column)
-        return "" if (stamps < 0).any() else hashed.hexdigest()
     if isinstance(index.store, ArrayStore):
-        hashed.update(repr(index.store.pixels.shape).encode())
+        hashed = hashlib.blake2b(f"{FACT.descr} {index.store.pixels.shape}".encode(), digest_size=16)
         hashed.update(np.ascontiguousarray(index.store.pixels).data)
         return hashed.hexdigest()
-    return ""
+    return identity.files(index, str(FACT.descr)) or ""
 
 
 def keep(facts: Facts, name: str) -> None:

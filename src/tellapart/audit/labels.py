@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from tellapart.audit.facts import SIDE, Facts
 from tellapart.audit.findings import Finding, Score, some
 from tellapart.audit.near import FOLDS, folds_of
-from tellapart.data.overlay import COLUMNS, table
+from tellapart.data.overlay import COLUMNS
+from tellapart.files import csv_text
 
 PATCH, STRIDE, FILTERS = 6, 2, 128
 RIDGE = 0.1
@@ -145,11 +146,11 @@ def doubtful_labels(facts: Facts, found: Doubts | None) -> Iterator[Finding]:
 def as_overlay(facts: Facts, found: Doubts | None) -> str:
     """The candidates as a table to be reviewed, which data/overlay.py reads."""
     if found is None:
-        return table(COLUMNS, [])
+        return csv_text(COLUMNS, [])
     index, digests = facts.index, facts.table["digest"]
     columns = (found.rows.tolist(), found.suggested.tolist(), found.scores.tolist())
     rows = []
     for row, suggested, score in zip(*columns, strict=True):
         given, other = index.classes[int(index.labels[row])], index.classes[suggested]
         rows.append((index.keys[row], digests[row].tobytes().hex(), given, other, f"{score:.4f}", ""))
-    return table(COLUMNS, rows)
+    return csv_text(COLUMNS, rows)

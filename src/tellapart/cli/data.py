@@ -13,9 +13,6 @@ from tellapart.cli.verbs import Verbs
 from tellapart.errors import UsageError
 from tellapart.names import PARTS
 
-FILE_SOURCES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".txt", ".list", ".tar")
-"""Files that are a source; any other file is one picture."""
-
 part_option = click.option("--part", type=click.Choice(PARTS), help="Only this part.")
 
 
@@ -125,7 +122,9 @@ def show(
             f"{unused[0]} says nothing here: pictures are divided after they are decoded.",
             "`tellapart split SOURCE` shows the parts; --sees FILE.png takes it.",
         )
-    one = Path(source).is_file() and Path(source).suffix.lower() not in FILE_SOURCES
+    from tellapart.data.sources import KINDS
+
+    one = Path(source).is_file() and Path(source).suffix.lower() not in KINDS
     if as_json and (number is not None or listing or one):
         raise UsageError(
             "--json is for what a whole source holds.", "Leave --index and --list out, or leave --json out."

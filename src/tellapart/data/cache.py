@@ -9,7 +9,6 @@ same one do not meet, and one that is killed leaves nothing that looks like an e
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tellapart.data import identity
 from tellapart.data.index import Index
 from tellapart.data.official import cache_root
 from tellapart.errors import StorageError
@@ -65,18 +65,8 @@ def pixel_folder() -> Path:
 
 
 def key_of(index: Index, to: Preprocess) -> str | None:
-    """The name of the entry for these files and squares; None for pictures that do not lie in files of their own.
-
-    A file that was written since has another time of its inode (ctime), which no one can set.
-    """
-    stamps = index.store.stamps(np.arange(len(index)))
-    if stamps is None:
-        return None
-    hashed = hashlib.sha256(f"{CONTRACT} {to.side} {to.channels} {to.fit} {to.filter}\n".encode())
-    for column in (index.keys.blob, index.keys.ends.tobytes(), stamps.tobytes()):
-        hashed.update(b"%d:" % len(column))
-        hashed.update(column)
-    return hashed.hexdigest()[:32]
+    """The name of the entry for these files and squares; None for pictures that do not lie in files of their own."""
+    return identity.files(index, f"{CONTRACT} {to.side} {to.channels} {to.fit} {to.filter}")
 
 
 def found(room: Room, key: str, shape: tuple[int, ...]) -> Entry | None:

@@ -25,6 +25,17 @@ def listing(index: Index) -> str:
     return _hex([index.keys.blob, index.keys.ends.tobytes()])
 
 
+def files(index: Index, what: str) -> str | None:
+    """The identity of the files of an index and of what is made of them; None when one is gone, or none can tell.
+
+    A file that was written since has another time of its inode (ctime), which no one can set.
+    """
+    stamps = index.store.stamps(np.arange(len(index)))
+    if stamps is None or (stamps < 0).any():
+        return None
+    return _hex([what.encode(), index.keys.blob, index.keys.ends.tobytes(), stamps.tobytes()])
+
+
 def content(index: Index) -> str:
     """The identity of the content: the same for the same pictures under the same class names in any container."""
     return _hex(sorted(_row_bytes(index)))

@@ -2,8 +2,9 @@
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from tellapart.data.index import NO_PART, Ignored, Index
 from tellapart.data.split import TRAIN, VALIDATION
 from tellapart.errors import DataError, UsageError, did_you_mean
-from tellapart.files import read_text
+from tellapart.files import csv_text, read_text
 from tellapart.names import PARTS
 from tellapart.recipe import printable
 
@@ -27,19 +28,14 @@ def text_of(index: Index, *, folds: NDArray[np.int64] | None = None, of: Sequenc
 
     The fold (N) of each picture is a last column when it is given.
     """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*COLUMNS, *(["fold"] if folds is not None else [])])
     groups = [""] * len(index) if index.groups is None else index.groups.tolist()
-    digests = [""] * len(index) if index.digests is None else [row.tobytes().hex() for row in index.digests]
     classes, parts = [index.classes[k] for k in index.labels.tolist()], [PARTS[p] for p in index.parts.tolist()]
-    columns = [index.keys, classes, parts, groups, digests]
+    columns: list[Iterable] = [index.keys, classes, parts, groups, index.hexes()]
     if folds is not None:
         columns.append(["" if fold < 0 else fold for fold in folds.tolist()])
-    writer.writerows(zip(*columns, strict=True))
     left = set(of).difference(index.keys) if len(of) > len(index) else ()
-    writer.writerows([key, "", OUT, "", ""] for key in of if key in left)
-    return out.getvalue()
+    gone = ([key, "", OUT, "", ""] for key in of if key in left)
+    return csv_text([*COLUMNS, *(["fold"] if folds is not None else [])], chain(zip(*columns, strict=True), gone))
 
 
 def read(path: Path, index: Index, *, folds: int = 0, fold: int | None = None) -> Index:
@@ -52,7 +48,7 @@ def read(path: Path, index: Index, *, folds: int = 0, fold: int | None = None) -
     rows = list(_rows(path, fold))
     _refuse_other_folds(path, rows, folds)
     by_key, by_digest = {row["key"]: row for row in rows}, {row["digest"]: row for row in rows if row.get("digest")}
-    digests = [""] * len(index) if index.digests is None else [row.tobytes().hex() for row in index.digests]
+    digests = index.hexes()
     found = [by_key.get(key) or by_digest.get(digest) for key, digest in zip(index.keys, digests, strict=True)]
     _refuse_strangers(path, index, found, digests)
     known = [row for row in found if row is not None]

@@ -16,10 +16,9 @@ from tellapart.audit.scan import Bounds, scan
 from tellapart.data import split_file
 from tellapart.data.index import NO_PART, Index
 from tellapart.data.official import expanded
-from tellapart.data.overlay import table
 from tellapart.data.pictures import Progress, quiet
 from tellapart.errors import UsageError, unknown
-from tellapart.files import write_atomically
+from tellapart.files import csv_text, write_atomically
 from tellapart.recipe import Recipe
 from tellapart.run import cores
 from tellapart.workflow.data import found
@@ -144,7 +143,7 @@ def write_quarantine(checked: Checked, path: Path) -> int:
     facts = checked.seen.facts
     bad = np.flatnonzero(facts.table["fault"] != b"").tolist()
     rows = [(facts.index.keys[row], facts.reasons[row]) for row in bad]
-    _written(checked, path, table(("key", "reason"), rows))
+    _written(checked, path, csv_text(("key", "reason"), rows))
     return len(bad)
 
 
@@ -166,7 +165,7 @@ def write_groups(checked: Checked, path: Path) -> int:
     _written(
         checked,
         path,
-        table(("key", "part", "group"), [(key, "", name) for key, name in zip(index.keys, names, strict=True)]),
+        csv_text(("key", "part", "group"), [(key, "", name) for key, name in zip(index.keys, names, strict=True)]),
     )
     return len({name for name in names if name})
 

@@ -17,6 +17,7 @@ from tellapart.data.pictures import (
     first_pass,
     mean_and_std,
     memory_budget,
+    only,
     quiet,
     sizes,
 )
@@ -164,8 +165,10 @@ def without_leaks(pictures: Pictures, recipe: Recipe) -> Pictures:
         return pictures
     why = "its pixels are those of a picture that is judged"
     named = [Ignored(key=index.keys[int(row)], reason=f"{PARTS[index.parts[row]]}: {why}") for row in rows]
-    left = replace(index.take(np.setdiff1d(np.arange(len(index)), rows)), ignored=(*index.ignored, *named))
-    return _of_rows(pictures, complete(left, partial=_from_elsewhere(recipe)))
+    told = replace(pictures, index=replace(index, ignored=(*index.ignored, *named)))
+    apart = only(told, np.setdiff1d(np.arange(len(index)), rows))
+    complete(apart.index, partial=_from_elsewhere(recipe))
+    return apart
 
 
 def _decoded(recipe: Recipe, index: Index, progress: Progress) -> Pictures:
