@@ -19,6 +19,7 @@ from tellapart.data.index import NO_PART, ArrayStore, Index, Strings
 from tellapart.data.loader import Loader
 from tellapart.data.pictures import MemoryPixels, Pictures, first_pass, mean_and_std
 from tellapart.data.seal import SEALED_LABEL, SealBroken, open_test, sealed
+from tellapart.data.select import limited
 from tellapart.data.sources.folder import folder
 from tellapart.data.split import divided, grouped
 from tellapart.errors import DataError, UsageError
@@ -31,7 +32,6 @@ from tellapart.training.checkpoint import Position
 from tellapart.training.fit import Plan, fit
 from tellapart.training.losses import make_loss
 from tellapart.training.optim import make_optimiser
-from tellapart.workflow.choose import limited
 
 SRC = Path(__file__).resolve().parents[1] / "src" / "tellapart"
 TO = Preprocess(size=12, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3)
@@ -216,16 +216,15 @@ def test_the_test_part_is_the_same_however_train_and_validation_are_divided():
 
 def test_a_limit_keeps_the_shares_and_is_deterministic():
     index = index_of((60, 30, 10))
-    recipe = Recipe.from_values({"data.limit": 20})
-    chosen = limited(index, recipe)
+    chosen = limited(index, 20, 0)
     assert chosen.counts().tolist() == [12, 6, 2]
-    assert chosen.keys[:] == limited(index, recipe).keys[:]
-    assert chosen.keys[:] != limited(index, recipe.replaced({"data.split_seed": 1})).keys[:]
-    assert limited(index, Recipe()) is index
+    assert chosen.keys[:] == limited(index, 20, 0).keys[:]
+    assert chosen.keys[:] != limited(index, 20, 1).keys[:]
+    assert limited(index, None, 0) is index
 
 
 def test_a_limit_counts_for_each_part():
-    chosen = limited(given_parts(20, 6, 4), Recipe.from_values({"data.limit": 8}))
+    chosen = limited(given_parts(20, 6, 4), 8, 0)
     assert [chosen.counts(part).tolist() for part in ("train", "validation", "test")] == [[4, 4]] * 3
 
 

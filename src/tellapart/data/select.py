@@ -52,13 +52,28 @@ def chosen(index: Index, *, include: str = "", exclude: str = "") -> Index:
 
 def limited_per_class(index: Index, most: int | None, seed: int) -> Index:
     """At most `most` pictures of each class in each part (None is all), chosen by a hash of the seed and the row."""
+    return index if most is None else index.take(np.flatnonzero(_ranks(index, seed)[0] < most))
+
+
+def limited(index: Index, most: int | None, seed: int) -> Index:
+    """At most `most` pictures of each part (None is all), keeping the shares of the classes; by the same hash."""
     if most is None:
         return index
+    rank, count = _ranks(index, seed)
+    order = np.lexsort(((rank + 0.5) / count, index.parts))
+    first = np.searchsorted(index.parts[order], index.parts[order])  # where the part of each row begins
+    return index.take(np.sort(order[np.arange(len(index)) - first < most]))
+
+
+def _ranks(index: Index, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The place of each row (N) among those of its class in its part, by a hash of the seed and the row; how many."""
     drawn = words(seed, Purpose.LIMIT, 0, np.arange(len(index)))[0]
     order = np.lexsort((drawn, index.labels, index.parts))
     unit = index.parts[order].astype(np.int64) * len(index.classes) + index.labels[order]
-    first = np.searchsorted(unit, unit)  # where the unit of each row begins
-    return index.take(np.sort(order[np.arange(len(index)) - first < most]))
+    first, behind = np.searchsorted(unit, unit), np.searchsorted(unit, unit, side="right")
+    rank, count = np.empty_like(order), np.empty_like(order)
+    rank[order], count[order] = np.arange(len(index)) - first, behind - first
+    return rank, count
 
 
 def joined(first: Index, second: Index, part: str) -> Index:

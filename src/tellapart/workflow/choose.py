@@ -6,10 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from tellapart.data import download
-from tellapart.data.chance import Purpose, words
 from tellapart.data.index import NO_PART, Index
 from tellapart.data.official import default_root, expanded
-from tellapart.data.select import absent, chosen, joined, limited_per_class, refuse_untrained, relabelled
+from tellapart.data.select import absent, chosen, joined, limited, limited_per_class, refuse_untrained, relabelled
 from tellapart.data.sources import fitting, open_source
 from tellapart.data.sources.labels import Labels
 from tellapart.data.split import grouped
@@ -32,7 +31,8 @@ def selected(recipe: Recipe, opened: Callable[[str], Index]) -> Index:
     if flags:
         refuse_untrained(index, " or ".join(flags))
         index = replace(index, said=(*index.said, *absent(index, [part for part, other in others.items() if other])))
-    index = grouped(limited_per_class(limited(index, recipe), data.limit_per_class, data.split_seed), data.group_by)
+    index = limited(index, data.limit, data.split_seed)
+    index = grouped(limited_per_class(index, data.limit_per_class, data.split_seed), data.group_by)
     if index.groups is None:
         return index
     brought = "" if (index.parts == NO_PART).all() else ", where the data bring no parts"
@@ -63,24 +63,3 @@ def opened_or_fetched(source: str, recipe: Recipe, fetching: download.Progress |
             raise DataError(f"{absent.message} {error.message}", hint) from error
     index = open_for(recipe, source)
     return replace(index, said=(*said, *index.said))
-
-
-def limited(index: Index, recipe: Recipe) -> Index:
-    """At most `data.limit` pictures of each part, keeping the shares of the classes; chosen by a hash of the row."""
-    if recipe.data.limit is None:
-        return index
-    drawn = words(recipe.data.split_seed, Purpose.LIMIT, 0, np.arange(len(index)))[0]
-    chosen = []
-    for part in np.unique(index.parts):
-        rows = np.flatnonzero(index.parts == part)
-        chosen.append(_proportional(rows, index.labels[rows], drawn[rows], recipe.data.limit))
-    return index.take(np.sort(np.concatenate(chosen)))
-
-
-def _proportional(rows: np.ndarray, labels: np.ndarray, drawn: np.ndarray, limit: int) -> np.ndarray:
-    """The `limit` rows whose rank within their class, as a share of the class, is smallest."""
-    rank = np.empty(len(rows))
-    for label in np.unique(labels):
-        inside = np.flatnonzero(labels == label)
-        rank[inside[np.argsort(drawn[inside], kind="stable")]] = (np.arange(len(inside)) + 0.5) / len(inside)
-    return rows[np.argsort(rank, kind="stable")[:limit]]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tellapart.audit.first import first_look
 from tellapart.data import download, identity, split_file
@@ -51,6 +52,19 @@ class Prepared:
         return self.settled.recipe
 
 
+@dataclass(frozen=True, kw_only=True)
+class Divided:
+    """Pictures in parts, not sealed yet, with the recipe whose input is settled.
+
+    keys: of all that were decoded; sizes: heights, widths and channels (n, 3) of some that are not test pictures.
+    """
+
+    settled: Settled
+    pictures: Pictures
+    keys: Strings
+    sizes: NDArray[np.int64]
+
+
 def prepare(
     settled: Settled,
     *,
@@ -62,15 +76,15 @@ def prepare(
 
     Raises DataError or UsageError with the way out.
     """
-    settled, whole, keys = divided_pictures(settled, index=index, progress=progress, fetching=fetching)
-    apart = without_leaks(whole, settled.recipe)
+    whole = divided_pictures(settled, index=index, progress=progress, fetching=fetching)
+    settled, apart = whole.settled, without_leaks(whole.pictures, whole.settled.recipe)
     reviewed, said = overlaid(apart, settled.recipe.data.overlay)
     pictures, placed = sealed(reviewed), reviewed.index
     counts = {part: len(placed.rows(part)) for part in PARTS}
     settled = settle_training(settled, num_train=counts["train"])
     refuse_large_batch(settled.recipe, counts["train"])
     data, fit = settled.recipe.data, settled.recipe.input.fit
-    noticed = first_look(placed, sizes(placed), fit=fit, source=data.source)
+    noticed = first_look(placed, whole.sizes, fit=fit, source=data.source)
     return Prepared(
         pictures=with_statistics(pictures, settled.recipe),
         settled=settled,
@@ -78,7 +92,7 @@ def prepare(
         content=identity.content(placed),
         split=identity.split(placed),
         test_part=identity.test_part(placed),
-        split_csv=split_file.text_of(placed, of=keys),
+        split_csv=split_file.text_of(placed, of=whole.keys),
         notes=[*noticed, *said],
     )
 
@@ -89,8 +103,8 @@ def divided_pictures(
     index: Index | None = None,
     progress: Progress = quiet,
     fetching: download.Progress | None = None,
-) -> tuple[Settled, Pictures, Strings]:
-    """The recipe whose input is settled; the pictures decoded and divided, not sealed yet; the keys of all decoded."""
+) -> Divided:
+    """The pictures that a recipe asks for, decoded once and divided."""
     recipe = settled.recipe
     refuse_unclear_split(recipe)
 
@@ -102,11 +116,13 @@ def divided_pictures(
     decoded = _decoded(settle_input(settled, sizes(found)).recipe, found, progress)
     placed = _placed(recipe, decoded.index)
     # Only now is it known which rows are test rows; they must not have a say in size, colour or augmentation.
-    settled = settle_input(settled, sizes(placed))
+    shapes = sizes(placed)
+    settled = settle_input(settled, shapes)
     if geometry(settled.recipe) != decoded.preprocess:
         pictures = replace(_decoded(settled.recipe, placed, progress), index=placed)
-        return settled, pictures, decoded.index.keys
-    return settled, _of_rows(decoded, placed), decoded.index.keys
+    else:
+        pictures = _of_rows(decoded, placed)
+    return Divided(settled=settled, pictures=pictures, keys=decoded.index.keys, sizes=shapes)
 
 
 def _of_rows(pictures: Pictures, index: Index) -> Pictures:

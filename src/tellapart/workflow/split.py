@@ -31,13 +31,13 @@ def split(
     """
     if settled.recipe.data.overlay:
         raise UsageError("data.overlay says nothing here: it is laid over a split.", "Give it to `tellapart train`.")
-    settled, pictures, keys = divided_pictures(settled, progress=progress, fetching=fetching)
-    index = without_leaks(pictures, settled.recipe).index
-    dealt = folded(index, folds, settled.recipe.data.split_seed) if folds else None
+    whole = divided_pictures(settled, progress=progress, fetching=fetching)
+    index = without_leaks(whole.pictures, whole.settled.recipe).index
+    dealt = folded(index, folds, whole.settled.recipe.data.split_seed) if folds else None
     summed = summary(index)
     for fold in range(folds):
         summed.parts[f"fold {fold}"] = _counts(index, np.flatnonzero(dealt == fold))
-    return Made(text=split_file.text_of(index, folds=dealt, of=keys), summary=summed)
+    return Made(text=split_file.text_of(index, folds=dealt, of=whole.keys), summary=summed)
 
 
 def _counts(index: Index, rows: np.ndarray) -> list[int]:
