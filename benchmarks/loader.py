@@ -143,8 +143,8 @@ def one(side: str, root: Path, size: int, channels: int) -> dict:
     """One side in a process of its own."""
     words = [sys.executable, __file__, "--side", side, "--pictures", str(root)]
     words += ["--size", str(size), "--channels", str(channels)]
-    # waiting threads sleep, as on our command line: spinning would be counted as work, on either side
-    environment = {**os.environ, "OMP_WAIT_POLICY": "passive"}
+    # as on our command line, on either side: waiting threads sleep (spinning would be counted as work), large pages
+    environment = {**os.environ, "OMP_WAIT_POLICY": "passive", "THP_MEM_ALLOC_ENABLE": "1"}
     done = subprocess.run(words, check=True, capture_output=True, text=True, env=environment)
     return json.loads(done.stdout)
 
