@@ -104,7 +104,7 @@ def test_curves_that_cannot_be_written_end_with_a_sentence_and_keep_the_model(tm
 def test_a_mistake_of_the_program_does_not_leave_a_run_that_looks_alive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fit, "gradient_norm", lambda model: 1 / 0)
+    monkeypatch.setattr(fit, "judged", lambda *_, **__: 1 / 0)
     done = tellapart(tmp_path, "train", *QUICK, "--set", "train.log_every=1", "--run", "a")
     assert (done.code, "ZeroDivisionError" in done.err) == (1, True)
     assert done.run("a").status()["state"] == "failed"

@@ -17,10 +17,12 @@ from tellapart.evaluation.metrics import cross_entropies
 from tellapart.preprocess import Preprocess
 from tellapart.recipe import Loss, Optim
 from tellapart.recipe_augment import Augment
+from tellapart.training.average import Average
 from tellapart.training.checkpoint import Position
 from tellapart.training.fit import Plan, fit
 from tellapart.training.losses import LOSSES, check_outputs, make_loss
 from tellapart.training.optim import OPTIMISERS, FromTorch, Group, Sgd, groups_of, make_optimiser
+from tellapart.training.precision import Precision
 from tellapart.training.schedule import SCHEDULES, rate_of
 
 BETWEEN = 20
@@ -168,10 +170,10 @@ class Watching(FromTorch):
         super().__init__([Group(list(model.parameters()), 0.0)], "SGD")
         self.seen: list[torch.Tensor] = []
 
-    def step(self, lr: float) -> None:
+    def step(self, lr: float, *, skip: torch.Tensor | None = None) -> None:
         """Keep the gradient; the weights stay, because the rate is 0."""
         self.seen.append(self.inner.param_groups[0]["params"][0].grad.clone())
-        super().step(lr)
+        super().step(lr, skip=skip)
 
 
 def watched(*, accumulate: int) -> list[torch.Tensor]:
@@ -185,6 +187,8 @@ def watched(*, accumulate: int) -> list[torch.Tensor]:
         Loader(pictures=pictures_of(8), rows=np.arange(8), batch_size=8, device=torch.device("cpu"), shuffle=False),
         loss_function=make_loss(Loss()),
         optimiser=(watching := Watching(model)),
+        precision=Precision("fp32", torch.device("cpu")),
+        average=Average(model, decay=0, tail=0),
         rate=lambda step: 0.0,
         judge=lambda judged: (1.0, 0.5, 8),
         plan=plan,
@@ -217,10 +221,17 @@ def rates(epochs: int = 10, steps_per_epoch: int = 10, **values) -> list[float]:
 
 @pytest.mark.parametrize(
     ("schedule", "first", "last"),
-    [("one-cycle", 0.2, 0), ("linear", 2, 0), ("cosine", 2, 0), ("step", 2, 0.2), ("constant", 2, 2)],
+    [
+        ("one-cycle", 0.2, 0),
+        ("linear", 2, 0),
+        ("cosine", 2, 0),
+        ("step", 2, 0.2),
+        ("plateau", 2, 2),
+        ("constant", 2, 2),
+    ],
 )
 def test_schedules_begin_and_end_where_they_say(schedule, first, last):
-    made = rates(schedule=schedule)
+    made = rates(schedule=schedule, warmup=0.2 if schedule == "one-cycle" else 0.0)
     assert (made[0], made[-1]) == (pytest.approx(first), pytest.approx(last, abs=1e-12))
 
 

@@ -217,7 +217,7 @@ def test_the_loop_goes_in_order_and_keeps_no_graph(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(path_of, "build", built)
     monkeypatch.setattr(fitting, "make_loss", lambda _: loss)
     monkeypatch.setattr(Sgd, "zero_grad", lambda self: order.append("zero_grad") or zero_grad(self))
-    monkeypatch.setattr(Sgd, "step", lambda self, lr: order.append("step") or step(self, lr))
+    monkeypatch.setattr(Sgd, "step", lambda self, lr, **more: order.append("step") or step(self, lr, **more))
     train(tmp_path, "a", "digits", "--limit", "200", "--batch-size", "2", "--epochs", "3")
     epoch = ["zero_grad", "forward", "loss", "backward", "step"] * 70 + ["judged"]
     assert order[1:-1] == epoch * 3  # before it the network is looked at, after it its graph is drawn

@@ -261,6 +261,8 @@ def test_training_stops_when_the_loss_only_rises_and_keeps_its_minimum() -> None
         pieces.train,
         loss_function=make_loss(Recipe().loss),
         optimiser=pieces.optimiser,
+        precision=pieces.precision,
+        average=pieces.average,
         rate=lambda step: 0.01,
         judge=lambda model: (next(curve), 0.5, 10),
         plan=replace(pieces.plan, epochs=5, patience=2),

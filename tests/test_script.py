@@ -30,7 +30,7 @@ from tellapart.models.bundle import load_bundle
 from tellapart.models.zoo import build_torchvision
 from tellapart.preprocess import Preprocess
 from tellapart.recipe import Recipe
-from tellapart.shipping.script import script_of
+from tellapart.shipping.script import SCHEDULES, script_of
 from tellapart.training.optim import make_optimiser
 from tellapart.training.schedule import rate_of
 
@@ -166,7 +166,7 @@ def test_every_torchvision_network_is_made_as_tellapart_makes_it(monkeypatch):
         assert made == build_torchvision(model, 3)
 
 
-@pytest.mark.parametrize("schedule", names.SCHEDULES)
+@pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("warmup", [0.0, 0.2, 0.7])
 def test_the_learning_rate_of_every_step_is_that_of_the_recipe(schedule, warmup):
     changes = {"optim.schedule": schedule, "optim.warmup": warmup, "optim.step_every": 2, "optim.step_factor": 0.3}
@@ -241,7 +241,7 @@ def test_other_settings_are_those_of_the_recipe():
 
 
 @pytest.mark.parametrize("model", ["small", "quick", "linear", "mlp:16", "resnet18", "inception_v3"])
-@pytest.mark.parametrize("schedule", names.SCHEDULES)
+@pytest.mark.parametrize("schedule", SCHEDULES)
 def test_the_script_is_clean_and_short_and_has_the_nine_steps_in_order(tmp_path, model, schedule):
     text = exported(model, {"optim.schedule": schedule}, classes=tuple(f"class {n}" for n in range(30)))
     ruff = Path(sys.executable).with_name("ruff")

@@ -28,10 +28,12 @@ from tellapart.models.plain import build_linear
 from tellapart.preprocess import Preprocess
 from tellapart.recipe import Recipe
 from tellapart.recipe_augment import Augment
+from tellapart.training.average import Average
 from tellapart.training.checkpoint import Position
 from tellapart.training.fit import Plan, fit
 from tellapart.training.losses import make_loss
 from tellapart.training.optim import make_optimiser
+from tellapart.training.precision import Precision
 
 SRC = Path(__file__).resolve().parents[1] / "src" / "tellapart"
 TO = Preprocess(size=12, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3)
@@ -269,6 +271,8 @@ def test_a_sealed_row_among_the_training_rows_stops_the_loop(closed):
         Loader(pictures=closed, rows=rows, batch_size=8, device=CPU),
         loss_function=make_loss(recipe.loss),
         optimiser=make_optimiser(model, recipe.optim),
+        precision=Precision("fp32", torch.device("cpu")),
+        average=Average(model, decay=0, tail=0),
         rate=lambda step: 0.01,
         judge=lambda judged: (0.0, 0.0, 1),
         plan=plan,

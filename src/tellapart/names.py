@@ -1,7 +1,8 @@
 """The table of legal names: what a recipe may call a thing. Tests compare it with the dicts that build the things."""
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "adagrad", "rmsprop")
-SCHEDULES = ("one-cycle", "linear", "cosine", "step", "constant")
+SCHEDULES = ("one-cycle", "linear", "cosine", "step", "plateau", "constant")
+PRECISIONS = ("fp32", "bf16", "fp16")
 LOSSES = ("cross-entropy",)
 FITS = ("crop", "pad", "squash")
 FILTERS = ("bilinear", "bicubic", "nearest")

@@ -109,9 +109,12 @@ class Optim:
     nesterov: bool = _f(None, "Nesterov momentum for sgd (on where there is momentum without dampening)", kind=bool)
     weight_decay: float = _f(5e-4, "penalty on the weights; norms and biases are spared", low=0.0)
     schedule: str = _f("one-cycle", "how the learning rate moves", choices=names.SCHEDULES)
-    warmup: float = _f(0.2, "share of the steps in which the rate rises (one-cycle)", low=0.0, high=0.9)
+    warmup: float = _f(None, "share of the steps in which the rate rises from a tenth", kind=float, low=0.0, high=0.9)
     step_every: int = _f(7, "epochs between drops of the `step` schedule", low=1)
-    step_factor: float = _f(0.1, "factor of each drop of the `step` schedule", above=0.0, high=1.0)
+    step_factor: float = _f(0.1, "factor of each drop of the schedules `step` and `plateau`", above=0.0, high=1.0)
+    plateau_after: int = _f(3, "epochs without a better validation before `plateau` drops the rate", low=1)
+    clip: float = _f(0.0, "largest norm of the gradients, longer ones are shortened (0: any)", low=0.0)
+    rates: str = _f("", "factors of the rate by names of weights: features.*=0.1,classifier.*=1")
 
     def plain_momentum(self) -> bool:
         """Whether Nesterov momentum is possible: there is a momentum, and no dampening of it."""
@@ -131,6 +134,10 @@ class Train:
     patience: int = _f(
         None, "stop when validation has not improved for this many epochs", kind=int, flag="--patience", low=1
     )
+    target: float = _f(0.0, "end when validation reaches this accuracy (0: never)", low=0.0, high=1.0)
+    target_loss: float = _f(0.0, "end when the mean training loss of an epoch is no more than this", low=0.0)
+    ema: float = _f(0.0, "judge and keep the weights' moving average of this decay (0: none)", low=0.0, high=0.99999)
+    swa: float = _f(0.0, "judge and keep the mean of the epochs in this last share of the training", low=0.0, high=0.9)
     seed: int = _f(0, "seed of the weights, the order and the augmentation", flag="--seed", low=0, high=MOST)
     shuffle: bool = _f(True, "a new order of the training pictures in every epoch")
     drop_last: bool = _f(False, "leave out the last, shorter batch of an epoch")
@@ -152,6 +159,10 @@ class Machine:
         "gigabytes that decoded pictures may take on the disk, where later runs find them (0: none)",
         low=0.0,
     )
+    precision: str = _f(
+        "fp32", "numbers of the forward pass: fp32, bf16, or fp16 with a scaled loss", choices=names.PRECISIONS
+    )
+    deterministic: bool = _f(False, "refuse operations whose result differs from time to time (some need a GPU)")
     channels_last: bool = _f(True, "keep pictures in NHWC memory order, which is faster for convolutions")
 
 

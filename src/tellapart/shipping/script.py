@@ -38,8 +38,8 @@ SCHEDULES = {
         "RATE * min(0.1 + 0.9 * progress / {warmup!r}, (1 - progress) / (1 - {warmup!r}))",
         "from a tenth up to RATE, then down to 0",
     ),
-    "linear": ("RATE * (1 - progress)", "straight down to 0"),
-    "cosine": ("RATE * 0.5 * (1 + math.cos(math.pi * progress))", "down to 0 along half a cosine"),
+    "linear": ("RATE * (1 - {now})", "straight down to 0"),
+    "cosine": ("RATE * 0.5 * (1 + math.cos(math.pi * {now}))", "down to 0 along half a cosine"),
     "step": (
         "RATE * {step_factor!r} ** (epoch // {step_every!r})",
         "times {step_factor!r} every {step_every!r} epochs",
@@ -47,6 +47,17 @@ SCHEDULES = {
     "constant": ("RATE", "always the same"),
 }
 """Each schedule of `training/schedule.py` as an expression, and in words; a test holds the two to the same numbers."""
+
+UNSPOKEN = {
+    "optim.clip": 0.0,
+    "optim.rates": "",
+    "train.ema": 0.0,
+    "train.swa": 0.0,
+    "train.target": 0.0,
+    "train.target_loss": 0.0,
+    "machine.precision": "fp32",
+}
+"""Settings that a plain script has no words for, with the value at which it needs none."""
 
 SQUARES = {
     "crop": """side = min(image.shape[1:])
@@ -75,6 +86,10 @@ def script_of(
     values = recipe.values()
     if still_open := [path for path in SETTLED if values[path] is None]:
         raise UsageError(f"The recipe leaves {', '.join(still_open)} open.", "Export from the run that training wrote.")
+    unspoken = [path for path, usual in UNSPOKEN.items() if values[path] != usual]
+    if unspoken or recipe.optim.schedule not in SCHEDULES:
+        what = unspoken[0] if unspoken else f"the schedule {recipe.optim.schedule}"
+        raise UsageError(f"A plain script has no words for {what}.", "Export from a run without it.")
     template = resources.files("tellapart.shipping").joinpath("script.py.txt").read_text(encoding="utf-8")
     pieces = {
         # Never in the first two lines, where Python would take "coding: …" for the encoding of the file.
@@ -222,6 +237,13 @@ def _training(recipe: Recipe) -> dict[str, str]:
 
 def _rate(optim: Optim) -> tuple[str, str]:
     """The learning rate of a step as an expression of `progress` and `epoch`, and in words."""
-    name = "linear" if optim.schedule == "one-cycle" and not optim.warmup else optim.schedule
+    name, warmup = optim.schedule, optim.warmup or 0.0
+    if name in ("one-cycle", "linear"):
+        name = "one-cycle" if warmup else "linear"
     rate, words = SCHEDULES[name]
-    return rate.format(**asdict(optim)), words.format(**asdict(optim))
+    now = f"(progress - {warmup!r}) / (1 - {warmup!r})" if warmup else "progress"
+    rate, words = (text.format(**asdict(optim), now=now) for text in (rate, words))
+    if warmup and name != "one-cycle":
+        rise = f"RATE * (0.1 + 0.9 * progress / {warmup!r})"
+        return f"{rise} if progress < {warmup!r} else {rate}", f"from a tenth up to RATE, then {words}"
+    return rate, words

@@ -5,7 +5,7 @@ import json
 import shutil
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tellapart.errors import StorageError
 from tellapart.files import cannot_write, read_text, sync_folder, write_flushed
 
 Tensors = Mapping[str, Tensor]
+TENSORS = ("model", "optimiser", "average", "scale")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,8 @@ class Position:
     """Where a training stands. Plain numbers.
 
     epoch, step: the next to take, counted from 0. step_in_epoch, seen, loss_total: steps, pictures and summed loss of
-    this epoch so far. best_*: the best validation so far; stale_epochs: epochs since then.
+    this epoch so far. best_*: the best validation so far; stale_epochs: epochs since then; waited: epochs since then or
+    since the rate dropped; drops: how often it did (schedule plateau).
     """
 
     epoch: int = 0
@@ -35,15 +37,21 @@ class Position:
     best_accuracy: float = -1.0
     best_loss: float = float("inf")
     stale_epochs: int = 0
+    waited: int = 0
+    drops: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """What is saved: the position, the weights, and the optimiser's buffers (empty for a best model)."""
+    """What is saved: the position, the weights, the optimiser's buffers (empty for a best model), and what else a
+    training remembers: `average` and `scale` (fp16), where there are.
+    """
 
     position: Position
     model: Tensors
     optimiser: Tensors
+    average: Tensors = field(default_factory=dict)
+    scale: Tensors = field(default_factory=dict)
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
@@ -53,11 +61,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     target = folder / f"step-{checkpoint.position.step:06d}"
     if (target / "manifest.json").is_file():
         return target
-    files = {
-        "model.safetensors": save(_plain(checkpoint.model)),
-        "optimiser.safetensors": save(_plain(checkpoint.optimiser)),
-        "position.json": json.dumps(asdict(checkpoint.position)).encode(),
-    }
+    tensors = {name: getattr(checkpoint, name) for name in TENSORS}
+    files = {f"{name}.safetensors": save(_plain(values)) for name, values in tensors.items() if values}
+    files["position.json"] = json.dumps(asdict(checkpoint.position)).encode()
     manifest = {name: {"bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()} for name, raw in files.items()}
     staged = folder / f".tmp-{uuid.uuid4().hex}"
     try:
@@ -83,10 +89,8 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
     files = _verified(folder)
     try:
-        position = Position(**json.loads(files["position.json"]))
-        return Checkpoint(
-            position=position, model=load(files["model.safetensors"]), optimiser=load(files["optimiser.safetensors"])
-        )
+        position = Position(**json.loads(files.pop("position.json")))
+        return Checkpoint(position=position, **{Path(name).stem: load(raw) for name, raw in files.items()})
     except (ValueError, KeyError, TypeError) as error:
         raise StorageError(f"The checkpoint {folder} cannot be read: {error}.") from error
 

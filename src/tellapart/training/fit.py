@@ -2,6 +2,7 @@
 validate, save, and yield a record. Whoever wants to watch iterates over it.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -13,10 +14,12 @@ from tellapart.data.augment import Augmenter, network_input
 from tellapart.data.chance import step_seed
 from tellapart.data.loader import Loader
 from tellapart.errors import TellapartError
+from tellapart.training.average import Average
 from tellapart.training.checkpoint import Checkpoint, Position
 from tellapart.training.losses import LossFunction, check_outputs
 from tellapart.training.optim import Optimiser
-from tellapart.training.watch import gradient_norm, judged, refuse_divergence, seed_dropout
+from tellapart.training.precision import Precision
+from tellapart.training.watch import judged, refuse_divergence, seed_dropout
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,11 +53,20 @@ class Epoch:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How long, how often, and how the pictures are moved."""
+    """How long, how often, and how the pictures are moved.
+
+    clip: the largest gradient norm (0: any). drop_after, drop_factor: what the rate does on a plateau. A training ends
+    early when validation reaches `target` (accuracy) or the mean training loss of an epoch falls to `target_loss`.
+    """
 
     epochs: int
     max_steps: int
     patience: int
+    clip: float = 0.0
+    drop_after: int = 0
+    drop_factor: float = 1.0
+    target: float = math.inf
+    target_loss: float = 0.0
     accumulate: int
     log_every: int
     seed: int
@@ -78,6 +90,8 @@ def fit(
     *,
     loss_function: LossFunction,
     optimiser: Optimiser,
+    precision: Precision,
+    average: Average,
     rate: Callable[[int], float],
     judge: Judge,
     plan: Plan,
@@ -87,15 +101,19 @@ def fit(
 ) -> Iterator[Step | Epoch]:
     """Train until the plan is fulfilled; yields a record for each step and each epoch.
 
-    Raises DivergedError when the loss is no longer a usable number, or the ending that `asked` returns; both after
-    offering what is finite to `keep`.
+    Validation and the best model have the averaged weights, where there are any. Raises DivergedError when the loss or
+    a gradient is no longer a usable number, or the ending that `asked` returns; both after offering what is finite to
+    `keep`.
     """
     at, step, device, num_classes = start, start.step, train.device, len(train.pictures.index.classes)
 
     epoch, total, seen = start.epoch, torch.zeros(()), 0
 
     def now() -> Checkpoint:
-        return Checkpoint(position=at, model=model.state_dict(), optimiser=optimiser.state())
+        weights, buffers = model.state_dict(), optimiser.state()
+        return Checkpoint(
+            position=at, model=weights, optimiser=buffers, average=average.state(), scale=precision.state()
+        )
 
     def midway() -> Checkpoint:
         inside = {"step_in_epoch": at.step_in_epoch + step - at.step, "loss_total": total.item(), "seen": seen}
@@ -104,21 +122,28 @@ def fit(
     model.train()
     for epoch in range(start.epoch, plan.epochs):
         began, total, seen = time.monotonic(), torch.tensor(at.loss_total, device=device), at.seen
+        lr = rate(max(step - 1, 0)) * plan.drop_factor**at.drops  # of the step before, should none be left
         for batch in train.epoch(epoch, skip=at.step_in_epoch):
             batch = plan.augment(batch)
             seed_dropout(device, step_seed(plan.seed, step))
             optimiser.zero_grad()
             loss = torch.zeros((), device=device)
             for part in batch.parts(plan.accumulate):
-                logits = model(network_input(part.images, train.pictures.preprocess, channels_last=plan.channels_last))
+                pixels = network_input(part.images, train.pictures.preprocess, channels_last=plan.channels_last)
+                with precision.cast():
+                    logits = model(pixels)
                 if step == start.step:
                     check_outputs(logits, batch=len(part), num_classes=num_classes)
-                part_loss = loss_function(logits, part.labels) * (len(part) / len(batch))
-                part_loss.backward()
+                part_loss = loss_function(logits.float(), part.labels) * (len(part) / len(batch))
+                precision.scaled(part_loss).backward()
                 loss += part_loss.detach()
+            norm, bad = precision.gradients(model, loss, step, clip=plan.clip)
             if device.type == "cpu" or (step + 1) % plan.log_every == 0:
-                refuse_divergence(loss, num_classes, step, model, lambda: keep("last", midway))
-            optimiser.step(rate(step))
+                where = {"num_classes": num_classes, "step": step, "model": model}
+                refuse_divergence(loss, norm, precision.seen_bad, **where, keep=lambda: keep("last", midway))
+            lr = rate(step) * plan.drop_factor**at.drops
+            optimiser.step(lr, skip=bad)
+            average.after_step()
 
             total += loss * len(batch)
             seen, step = seen + len(batch), step + 1
@@ -130,8 +155,8 @@ def fit(
                     epoch=epoch,
                     pictures=len(batch),
                     loss=loss.item(),
-                    lr=rate(step - 1),
-                    grad_norm=gradient_norm(model),
+                    lr=lr,
+                    grad_norm=norm.item(),
                 )
             ending = asked()
             if ending is not None:
@@ -141,11 +166,14 @@ def fit(
                 break
 
         seconds = time.monotonic() - began
-        val_loss, val_accuracy, val_n = judge(model)
+        average.after_epoch(step / plan.max_steps)
         speed = (seen - at.seen) / max(seconds, 1e-9)
-        at, best = judged(at, epoch=epoch, step=step, loss=val_loss, accuracy=val_accuracy)
-        if best:
-            keep("best", now)
+        with average.applied():
+            val_loss, val_accuracy, val_n = judge(model)
+            score = {"loss": val_loss, "accuracy": val_accuracy}
+            at, best = judged(at, epoch=epoch, step=step, **score, drop_after=plan.drop_after)
+            if best:
+                keep("best", now)
         yield Epoch(
             epoch=epoch,
             epochs=plan.epochs,
@@ -154,12 +182,13 @@ def fit(
             val_loss=val_loss,
             val_accuracy=val_accuracy,
             val_n=val_n,
-            lr=rate(step - 1),
+            lr=lr,
             seconds=seconds,
             pictures_per_second=speed,
             best=best,
         )
         keep("epoch", now)  # after the record, so that no record is missing where a checkpoint exists
-        if at.stale_epochs >= plan.patience or step >= plan.max_steps:
+        reached = val_accuracy >= plan.target or total.item() / seen <= plan.target_loss
+        if at.stale_epochs >= plan.patience or step >= plan.max_steps or reached:
             break
     keep("final", now)

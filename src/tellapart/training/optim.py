@@ -2,13 +2,16 @@
 `torch.optim` loads half of a compiler (seconds); tests hold them equal to `torch.optim`. The others are torch's.
 """
 
-from collections.abc import Callable, Iterable
+import fnmatch
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from tellapart.errors import UsageError
 from tellapart.recipe import Optim
 
 FUSED_SGD = torch._fused_sgd_  # pyright: ignore[reportPrivateImportUsage]
@@ -17,29 +20,66 @@ FUSED_ADAMW = torch._fused_adamw_  # pyright: ignore[reportPrivateImportUsage]
 """The functions under `torch.optim`'s `fused=True`, in every release since 2.3; a test holds them to its results."""
 
 
+NO_RATES: Mapping[str, float] = {}
+
+
 class Optimiser(Protocol):
-    """What the loop needs: gradients cleared, one step at a learning rate, and its state as tensors."""
+    """What the loop needs: gradients cleared, one step at a learning rate, and its state as tensors.
+
+    `skip` is 1.0 for a step that must not be taken: a tensor, so that no one waits for the device.
+    """
 
     def zero_grad(self) -> None: ...
-    def step(self, lr: float) -> None: ...
+    def step(self, lr: float, *, skip: Tensor | None = None) -> None: ...
     def state(self) -> dict[str, Tensor]: ...
     def load(self, state: dict[str, Tensor]) -> None: ...
 
 
 @dataclass
 class Group:
-    """Weights that share a weight decay, with the buffers kept for each."""
+    """Weights that share a weight decay and a factor of the learning rate, with the buffers kept for each."""
 
     params: list[Tensor]
     weight_decay: float
+    factor: float = 1.0
     buffers: dict[str, list[Tensor]] = field(default_factory=dict)
 
 
-def groups_of(model: nn.Module, weight_decay: float) -> list[Group]:
-    """Two groups: matrices and filters decay; norms and biases (one dimension) do not."""
-    params: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
-    decayed, spared = [p for p in params if p.ndim > 1], [p for p in params if p.ndim <= 1]
-    return [Group(group, decay) for group, decay in ((decayed, weight_decay), (spared, 0.0)) if group]
+def groups_of(model: nn.Module, weight_decay: float, rates: Mapping[str, float] = NO_RATES) -> list[Group]:
+    """Matrices and filters decay; norms and biases (one dimension) do not. `rates` are factors of the learning rate by
+    patterns of names (`features.*`), the first that fits counts. Raises UsageError for a pattern that fits no weight.
+    """
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    idle = [pattern for pattern in rates if not fnmatch.filter(trained, pattern)]
+    if idle:
+        raise UsageError(
+            f"optim.rates: no weight is called {idle[0]}.", f"The first ones: {', '.join([*trained][:4])}."
+        )
+    groups: dict[tuple[float, float], list[Tensor]] = {}
+    for decay, spared in ((weight_decay, False), (0.0, True)):
+        for name, param in trained.items():
+            if (param.ndim <= 1) == spared:
+                factor = next((f for pattern, f in rates.items() if fnmatch.fnmatchcase(name, pattern)), 1.0)
+                groups.setdefault((decay if not spared else -1.0, factor), []).append(param)
+    return [Group(params, max(decay, 0.0), factor) for (decay, factor), params in groups.items()]
+
+
+def rates_of(asked: str) -> dict[str, float]:
+    """The factors in "features.*=0.1,head.*=1". Raises UsageError.
+
+    >>> rates_of("features.*=0.1, head.*=1")
+    {'features.*': 0.1, 'head.*': 1.0}
+    """
+    found = {}
+    for pair in filter(None, (part.strip() for part in asked.split(","))):
+        pattern, _, factor = pair.partition("=")
+        try:
+            found[pattern.strip()] = float(factor)
+        except ValueError:
+            found[pattern.strip()] = -1.0
+        if not (pattern.strip() and 0 <= found[pattern.strip()] < math.inf):
+            raise UsageError(f"optim.rates: '{pair}' is no NAME=FACTOR.", "Write it as features.*=0.1,classifier.*=1.")
+    return found
 
 
 class _Own:
@@ -79,7 +119,7 @@ class Sgd(_Own):
         self.momentum, self.dampening, self.nesterov = momentum, dampening, nesterov
 
     @torch.no_grad()
-    def step(self, lr: float) -> None:
+    def step(self, lr: float, *, skip: Tensor | None = None) -> None:
         for group in self.groups:
             params, grads = _with_gradients(group)
             if params:
@@ -89,11 +129,12 @@ class Sgd(_Own):
                     group.buffers.get("momentum", []),
                     weight_decay=group.weight_decay,
                     momentum=self.momentum,
-                    lr=lr,
+                    lr=lr * group.factor,
                     dampening=self.dampening,
                     nesterov=self.nesterov,
                     maximize=False,
                     is_first_step=self.steps == 0,
+                    found_inf=skip,
                 )
         self.steps += 1
 
@@ -108,7 +149,7 @@ class Adam(_Own):
         self.decoupled, self.betas, self.eps = decoupled, betas, eps
 
     @torch.no_grad()
-    def step(self, lr: float) -> None:
+    def step(self, lr: float, *, skip: Tensor | None = None) -> None:
         self.steps += 1
         fused = FUSED_ADAMW if self.decoupled else FUSED_ADAM
         for group in self.groups:
@@ -122,13 +163,14 @@ class Adam(_Own):
                     group.buffers["square"],
                     [],
                     count,
-                    lr=lr,
+                    lr=lr * group.factor,
                     beta1=self.betas[0],
                     beta2=self.betas[1],
                     weight_decay=group.weight_decay,
                     eps=self.eps,
                     amsgrad=False,
                     maximize=False,
+                    found_inf=skip,
                 )
 
 
@@ -141,15 +183,17 @@ class FromTorch:
     """An optimiser of torch.optim behind the same four verbs."""
 
     def __init__(self, groups: list[Group], kind: str, **options: Any) -> None:
-        described = [{"params": group.params, "weight_decay": group.weight_decay} for group in groups]
+        described = [{"params": g.params, "weight_decay": g.weight_decay, "factor": g.factor} for g in groups]
         self.inner = getattr(torch.optim, kind)(described, lr=1.0, **options)
 
     def zero_grad(self) -> None:
         self.inner.zero_grad(set_to_none=True)
 
-    def step(self, lr: float) -> None:
+    def step(self, lr: float, *, skip: Tensor | None = None) -> None:
+        if skip is not None and skip.item():
+            return
         for group in self.inner.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["factor"]
         self.inner.step()
 
     def state(self) -> dict[str, Tensor]:
@@ -201,4 +245,4 @@ OPTIMISERS: dict[str, Callable[[list[Group], Optim], Optimiser]] = {
 
 def make_optimiser(model: nn.Module, optim: Optim) -> Optimiser:
     """The optimiser a recipe names, over the weights of `model` (already on its device)."""
-    return OPTIMISERS[optim.name](groups_of(model, optim.weight_decay), optim)
+    return OPTIMISERS[optim.name](groups_of(model, optim.weight_decay, rates_of(optim.rates)), optim)

@@ -1,4 +1,7 @@
-"""Schedules: the learning rate as a pure function of the step, so that resuming needs no state."""
+"""Schedules: the learning rate as a pure function of the step, so that resuming needs no state.
+
+What `plateau` learns from validation is counted in the position of a training (`watch.judged`), not here.
+"""
 
 import math
 from collections.abc import Callable
@@ -6,22 +9,11 @@ from collections.abc import Callable
 from tellapart.recipe import Optim
 
 Rate = Callable[[float, Optim, int], float]
-"""(progress in [0, 1], settings, epoch) to a factor of the peak rate."""
-
-
-def one_cycle(progress: float, optim: Optim, epoch: int) -> float:
-    """Linear from 1/10 up to 1 over `warmup`, then linear down to 0 (after Smith, "Super-convergence", 2018).
-
-    >>> [round(one_cycle(p, Optim(), 0), 2) for p in (0.0, 0.2, 0.6, 1.0)]
-    [0.1, 1.0, 0.5, 0.0]
-    """
-    if progress < optim.warmup:
-        return 0.1 + 0.9 * progress / optim.warmup
-    return (1 - progress) / (1 - optim.warmup)
+"""(progress in [0, 1] since the warm-up, settings, epoch) to a factor of the peak rate."""
 
 
 def linear(progress: float, optim: Optim, epoch: int) -> float:
-    """From 1 down to 0."""
+    """From 1 down to 0; with a warm-up this is one cycle (after Smith, "Super-convergence", 2018)."""
     return 1 - progress
 
 
@@ -41,15 +33,28 @@ def constant(progress: float, optim: Optim, epoch: int) -> float:
 
 
 SCHEDULES: dict[str, Rate] = {
-    "one-cycle": one_cycle,
+    "one-cycle": linear,
     "linear": linear,
     "cosine": cosine,
     "step": step,
+    "plateau": constant,
     "constant": constant,
 }
 
 
 def rate_of(optim: Optim, *, total_steps: int, steps_per_epoch: int) -> Callable[[int], float]:
-    """The learning rate of each step, counted from 0."""
-    factor, peak = SCHEDULES[optim.schedule], optim.lr
-    return lambda now: peak * factor(min(1.0, now / total_steps), optim, now // steps_per_epoch)
+    """The learning rate of each step, counted from 0: linear from 1/10 up to the peak over `warmup`, then the schedule.
+
+    >>> one_cycle = rate_of(Optim(lr=1.0, warmup=0.2), total_steps=10, steps_per_epoch=5)
+    >>> [round(one_cycle(now), 2) for now in (0, 2, 6, 10)]
+    [0.1, 1.0, 0.5, 0.0]
+    """
+    factor, peak, warmup = SCHEDULES[optim.schedule], optim.lr, optim.warmup or 0.0
+
+    def rate(now: int) -> float:
+        progress = min(1.0, now / total_steps)
+        if progress < warmup:
+            return peak * (0.1 + 0.9 * progress / warmup)
+        return peak * factor((progress - warmup) / (1 - warmup), optim, now // steps_per_epoch)
+
+    return rate

@@ -13,26 +13,41 @@ from tellapart.training.checkpoint import Position
 TOO_LARGE = 1000.0
 """A loss this many times that of guessing does not come back."""
 
+Keeping = Callable[[], None]
 
-def refuse_divergence(loss: Tensor, num_classes: int, step: int, model: nn.Module, keep: Callable[[], None]) -> None:
-    """Stop before a loss that is not finite, or far beyond guessing, gets into the weights; finite ones are kept."""
-    value, guessing = loss.item(), math.log(max(num_classes, 2))
-    if math.isfinite(value) and value < TOO_LARGE * guessing:
+
+def refuse_divergence(
+    loss: Tensor, norm: Tensor, seen_bad: Tensor, *, num_classes: int, step: int, model: nn.Module, keep: Keeping
+) -> None:
+    """End a training whose loss or gradients are not finite, or whose loss is far beyond guessing.
+
+    The step itself was not taken. `seen_bad`: the first step that was not finite, or -1; on a device that is not asked
+    after every step it is an earlier one. What is finite is kept.
+    """
+    value, guessing, bad = loss.item(), math.log(max(num_classes, 2)), int(seen_bad.item())
+    if bad < 0 and value < TOO_LARGE * guessing:
         return
-    if all(bool(torch.isfinite(p).all()) for p in model.parameters()):
+    if is_finite(model):
         keep()
+    at = bad if bad >= 0 else step
+    what = f"the loss is {value:.3g}, guessing would give {guessing:.3g}"
+    if math.isfinite(value) and bad >= 0:
+        what = f"the gradient is not finite (first in {_culprit(model)})"
     raise DivergedError(
-        f"The training diverged at step {step + 1}: the loss is {value:.3g}, guessing would give {guessing:.3g}.",
+        f"The training diverged at step {at + 1}: {what}.",
         "Try a lower learning rate, such as --lr with a tenth of this one.",
     )
 
 
-def gradient_norm(model: nn.Module) -> float:
-    """The 2-norm of all gradients together."""
-    norms = torch._foreach_norm(  # pyright: ignore[reportPrivateImportUsage]
-        [p.grad for p in model.parameters() if p.grad is not None]
-    )
-    return float(torch.linalg.vector_norm(torch.stack([norm.float() for norm in norms])))
+def _culprit(model: nn.Module) -> str:
+    """The name of the first weights whose gradient is not finite."""
+    bad = (n for n, p in model.named_parameters() if p.grad is not None and not bool(torch.isfinite(p.grad).all()))
+    return next(bad, "a later step than the one named")
+
+
+def is_finite(model: nn.Module) -> bool:
+    """Whether every weight and every running statistic is a number."""
+    return all(bool(torch.isfinite(t).all()) for t in model.state_dict().values() if t.is_floating_point())
 
 
 def seed_dropout(device: torch.device, seed: int) -> None:
@@ -44,13 +59,18 @@ def seed_dropout(device: torch.device, seed: int) -> None:
         torch.mps.manual_seed(seed)
 
 
-def judged(at: Position, *, epoch: int, step: int, loss: float, accuracy: float) -> tuple[Position, bool]:
+def judged(
+    at: Position, *, epoch: int, step: int, loss: float, accuracy: float, drop_after: int = 0
+) -> tuple[Position, bool]:
     """The position after an epoch, and whether it is the best so far: more right, or as many right with less loss.
 
-    A validation loss that is not finite is never the best.
+    A validation loss that is not finite is never the best. With `drop_after`, as many epochs without a better one, and
+    one more, make the rate drop (as torch's ReduceLROnPlateau counts its patience).
     """
     better = accuracy > at.best_accuracy or (accuracy == at.best_accuracy and loss < at.best_loss)
     best = math.isfinite(loss) and better
+    waited = 0 if best else at.waited + 1
+    drop = bool(drop_after) and waited > drop_after
     at = replace(
         at,
         epoch=epoch + 1,
@@ -59,6 +79,8 @@ def judged(at: Position, *, epoch: int, step: int, loss: float, accuracy: float)
         loss_total=0.0,
         seen=0,
         stale_epochs=0 if best else at.stale_epochs + 1,
+        waited=0 if drop else waited,
+        drops=at.drops + drop,
     )
     if best:
         at = replace(at, best_step=step, best_epoch=epoch, best_accuracy=accuracy, best_loss=loss)

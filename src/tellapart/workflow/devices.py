@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import os
 
 import torch
 
@@ -39,6 +40,13 @@ def reuse_memory() -> None:
         library = ctypes.CDLL(None)
         library.mallopt(M_MMAP_MAX, 0)
         library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def same_every_time(asked: bool) -> None:
+    """Refuse operations that may give another result the next time; on a CPU there is none of them in our loop."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if asked != torch.are_deterministic_algorithms_enabled():  # setting it loads half of a compiler
+        torch.use_deterministic_algorithms(asked)
 
 
 def words(device: torch.device) -> str:

@@ -15,11 +15,14 @@ from tellapart.evaluation.predict import logits_of_part
 from tellapart.models.build import Architecture
 from tellapart.models.bundle import Bundle, save_bundle
 from tellapart.run import Run
+from tellapart.training.average import Average
 from tellapart.training.checkpoint import Checkpoint, Position
 from tellapart.training.fit import Asked, Epoch, Judge, Keep, Plan, Step, fit
 from tellapart.training.losses import make_loss
 from tellapart.training.optim import Optimiser
+from tellapart.training.precision import Precision
 from tellapart.training.schedule import rate_of
+from tellapart.training.watch import is_finite
 from tellapart.workflow.begin import origin_of
 from tellapart.workflow.board import Boarded
 from tellapart.workflow.events import Begun, Event
@@ -39,6 +42,8 @@ class Pieces:
     device: torch.device
     train: Loader
     optimiser: Optimiser
+    precision: Precision
+    average: Average
     plan: Plan
     remarks: list[str]
 
@@ -105,6 +110,8 @@ def loop(pieces: Pieces, *, judge: Judge, keep: Keep, asked: Asked, start: Posit
         pieces.train,
         loss_function=make_loss(recipe.loss),
         optimiser=pieces.optimiser,
+        precision=pieces.precision,
+        average=pieces.average,
         rate=rate_of(recipe.optim, total_steps=plan.max_steps, steps_per_epoch=len(pieces.train)),
         judge=judge,
         plan=plan,
@@ -148,8 +155,7 @@ def _save_model(run: Run, pieces: Pieces, keeper: Keeper) -> None:
 
 def _kept(run: Run, pieces: Pieces, keeper: Keeper) -> str:
     """Keep what there is after an early end, and say what it is."""
-    finite = all(bool(torch.isfinite(p).all()) for p in pieces.model.parameters())
-    if keeper.best is None and not finite:
+    if keeper.best is None and not is_finite(pieces.model):
         return f"No finite model was reached; the log is in {run.folder}."
     _save_model(run, pieces, keeper)
     if keeper.best is None:

@@ -76,6 +76,8 @@ def taken_up(pieces: Pieces, last: Checkpoint | None) -> Position:
         return Position()
     pieces.model.load_state_dict(dict(last.model))
     pieces.optimiser.load(dict(last.optimiser))
+    pieces.average.load(dict(last.average))
+    pieces.precision.load(dict(last.scale))
     return last.position
 
 

@@ -14,6 +14,7 @@ from tellapart.names import OWN_MODELS, TORCHVISION_MODELS, is_model
 from tellapart.recipe import Recipe
 from tellapart.recipe_augment import COLOURS, PRESETS
 from tellapart.recipe_values import AUTO
+from tellapart.training.optim import rates_of
 
 Origins = Mapping[str, str]
 
@@ -45,9 +46,9 @@ MEANT_FOR = {
     "optim.momentum": ("optim.name", ("sgd", "rmsprop")),
     "optim.dampening": ("optim.name", ("sgd",)),
     "optim.nesterov": ("optim.name", ("sgd",)),
-    "optim.warmup": ("optim.schedule", ("one-cycle",)),
     "optim.step_every": ("optim.schedule", ("step",)),
-    "optim.step_factor": ("optim.schedule", ("step",)),
+    "optim.step_factor": ("optim.schedule", ("step", "plateau")),
+    "optim.plateau_after": ("optim.schedule", ("plateau",)),
     "model.width": ("model.name", ("small",)),
 }
 """Settings that mean something for some choices only. Beside another choice they are an error, not ignored."""
@@ -58,6 +59,9 @@ def refuse_impossible(settled: Settled) -> None:
     recipe, values = settled.recipe, settled.recipe.values()
     if not is_model(recipe.model.name):
         raise unknown("model", recipe.model.name, [*OWN_MODELS, "mlp:256", *TORCHVISION_MODELS])
+    if recipe.train.ema and recipe.train.swa:
+        raise UsageError("Asked for train.ema and for train.swa together.", "Give one of them.")
+    rates_of(recipe.optim.rates)
     for path, (choice, meant) in MEANT_FOR.items():
         if settled.origins.get(path, "").startswith("--") and values[choice] not in meant:
             raise UsageError(
@@ -128,10 +132,12 @@ def settle_training(settled: Settled, *, num_train: int) -> Settled:
     """Fill in epochs, batch size and patience from the number of training pictures."""
     epochs = (default_epochs(num_train), f"for {num_train:,} training pictures")
     settled = _smaller_batch(_filled(settled, {"train.epochs": epochs}), num_train)
-    endless = settled.recipe.optim.schedule == "constant"
+    endless = settled.recipe.optim.schedule in ("constant", "plateau")
     why = "a constant rate has no end of its own" if endless else "the schedule comes to rest by itself"
     patience = PATIENCE_OF_ENDLESS if endless else settled.recipe.train.epochs
-    return _filled(settled, {"train.patience": (patience, why)})
+    cycle = settled.recipe.optim.schedule == "one-cycle"
+    warmup = (0.2, "of one cycle") if cycle else (0.0, f"{settled.recipe.optim.schedule} needs none")
+    return _filled(settled, {"train.patience": (patience, why), "optim.warmup": warmup})
 
 
 def _smaller_batch(settled: Settled, num_train: int) -> Settled:

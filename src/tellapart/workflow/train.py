@@ -5,6 +5,7 @@ for event in train(Recipe.from_values({"data.source": "digits"})):
 """
 
 import contextlib
+import math
 import shutil
 import time
 from collections.abc import Generator, Iterator
@@ -25,9 +26,11 @@ from tellapart.models.build import Architecture, build
 from tellapart.models.look import Look, look
 from tellapart.recipe import Recipe
 from tellapart.run import RUNS, Run, cores
+from tellapart.training.average import Average
 from tellapart.training.finder import largest_batch
 from tellapart.training.fit import Asked, Plan
 from tellapart.training.optim import make_optimiser
+from tellapart.training.precision import Precision
 from tellapart.workflow import devices
 from tellapart.workflow.begin import written
 from tellapart.workflow.events import Event, Said, line_of
@@ -179,6 +182,7 @@ def put_together(prepared: Prepared, device: torch.device, *, transform: Transfo
     settled = _settled(prepared, model, architecture, seen, device)
     recipe = settled.recipe
     torch.set_num_threads(settled.recipe.machine.threads)
+    devices.same_every_time(recipe.machine.deterministic)
     if recipe.machine.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     loader = Loader(
@@ -199,6 +203,8 @@ def put_together(prepared: Prepared, device: torch.device, *, transform: Transfo
         train=loader,
         remarks=seen.remarks(architecture.name),
         optimiser=make_optimiser(model, recipe.optim),
+        precision=Precision(recipe.machine.precision, device),
+        average=Average(model, decay=recipe.train.ema, tail=recipe.train.swa),
         plan=_plan(recipe, loader, transform),
     )
 
@@ -225,6 +231,11 @@ def _plan(recipe: Recipe, loader: Loader, transform: Transform | None) -> Plan:
         epochs=recipe.train.epochs,
         max_steps=min(steps, recipe.train.max_steps or steps),
         patience=recipe.train.patience,
+        clip=recipe.optim.clip,
+        drop_after=recipe.optim.plateau_after if recipe.optim.schedule == "plateau" else 0,
+        drop_factor=recipe.optim.step_factor,
+        target=recipe.train.target or math.inf,
+        target_loss=recipe.train.target_loss,
         accumulate=recipe.train.accumulate,
         log_every=recipe.train.log_every,
         seed=recipe.train.seed,

@@ -1,0 +1,73 @@
+"""Precision: in which numbers the forward pass is computed, and the scale that keeps small gradients above zero."""
+
+import contextlib
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+
+FIRST_SCALE, GROWTH_INTERVAL = 2.0**16, 2000
+"""As torch.amp.GradScaler has them: halved at each step that overflows, doubled after so many that do not."""
+
+FOREACH_MUL = torch._foreach_mul_  # pyright: ignore[reportPrivateImportUsage]
+FOREACH_NORM = torch._foreach_norm  # pyright: ignore[reportPrivateImportUsage]
+AMP_UPDATE_SCALE = torch._amp_update_scale_  # pyright: ignore[reportPrivateImportUsage]
+"""What torch's own clipping and scaler are made of."""
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Precision:
+    """Casts the forward pass, scales the loss, and brings gradients back to their size.
+
+    Weights, gradients and the optimiser stay fp32 (Micikevicius et al., "Mixed precision training", 2018). `seen_bad`
+    is the first step whose loss or gradients were not finite although they were not scaled, or -1.
+    """
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        self.name, self.device, self.dtype = name, device, DTYPES[name]
+        self.scale = torch.full((), FIRST_SCALE if name == "fp16" else 1.0, device=device)
+        self.good = torch.zeros((), dtype=torch.int32, device=device)
+        self.seen_bad = torch.full((), -1, device=device)
+
+    def cast(self) -> AbstractContextManager:
+        """While open, matrix products and convolutions are computed in this precision."""
+        return contextlib.nullcontext() if self.name == "fp32" else torch.autocast(self.device.type, self.dtype)
+
+    def scaled(self, loss: Tensor) -> Tensor:
+        """The loss to call backward on."""
+        return loss * self.scale if self.name == "fp16" else loss
+
+    @torch.no_grad()
+    def gradients(self, model: nn.Module, loss: Tensor, step: int, *, clip: float) -> tuple[Tensor, Tensor]:
+        """Unscale the gradients, and shorten them to the norm `clip` (0: any length). Gives their 2-norm before that,
+        and 1 when it or the loss is not finite: such a step must not be taken.
+        """
+        grads = [p.grad for p in model.parameters() if p.grad is not None]
+        if self.name == "fp16":
+            FOREACH_MUL(grads, 1 / self.scale)
+        norm = norm_of(grads)
+        bad = ~(torch.isfinite(norm) & torch.isfinite(loss))
+        if clip:
+            FOREACH_MUL(grads, (clip / (norm + 1e-6)).clamp(max=1.0))
+        hopeless = bad & (self.scale <= 1) & (self.seen_bad < 0)
+        self.seen_bad = torch.where(hopeless, step, self.seen_bad)
+        found = bad.float()
+        if self.name == "fp16":
+            AMP_UPDATE_SCALE(self.scale, self.good, found, 2.0, 0.5, GROWTH_INTERVAL)
+        return norm, found
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint must hold: nothing where nothing is scaled."""
+        return {"scale": self.scale, "good": self.good} if self.name == "fp16" else {}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take up the scale where it was."""
+        for name, value in state.items():
+            getattr(self, name).copy_(value)
+
+
+def norm_of(grads: list[Tensor]) -> Tensor:
+    """The 2-norm of all gradients together, on their device."""
+    norms = FOREACH_NORM(grads)
+    return torch.linalg.vector_norm(torch.stack([norm.float() for norm in norms]))
