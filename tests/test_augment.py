@@ -385,28 +385,6 @@ def test_partners_depend_on_the_rows_and_not_on_their_order():
     assert torch.equal(alone.images, batch.images[:1])  # with nobody else, a picture is its own partner
 
 
-# --- policies ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("policy", "most"), [("rand", 2), ("trivial", 1)])
-def test_policies_draw_as_many_moves_as_they_say_and_of_every_kind(policy, most):
-    chance = moves.drawn(batch_of(pictures(1).expand(2000, -1, -1, -1)))
-    n, none = moves.numbers(Augment(policy=policy), chance, 100), moves.numbers(Augment(), chance, 100)
-    moved = {key: n[key] != none[key] for key in n}
-    assert {key for key, hit in moved.items() if hit.any()} == set(moves.SPACE) - {"identity"}
-    assert np.sum(list(moved.values()), axis=0).max() == most
-    for key in ("shear_x", "shift_y", "rotate", "contrast"):
-        size = np.abs(n[key] - none[key])[moved[key]]
-        widest = moves.SPACE[key][policy == "trivial"] * (100 if key == "shift_y" else 1)
-        assert (n[key] > none[key])[moved[key]].mean() == pytest.approx(0.5, abs=0.1)  # to both sides
-        if policy == "trivial":
-            assert size.max() == pytest.approx(widest, rel=0.05)
-            assert size.mean() == pytest.approx(widest / 2, rel=0.15)
-        elif key != "contrast":
-            shares = set(np.round(size / widest, 6))
-            assert shares <= {0.3, 0.6}  # 9 of 30, once or twice
-
-
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pictures_are_moved_alike_one_by_one_and_by_one_index(channels):
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (5, 9, 9, channels), np.uint8))

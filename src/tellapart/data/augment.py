@@ -8,20 +8,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tellapart.data.colour import blurred, coloured, erased, means, noise
+from tellapart.data.colour import blurred, coloured, erased, means, noise, sharpened, tinted
 from tellapart.data.loader import Batch
 from tellapart.data.mix import mixed
 from tellapart.data.moves import Numbers, drawn, numbers
-from tellapart.data.warp import matrices, warped
+from tellapart.data.table import looked_up, tabled
+from tellapart.data.warp import matrices, moving, warped
 from tellapart.preprocess import Preprocess
 from tellapart.recipe_augment import Augment
 
 Augmenter = Callable[[Batch], Batch]
 """Gives a training batch as the network shall see it."""
 
+Change = Callable[[Tensor, NDArray[np.int64]], Tensor]
 SIMPLE = {"shift", "flip"}
-WARPS = {"flip", "flip_vertical", "shift", "rotate", "scale", "crop", "shear", "perspective", "policy"}
-COLOURS = {"brightness", "contrast", "saturation", "hue", "grey", "policy"}
 AT_ONCE = 2**19
 """Values changed together: what fits into the caches of one core."""
 
@@ -40,32 +40,52 @@ def augmenter(asked: Augment, num_classes: int) -> Augmenter:
 
 
 def _augmented(batch: Batch, asked: Augment, num_classes: int) -> Batch:
-    """All that is switched on, some pictures at a time; mixing comes last, over the whole batch."""
+    """All that is switched on, in the order of docs/augmentation.md; mixing comes last, over the whole batch."""
     chance, on = drawn(batch), asked.changes()
-    each = max(1, AT_ONCE // batch.images[0].numel())
-    spans = [slice(start, start + each) for start in range(0, len(batch), each)]
-    parts = [_changed(batch.images[s], {k: v[s] for k, v in chance.items()}, asked) for s in spans]
-    images, labels = torch.cat(parts), batch.labels
+    n = {**chance, **numbers(asked, chance, batch.images.shape[1])}
+    moves, tints, images = moving(matrices(n, batch.images.shape[1])), tinted(n), batch.images.clone()
+    others = ~moves & ~tints & bool(on.keys() & {"blur", "noise"})
+    for group in (moves & tints, moves & ~tints, ~moves & tints, others):
+        images = _where(group, images, lambda some, at: _resampled(some, _of(n, at), asked))
+    images = _where(n["sharpness"] != 1, images, lambda some, at: sharpened(some, n["sharpness"][at]))
+    images = _where(tabled(n), images, lambda some, at: looked_up(some, _of(n, at)))
+    images, labels = erased(images, n, asked) if "erase" in on else images, batch.labels
     if on.keys() & {"mixup", "cutmix"}:
         images, labels = mixed(images, labels, chance, asked, num_classes)
     return replace(batch, images=images, labels=labels)
 
 
-def _changed(pixels: Tensor, chance: Numbers, asked: Augment) -> Tensor:
-    """(B S S C) uint8 to the same: one resampling, one colour matrix, blur, noise, one rounding, then erasing."""
-    on, n = asked.changes(), numbers(asked, chance, pixels.shape[1])
-    images = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
-    luma = means(images) if on.keys() & COLOURS else None
-    if on.keys() & WARPS:
-        images = warped(images, matrices(n, pixels.shape[1]), padding=asked.padding, fill=asked.fill)
+def _where(chosen: NDArray[np.bool_], images: Tensor, change: Change) -> Tensor:
+    """The images (B ...), of which the chosen (B) are changed in place, some at a time, given with their rows."""
+    at, each = np.flatnonzero(chosen), max(1, AT_ONCE // images[0].numel())
+    for span in (at[start : start + each] for start in range(0, at.size, each)):
+        rows = torch.from_numpy(span).to(images.device)
+        made = change(images.index_select(0, rows), span)
+        if images.device.type == "cpu":
+            images.numpy()[span] = made.numpy()  # whole pictures: torch would go value by value, twenty times as slow
+        else:
+            images.index_copy_(0, rows, made)
+    return images
+
+
+def _of(n: Numbers, rows: NDArray[np.int64]) -> Numbers:
+    return {name: numbers[rows] for name, numbers in n.items()}
+
+
+def _resampled(pixels: Tensor, n: Numbers, asked: Augment) -> Tensor:
+    """(B S S C) uint8 to the same: one resampling, one colour matrix, blur, noise, one rounding; all need the same."""
+    on, places = asked.changes(), matrices(n, pixels.shape[1])
+    images = pixels.permute(0, 3, 1, 2).contiguous().to(torch.float32)  # in one step it takes almost twice as long
+    luma = means(images) if tinted(n).any() else None
+    if moving(places).any():
+        images = warped(images, places, padding=asked.padding, fill=asked.fill)
     if luma is not None:
         images = coloured(images, n, luma)
     if "blur" in on:
-        images = blurred(images, chance["blur"] * on["blur"], on["blur"])
+        images = blurred(images, n["blur"] * on["blur"], on["blur"])
     if "noise" in on:
-        images = images + noise(images, chance["noise_key"], chance["noise"] * on["noise"])
-    pixels = torch.stack(images.round_().clamp_(0, 255).to(torch.uint8).unbind(1), -1)
-    return erased(pixels, chance, asked) if "erase" in on else pixels
+        images = images + noise(images, n["noise_key"], n["noise"] * on["noise"])
+    return torch.stack(images.round_().clamp_(0, 255).to(torch.uint8).unbind(1), -1)
 
 
 def moved(images: Tensor, chance: NDArray[np.float32], *, shift: float, flip: bool) -> Tensor:

@@ -1,4 +1,4 @@
-"""Colour: brightness, contrast, saturation, hue and grey as one matrix a picture; then blur, noise and erasing."""
+"""Colour: brightness, contrast, saturation, hue and grey as one matrix a picture; blur, noise, sharpness, erasing."""
 
 import math
 
@@ -35,6 +35,12 @@ def _turned(angle: NDArray[np.float64]) -> NDArray[np.float64]:
     zero, cos, sin = np.zeros_like(angle), np.cos(angle), np.sin(angle)
     turn = np.stack([zero + 1, zero, zero, zero, cos, -sin, zero, sin, cos], axis=-1).reshape(-1, 3, 3)
     return np.linalg.inv(_YIQ) @ turn @ _YIQ
+
+
+def tinted(n: Numbers) -> NDArray[np.bool_]:
+    """Which pictures (B) their matrix changes."""
+    none = {"brightness": 1, "contrast": 1, "saturation": 1, "hue": 0, "grey": 0}
+    return np.any([n[name] != value for name, value in none.items()], axis=0)
 
 
 def means(images: Tensor) -> Tensor:
@@ -86,6 +92,21 @@ def noise(images: Tensor, keys: NDArray[np.float64], deviations: NDArray[np.floa
     total = (x & 255) + (x >> 8 & 255) + (x >> 16 & 255) + (x >> 24 & 255)
     width = torch.from_numpy((deviations * 255 / _BYTES_DEVIATION).astype(np.float32)).to(images.device)
     return (total - 510) * width[:, None, None, None]
+
+
+def sharpened(images: Tensor, factors: NDArray[np.float64]) -> Tensor:
+    """(B S S C) uint8 pictures drawn from their smooth selves by `factors` (B): 0 smooth, 1 as they are; borders stay.
+
+    Smooth is the mean of 3 x 3 pixels of which the middle counts five times, as in Pillow and torchvision.
+    """
+    wide = images.to(torch.int16)
+    rows = wide[:, :-2] + wide[:, 1:-1] + wide[:, 2:]
+    total = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]
+    inner, made = wide[:, 1:-1, 1:-1].to(torch.float32), images.clone()
+    smooth = total.to(torch.float32).add_(inner, alpha=4).div_(13).round_()
+    shares = torch.from_numpy((1 - factors).astype(np.float32)).to(images.device)[:, None, None, None]
+    made[:, 1:-1, 1:-1] = smooth.sub_(inner).mul_(shares).add_(inner).clamp_(0, 255)  # cut, not rounded, as theirs
+    return made
 
 
 def erased(images: Tensor, chance: Numbers, asked: Augment) -> Tensor:

@@ -1,7 +1,7 @@
 """The numbers of an augmentation: what each picture of a batch draws, as arrays (B). No pixel is touched.
 
 Policies: RandAugment (Cubuk et al., 2020) takes two moves of strength 9 of 30; TrivialAugment (Müller and Hutter, 2021)
-one move of any strength. Theirs that are no matrix (posterize, solarize, equalize, sharpness …) are not among ours.
+one move of any strength of 0 to 30. Moves, their largest strengths and their order are those of torchvision 0.29.
 """
 
 from collections.abc import Mapping
@@ -28,14 +28,22 @@ SPACE = {
     "identity": (0.0, 0.0),
     "shear_x": (0.3, 0.99),
     "shear_y": (0.3, 0.99),
-    "shift_x": (0.45, 0.45),
-    "shift_y": (0.45, 0.45),
+    "shift_x": (150 / 331, 32.0),
+    "shift_y": (150 / 331, 32.0),
     "rotate": (radians(30), radians(135)),
     "brightness": (0.9, 0.99),
-    "contrast": (0.9, 0.99),
     "saturation": (0.9, 0.99),
+    "contrast": (0.9, 0.99),
+    "sharpness": (0.9, 0.99),
+    "posterize": (4.0, 6.0),
+    "solarize": (255.0, 255.0),
+    "autocontrast": (0.0, 0.0),
+    "equalize": (0.0, 0.0),
 }
-"""The moves of the policies, and the largest strength of each: RandAugment's, TrivialAugment's."""
+"""The moves of the policies, each as likely, and the largest strength of each: RandAugment's, TrivialAugment's. Slopes;
+shares of the side, then pixels whatever the side; radians; shares; bits lost; levels below white."""
+
+_ORDER = ("first", "second")
 
 
 def drawn(batch: Batch) -> Numbers:
@@ -71,6 +79,8 @@ def numbers(asked: Augment, chance: Numbers, side: int) -> Numbers:
         "saturation": 1 + about("saturation", asked.saturation or 0),
         "hue": about("hue", asked.hue or 0),
         "grey": (chance["grey"] < (asked.grey or 0)).astype(np.float64),
+        "sharpness": np.ones_like(chance["grey"]),
+        **{f"{draw}_{what}": np.zeros_like(chance[draw]) for draw in _ORDER for what in ("move", "amount")},
     }
     return _with_policy({**made, **_cut(asked, chance)}, asked, chance, side)
 
@@ -93,14 +103,22 @@ def _cut(asked: Augment, chance: Numbers) -> Numbers:
 def _with_policy(made: Numbers, asked: Augment, chance: Numbers, side: int) -> Numbers:
     """The numbers with the drawn moves laid over them: factors are multiplied, lengths and angles added."""
     trivial, result = asked.policy == "trivial", dict(made)
-    for draw in {"none": (), "rand": ("first", "second"), "trivial": ("first",)}[asked.policy]:
-        signed = 2 * chance[f"{draw}_strength"] - 1
-        strength = signed if trivial else np.where(signed < 0, -0.3, 0.3)
-        chosen = np.floor(chance[draw] * len(SPACE))
-        for number, (name, widest) in enumerate(SPACE.items()):
-            move = np.where(chosen == number, strength * widest[trivial], 0)
-            if name in ("brightness", "contrast", "saturation"):
-                result[name] = result[name] * (1 + move)
-            elif name != "identity":
-                result[name] = result[name] + move * (side if name.startswith("shift") else 1)
+    units = {} if trivial else {"shift_x": side, "shift_y": side}
+    most = np.array([widest[trivial] * units.get(name, 1) for name, widest in SPACE.items()])
+    for draw in _ORDER[: {"none": 0, "rand": 2, "trivial": 1}[asked.policy]]:
+        chosen, twice = np.floor(chance[draw] * len(SPACE)), 2 * chance[f"{draw}_strength"]
+        amount = most[chosen.astype(np.int64)] * (np.floor(31 * (twice % 1)) if trivial else 9) / 30
+        result |= {f"{draw}_move": chosen, f"{draw}_amount": amount}
+        for number, name in enumerate(SPACE):
+            _lay(result, name, np.where(chosen == number, np.where(twice < 1, -amount, amount), 0), side)
     return result
+
+
+def _lay(result: dict[str, NDArray[np.float64]], name: str, signed: NDArray[np.float64], side: int) -> None:
+    """One move, 0 for the pictures that did not draw it; those with tables (posterize …) have no number here."""
+    if name in ("brightness", "saturation", "contrast", "sharpness"):
+        result[name] = result[name] * (1 + signed)
+    elif name in result:
+        result[name] = result[name] + (-np.trunc(signed) if name.startswith("shift") else signed)
+    if name.startswith("shear"):  # about the corner, as in the papers' programs; `warp` slants about the centre
+        result[f"shift_{name[-1]}"] = result[f"shift_{name[-1]}"] + signed * side / 2

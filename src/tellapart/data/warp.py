@@ -33,6 +33,11 @@ def matrices(n: Numbers, side: int) -> NDArray[np.float64]:
     )
 
 
+def moving(places: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which pictures (B) their matrix moves."""
+    return (places != np.eye(3)).any((1, 2))
+
+
 def _stacked(*entries: NDArray[np.float64]) -> NDArray[np.float64]:
     """Matrices (B, 3, 3) from the entries of their rows; the last row is 0 0 1 as far as it is not given."""
     zero = np.zeros_like(entries[0])
