@@ -23,7 +23,7 @@ Augmenter = Callable[[Batch], Batch]
 Change = Callable[[Tensor, NDArray[np.int64]], Tensor]
 SIMPLE = {"shift", "flip"}
 AT_ONCE = 2**19
-"""Values changed together: what fits into the caches of one core."""
+"""Values changed together on a CPU: what fits into the caches of one core."""
 
 
 def augmenter(asked: Augment, num_classes: int) -> Augmenter:
@@ -57,7 +57,9 @@ def _augmented(batch: Batch, asked: Augment, num_classes: int) -> Batch:
 
 def _where(chosen: NDArray[np.bool_], images: Tensor, change: Change) -> Tensor:
     """The images (B ...), of which the chosen (B) are changed in place, some at a time, given with their rows."""
-    at, each = np.flatnonzero(chosen), max(1, AT_ONCE // images[0].numel())
+    at, each = np.flatnonzero(chosen), len(images)
+    if images.device.type == "cpu":
+        each = max(1, AT_ONCE // images[0].numel())
     for span in (at[start : start + each] for start in range(0, at.size, each)):
         rows = torch.from_numpy(span).to(images.device)
         made = change(images.index_select(0, rows), span)
