@@ -2,7 +2,8 @@
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "adagrad", "rmsprop")
 SCHEDULES = ("one-cycle", "linear", "cosine", "step", "constant")
-LOSSES = ("cross-entropy",)
+LOSSES = ("cross-entropy", "bce", "mse", "l1", "huber", "focal", "hinge")
+SMOOTHED = ("cross-entropy", "bce", "focal")
 FITS = ("crop", "pad", "squash")
 FILTERS = ("bilinear", "bicubic", "nearest")
 NORMALIZATIONS = ("data", "none", "half", "imagenet")

@@ -108,14 +108,15 @@ def fit(
             batch = plan.augment(batch)
             seed_dropout(device, step_seed(plan.seed, step))
             optimiser.zero_grad()
-            loss = torch.zeros((), device=device)
+            loss, whole = torch.zeros((), device=device), loss_function.weight(batch.labels)
             for part in batch.parts(plan.accumulate):
                 logits = model(network_input(part.images, train.pictures.preprocess, channels_last=plan.channels_last))
                 if step == start.step:
                     check_outputs(logits, batch=len(part), num_classes=num_classes)
-                part_loss = loss_function(logits, part.labels) * (len(part) / len(batch))
+                part_loss = loss_function(logits, part.labels) * (loss_function.weight(part.labels) / whole)
                 part_loss.backward()
                 loss += part_loss.detach()
+            loss_function.penalise(model)
             if device.type == "cpu" or (step + 1) % plan.log_every == 0:
                 refuse_divergence(loss, num_classes, step, model, lambda: keep("last", midway))
             optimiser.step(rate(step))

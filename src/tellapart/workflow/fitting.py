@@ -17,7 +17,7 @@ from tellapart.models.bundle import Bundle, save_bundle
 from tellapart.run import Run
 from tellapart.training.checkpoint import Checkpoint, Position
 from tellapart.training.fit import Asked, Epoch, Judge, Keep, Plan, Step, fit
-from tellapart.training.losses import make_loss
+from tellapart.training.losses import LossFunction
 from tellapart.training.optim import Optimiser
 from tellapart.training.schedule import rate_of
 from tellapart.workflow.begin import origin_of
@@ -38,6 +38,7 @@ class Pieces:
     architecture: Architecture
     device: torch.device
     train: Loader
+    loss: LossFunction
     optimiser: Optimiser
     plan: Plan
     remarks: list[str]
@@ -91,6 +92,8 @@ def recorded(run: Run, pieces: Pieces, keeper: Keeper, asked: Asked, start: Posi
         for record in records:
             if isinstance(record, Epoch) or record.loss is not None:
                 line = as_json(record)
+                if isinstance(record, Step):
+                    line["penalty"] = pieces.loss.penalty(pieces.model)
                 run.record(line)
                 board.record(line)
             yield record
@@ -103,7 +106,7 @@ def loop(pieces: Pieces, *, judge: Judge, keep: Keep, asked: Asked, start: Posit
     return fit(
         pieces.model,
         pieces.train,
-        loss_function=make_loss(recipe.loss),
+        loss_function=pieces.loss,
         optimiser=pieces.optimiser,
         rate=rate_of(recipe.optim, total_steps=plan.max_steps, steps_per_epoch=len(pieces.train)),
         judge=judge,

@@ -27,6 +27,7 @@ from tellapart.recipe import Recipe
 from tellapart.run import RUNS, Run, cores
 from tellapart.training.finder import largest_batch
 from tellapart.training.fit import Asked, Plan
+from tellapart.training.losses import LossFunction, check_targets, loss_words, make_loss
 from tellapart.training.optim import make_optimiser
 from tellapart.workflow import devices
 from tellapart.workflow.begin import written
@@ -198,9 +199,18 @@ def put_together(prepared: Prepared, device: torch.device, *, transform: Transfo
         device=device,
         train=loader,
         remarks=seen.remarks(architecture.name),
+        loss=_loss(recipe, pictures.index, device),
         optimiser=make_optimiser(model, recipe.optim),
         plan=_plan(recipe, loader, transform),
     )
+
+
+def _loss(recipe: Recipe, index: Index, device: torch.device) -> LossFunction:
+    """The loss, for classes that every training label is one of."""
+    rows = index.rows("train")
+    labels = torch.from_numpy(index.labels[rows])
+    check_targets(labels, num_classes=len(index.classes), key=lambda row: index.keys[int(rows[row])])
+    return make_loss(recipe.loss, index, l2=recipe.optim.weight_decay, device=device)
 
 
 def _settled(
@@ -244,7 +254,7 @@ def _described(pieces: Pieces) -> Iterator[Event]:
     yield Said(stage=3, text=f"network: {recipe.model.name}, {weights:,} parameters, on {devices.words(pieces.device)}")
     for remark in pieces.remarks:
         yield Said(stage=-1, text=remark)
-    yield Said(stage=4, text=f"loss: {recipe.loss.name}, label smoothing {recipe.loss.label_smoothing:g}")
+    yield Said(stage=4, text=f"loss: {loss_words(recipe.loss)}")
     yield Said(
         stage=5,
         text=f"optimiser: {recipe.optim.name}, rate {recipe.optim.lr:g} ({recipe.optim.schedule}), "
