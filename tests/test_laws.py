@@ -257,7 +257,20 @@ def test_training_loads_no_compiler(tmp_path):
 def test_files_are_short():
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in (SRC / "tellapart").rglob("*.py")}
     assert {path: n for path, n in lengths.items() if n > 300} == {}
-    assert sum(lengths.values()) < 16_000
+    assert sum(lines_of_code(path) for path in lengths) < 14_000
+
+
+def lines_of_code(path: Path) -> int:
+    """Lines that are neither blank nor a comment nor a docstring: words to a reader are not what has to shrink."""
+    text = path.read_text(encoding="utf-8")
+    strings = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Expr))
+    said = {line for node in strings if is_text(node.value) for line in range(node.lineno, (node.end_lineno or 0) + 1)}
+    lines = enumerate(text.splitlines(), 1)
+    return sum(1 for n, line in lines if n not in said and line.strip() and not line.lstrip().startswith("#"))
+
+
+def is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def length(node: ast.AST) -> int:

@@ -29,6 +29,7 @@ from tellapart.models.build import Architecture, build
 from tellapart.models.bundle import load_bundle
 from tellapart.preprocess import Preprocess
 from tellapart.recipe import Recipe
+from tellapart.training.losses import make_loss
 from tellapart.training.optim import Sgd
 from tellapart.workflow import devices, fitting, prepare, settle
 from tellapart.workflow import train as path_of
@@ -193,7 +194,7 @@ def test_the_order_in_memory_does_not_change_the_loss(tmp_path: Path) -> None:
 
 def test_the_loop_goes_in_order_and_keeps_no_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order, alive = [], weakref.WeakSet()
-    step, zero_grad, plain = Sgd.step, Sgd.zero_grad, fitting.make_loss(Recipe().loss)
+    step, zero_grad, plain = Sgd.step, Sgd.zero_grad, make_loss(Recipe().loss)
 
     def entered(model: nn.Module, _: object) -> None:
         assert torch.is_grad_enabled() == model.training
@@ -212,10 +213,10 @@ def test_the_loop_goes_in_order_and_keeps_no_graph(tmp_path: Path, monkeypatch: 
         alive.add(lives_as_long_as_the_graph)
         assert len(alive) <= 3
         order.append("loss")
-        return plain(logits, labels)
+        return plain.losses(logits, labels)
 
     monkeypatch.setattr(path_of, "build", built)
-    monkeypatch.setattr(fitting, "make_loss", lambda _: loss)
+    monkeypatch.setattr(path_of, "make_loss", lambda *_, **__: replace(plain, losses=loss))
     monkeypatch.setattr(Sgd, "zero_grad", lambda self: order.append("zero_grad") or zero_grad(self))
     monkeypatch.setattr(Sgd, "step", lambda self, lr, **more: order.append("step") or step(self, lr, **more))
     train(tmp_path, "a", "digits", "--limit", "200", "--batch-size", "2", "--epochs", "3")

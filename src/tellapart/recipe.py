@@ -94,8 +94,15 @@ class Model:
 class Loss:
     """What is made small."""
 
-    name: str = _f("cross-entropy", "the loss", choices=names.LOSSES)
-    label_smoothing: float = _f(0.1, "share of each target spread over all classes", low=0.0, high=0.9)
+    name: str = _f("cross-entropy", f"the loss: {', '.join(names.LOSSES)}", choices=names.LOSSES, flag="--loss")
+    label_smoothing: float = _f(
+        0.1, f"share of each target spread over all classes ({', '.join(names.SMOOTHED)})", low=0.0, high=0.9
+    )
+    weights: str = _f("none", "how much each class counts: none, balanced (rare ones more), or a=2,b=0.5")
+    ignore: str = _f("", "classes whose training pictures do not count: a,b")
+    gamma: float = _f(2.0, "how little `focal` counts what is right already", low=0.0, high=10.0)
+    delta: float = _f(1.0, "where `huber` turns from squares to a straight line", above=0.0, high=1000.0)
+    l1: float = _f(0.0, "factor of the sum of all |weights|, a penalty beside weight decay", low=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,9 @@ from tellapart.errors import UsageError, did_you_mean
 AUTO = "auto"
 """How a value that is found out from the data is spelled on the command line and in a file."""
 
+CALLED = {"ce": "cross-entropy", "nll": "cross-entropy", "log": "cross-entropy", "mae": "l1", "l2": "mse"}
+"""What others call a choice of ours; used to suggest ours, never accepted."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
@@ -57,7 +60,7 @@ def checked(path: str, value: Any, rule: Rule) -> Any:
         return None
     converted = _converted(value, rule.kind)
     if converted is None or not _within(converted, rule):
-        hint = did_you_mean(str(value), [str(c) for c in rule.choices]) if rule.choices else ""
+        hint = did_you_mean(CALLED.get(str(value), str(value)), [str(c) for c in rule.choices]) if rule.choices else ""
         raise UsageError(f"{path}: expected {rule.wants()}. Received: {value!r}.", hint)
     return converted
 

@@ -12,6 +12,7 @@ from tellapart.data.sources.labels import listed, pairs
 from tellapart.data.sources.listing import few
 from tellapart.errors import DataError, UsageError, did_you_mean
 from tellapart.names import PARTS
+from tellapart.recipe import printable
 
 
 def relabelled(index: Index, text: str) -> Index:
@@ -20,7 +21,7 @@ def relabelled(index: Index, text: str) -> Index:
     Raises UsageError for an unknown class, DataError when fewer than two classes are left.
     """
     new = pairs(text, flag="--label-map")
-    _refuse_unknown(index, list(new), "--label-map")
+    refuse_unknown(index, list(new), "--label-map")
     names = [new.get(name, name) for name in index.classes]
     if not new:
         return index
@@ -37,8 +38,8 @@ def chosen(index: Index, *, include: str = "", exclude: str = "") -> Index:
     Raises UsageError for an unknown class, DataError when fewer than two classes are left.
     """
     wanted, unwanted = listed(include), listed(exclude)
-    _refuse_unknown(index, wanted, "--include")
-    _refuse_unknown(index, unwanted, "--exclude")
+    refuse_unknown(index, wanted, "--include")
+    refuse_unknown(index, unwanted, "--exclude")
     kept = [n for n in index.classes if (n in wanted or not wanted) and n not in unwanted]
     if len(kept) == len(index.classes):
         return index
@@ -161,10 +162,12 @@ def refuse_untrained(index: Index, flag: str) -> None:
         )
 
 
-def _refuse_unknown(index: Index, names: list[str], flag: str) -> None:
+def refuse_unknown(index: Index, names: list[str], flag: str) -> None:
+    """Raises UsageError for a name that is not a class; `flag` is where it was said."""
     for name in names:
         if name not in index.classes:
-            raise UsageError(f"{flag}: there is no class '{name}'.", did_you_mean(name, index.classes))
+            known = [printable(one) for one in index.classes]
+            raise UsageError(f"{flag}: there is no class '{printable(name)}'.", did_you_mean(name, known))
 
 
 def _refuse_alone(classes: list[str] | tuple[str, ...]) -> None:

@@ -21,7 +21,7 @@ from tellapart.models.small import SmallNet, Stage, pooling_stages
 from tellapart.models.zoo import MORE as MORE_ARGUMENTS
 from tellapart.names import TORCHVISION_MODELS
 from tellapart.preprocess import Preprocess
-from tellapart.recipe import Optim, Recipe
+from tellapart.recipe import Loss, Optim, Recipe
 
 SETTLED = ("augment.shift", "augment.flip", "optim.lr", "optim.nesterov", "train.epochs", "train.patience")
 """What a recipe may leave open and a script cannot."""
@@ -215,6 +215,12 @@ def _short(layer: nn.Module) -> str:
 
 def _training(recipe: Recipe) -> dict[str, str]:
     """Steps 4 to 8: loss, optimiser, settings, and when to stop."""
+    plain = Loss(label_smoothing=recipe.loss.label_smoothing)
+    if beyond := [key for key, value in asdict(recipe.loss).items() if value != getattr(plain, key)]:
+        raise UsageError(
+            f"A plain script has no words for loss.{beyond[0]} = {getattr(recipe.loss, beyond[0])}.",
+            "Export from a run with cross-entropy, without class weights and L1.",
+        )
     train, optim, smoothing = recipe.train, recipe.optim, recipe.loss.label_smoothing
     rate, rate_words = _rate(optim)
     early = train.patience is not None and train.epochs is not None and train.patience < train.epochs

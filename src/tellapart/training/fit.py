@@ -127,16 +127,18 @@ def fit(
             batch = plan.augment(batch)
             seed_dropout(device, step_seed(plan.seed, step))
             optimiser.zero_grad()
-            loss = torch.zeros((), device=device)
+            loss, whole = torch.zeros((), device=device), loss_function.weight(batch.labels)
             for part in batch.parts(plan.accumulate):
                 pixels = network_input(part.images, train.pictures.preprocess, channels_last=plan.channels_last)
                 with precision.cast():
                     logits = model(pixels)
                 if step == start.step:
                     check_outputs(logits, batch=len(part), num_classes=num_classes)
-                part_loss = loss_function(logits.float(), part.labels) * (len(part) / len(batch))
+                share = loss_function.weight(part.labels) / whole
+                part_loss = loss_function(logits.float(), part.labels) * share
                 precision.scaled(part_loss).backward()
                 loss += part_loss.detach()
+            loss_function.penalise(model, scale=precision.scale)
             norm, bad = precision.gradients(model, loss, step, clip=plan.clip)
             if device.type == "cpu" or (step + 1) % plan.log_every == 0:
                 where = {"num_classes": num_classes, "step": step, "model": model}

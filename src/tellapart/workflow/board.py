@@ -18,7 +18,7 @@ from tellapart.reporting.tensorboard import open_board
 
 FIRST_PICTURES = 10
 SCALARS = {
-    "step": ("loss", "lr", "grad_norm"),
+    "step": ("loss", "penalty", "lr", "grad_norm"),
     "epoch": ("train_loss", "val_loss", "val_accuracy", "lr", "pictures_per_second"),
 }
 """The numbers of a record that become curves; the tags are the same in every run."""
@@ -45,7 +45,7 @@ class Boarded:
         kind = record["kind"]
         at = record["step"] if kind == "step" else record["epoch"] + 1
         lead = "train" if kind == "step" else "epoch"
-        values = {f"{lead}/{name}": record[name] for name in SCALARS[kind] if record[name] is not None}
+        values = {f"{lead}/{name}": record[name] for name in SCALARS[kind] if record.get(name) is not None}
         self.board.scalars(at, values)
 
     def pictures(self, pictures: Pictures) -> None:

@@ -18,7 +18,7 @@ from tellapart.run import Run
 from tellapart.training.average import Average
 from tellapart.training.checkpoint import Checkpoint, Position
 from tellapart.training.fit import Asked, Epoch, Judge, Keep, Plan, Step, fit
-from tellapart.training.losses import make_loss
+from tellapart.training.losses import LossFunction
 from tellapart.training.optim import Optimiser
 from tellapart.training.precision import Precision
 from tellapart.training.schedule import rate_of
@@ -41,6 +41,7 @@ class Pieces:
     architecture: Architecture
     device: torch.device
     train: Loader
+    loss: LossFunction
     optimiser: Optimiser
     precision: Precision
     average: Average
@@ -96,6 +97,8 @@ def recorded(run: Run, pieces: Pieces, keeper: Keeper, asked: Asked, start: Posi
         for record in records:
             if isinstance(record, Epoch) or record.loss is not None:
                 line = as_json(record)
+                if isinstance(record, Step):
+                    line["penalty"] = pieces.loss.penalty(pieces.model)
                 run.record(line)
                 board.record(line)
             yield record
@@ -108,7 +111,7 @@ def loop(pieces: Pieces, *, judge: Judge, keep: Keep, asked: Asked, start: Posit
     return fit(
         pieces.model,
         pieces.train,
-        loss_function=make_loss(recipe.loss),
+        loss_function=pieces.loss,
         optimiser=pieces.optimiser,
         precision=pieces.precision,
         average=pieces.average,

@@ -13,7 +13,7 @@ class Row:
     """One run in the list. Figures are the plain data of `Figure`, or None.
 
     `gap`: how much larger the validation loss of the best epoch was than its training loss, which is the mean over that
-    epoch, of changed pictures and with label smoothing. Compare it between runs; None before the first epoch.
+    epoch, of changed pictures and by the loss of its recipe. Compare it between runs of one loss; None before any.
     """
 
     name: str

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tellapart.data.steps import for_training
 from tellapart.errors import UsageError, unknown
-from tellapart.names import OWN_MODELS, TORCHVISION_MODELS, is_model
+from tellapart.names import OWN_MODELS, SMOOTHED, TORCHVISION_MODELS, is_model
 from tellapart.recipe import Recipe
 from tellapart.recipe_augment import COLOURS, PRESETS
 from tellapart.recipe_values import AUTO
@@ -49,6 +49,9 @@ MEANT_FOR = {
     "optim.step_every": ("optim.schedule", ("step",)),
     "optim.step_factor": ("optim.schedule", ("step", "plateau")),
     "optim.plateau_after": ("optim.schedule", ("plateau",)),
+    "loss.label_smoothing": ("loss.name", SMOOTHED),
+    "loss.gamma": ("loss.name", ("focal",)),
+    "loss.delta": ("loss.name", ("huber",)),
     "model.width": ("model.name", ("small",)),
 }
 """Settings that mean something for some choices only. Beside another choice they are an error, not ignored."""

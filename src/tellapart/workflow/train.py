@@ -20,7 +20,7 @@ from tellapart.data.download import Progress as Fetching
 from tellapart.data.index import Index
 from tellapart.data.loader import Loader
 from tellapart.data.per_sample import Transform, chained, per_sample
-from tellapart.data.pictures import Progress, memory_budget, quiet
+from tellapart.data.pictures import Pictures, Progress, memory_budget, quiet
 from tellapart.errors import DataError, DivergedError, Interrupted, MismatchError, StorageError, Terminated, UsageError
 from tellapart.models.build import Architecture, build
 from tellapart.models.look import Look, look
@@ -29,6 +29,7 @@ from tellapart.run import RUNS, Run, cores
 from tellapart.training.average import Average
 from tellapart.training.finder import largest_batch
 from tellapart.training.fit import Asked, Plan
+from tellapart.training.losses import LossFunction, check_targets, loss_words, make_loss
 from tellapart.training.optim import make_optimiser
 from tellapart.training.precision import Precision
 from tellapart.workflow import devices
@@ -185,7 +186,25 @@ def put_together(prepared: Prepared, device: torch.device, *, transform: Transfo
     devices.same_every_time(recipe.machine.deterministic)
     if recipe.machine.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    loader = Loader(
+    loader = _loader(recipe, pictures, device)
+    return Pieces(
+        prepared=replace(prepared, settled=settled),
+        model=model,
+        architecture=architecture,
+        device=device,
+        train=loader,
+        remarks=seen.remarks(architecture.name),
+        loss=_loss(recipe, pictures.index, device),
+        optimiser=make_optimiser(model, recipe.optim),
+        precision=Precision(recipe.machine.precision, device),
+        average=Average(model, decay=recipe.train.ema, tail=recipe.train.swa),
+        plan=_plan(recipe, loader, transform),
+    )
+
+
+def _loader(recipe: Recipe, pictures: Pictures, device: torch.device) -> Loader:
+    """The training part in batches."""
+    return Loader(
         pictures=pictures,
         rows=pictures.index.rows("train"),
         batch_size=recipe.train.batch_size * recipe.train.accumulate,
@@ -195,18 +214,14 @@ def put_together(prepared: Prepared, device: torch.device, *, transform: Transfo
         drop_last=recipe.train.drop_last,
         workers=recipe.machine.workers,
     )
-    return Pieces(
-        prepared=replace(prepared, settled=settled),
-        model=model,
-        architecture=architecture,
-        device=device,
-        train=loader,
-        remarks=seen.remarks(architecture.name),
-        optimiser=make_optimiser(model, recipe.optim),
-        precision=Precision(recipe.machine.precision, device),
-        average=Average(model, decay=recipe.train.ema, tail=recipe.train.swa),
-        plan=_plan(recipe, loader, transform),
-    )
+
+
+def _loss(recipe: Recipe, index: Index, device: torch.device) -> LossFunction:
+    """The loss, for classes that every training label is one of."""
+    rows = index.rows("train")
+    labels = torch.from_numpy(index.labels[rows])
+    check_targets(labels, num_classes=len(index.classes), key=lambda row: index.keys[int(rows[row])])
+    return make_loss(recipe.loss, index, l2=recipe.optim.weight_decay, device=device)
 
 
 def _settled(
@@ -255,7 +270,7 @@ def _described(pieces: Pieces) -> Iterator[Event]:
     yield Said(stage=3, text=f"network: {recipe.model.name}, {weights:,} parameters, on {devices.words(pieces.device)}")
     for remark in pieces.remarks:
         yield Said(stage=-1, text=remark)
-    yield Said(stage=4, text=f"loss: {recipe.loss.name}, label smoothing {recipe.loss.label_smoothing:g}")
+    yield Said(stage=4, text=f"loss: {loss_words(recipe.loss)}")
     yield Said(
         stage=5,
         text=f"optimiser: {recipe.optim.name}, rate {recipe.optim.lr:g} ({recipe.optim.schedule}), "
