@@ -80,7 +80,7 @@ def larger_batch(at: Path) -> None:
         (empty, 3, "holds no class folders and no pictures."),
         (no_classes, 3, "holds 12 pictures and no class folders. No class can be read from names such as"),
         (one_class, 3, "There is only one class, 'cat', in"),
-        (empty_in_validation, 3, "Class 'dog' has no pictures in val/ (validation): its folder is empty."),
+        (empty_in_validation, 3, "Class 'dog' has no picture in the validation part (24 in all)."),
         (text_among_pictures, 3, "1 of 37 files is not a whole picture:\n  cat/note.png: "),
         (larger_batch, 2, "The batch of 4 is larger than the 3 training pictures."),
     ],

@@ -355,3 +355,39 @@ def test_training_says_what_is_wrong_at_a_first_look(tmp_path, photos):
     assert "Class a has" in done.err
     assert "the centre crop throws away 5" in done.err
     assert "`tellapart check photos` says more" in done.err
+
+
+def test_a_class_of_unread_files_is_a_finding_that_exclude_deals_with(tmp_path):
+    """Training refuses such a source; `check` opens it, names the files and the flag, and then the flag works."""
+    make_folder(tmp_path / "pets", per_class=4)
+    assert "empty-classes" not in tellapart(tmp_path, "check", "pets", "--only", "files").out
+    (tmp_path / "pets/psd").mkdir()
+    for name in ("a.psd", "b.heic", "c.txt"):
+        (tmp_path / "pets/psd" / name).write_text("x")
+    done = tellapart(tmp_path, "check", "pets", "--only", "files,balance,labels,shortcuts,duplicates", "--json")
+    (finding,) = [one for one in json.loads(done.out)["findings"] if one["kind"] == "empty-classes"]
+    assert (done.code, finding["severity"]) == (1, "serious")
+    assert finding["title"] == "No picture can be read of class psd (3 files not read)"
+    assert finding["files"] == [[f"psd/{name}", f".{name[2:]} is not read"] for name in ("a.psd", "b.heic", "c.txt")]
+    assert finding["fix"].endswith("--exclude 'psd'")
+    for verb in (("train",), ("split",)):
+        refused = tellapart(tmp_path, *verb, "pets")
+        assert (refused.code, "Class 'psd' has no picture; not read there: psd/a.psd" in refused.err) == (3, True)
+    left = tellapart(tmp_path, "check", "pets", "--only", "files,balance", "--exclude", "psd")
+    assert (left.code, "empty-classes" in left.out) == (0, False)
+    assert tellapart(tmp_path, "split", "pets", "--exclude", "psd").code == 0
+
+
+def test_a_class_that_lacks_in_one_part_or_whose_pictures_are_all_broken(tmp_path):
+    make_folder(tmp_path / "pets", per_class=4, parts=("train", "val"))
+    for file in (tmp_path / "pets/val/dog").iterdir():
+        file.write_bytes(b"")
+    assert tellapart(tmp_path, "check", "pets", "--only", "files", "--split", "new").out.count("of class") == 0
+    done = tellapart(tmp_path, "check", "pets", "--only", "files")
+    assert "No picture can be read of class dog in validation (4 files not read)" in done.out
+    shutil.rmtree(tmp_path / "pets/val/dog")
+    done = tellapart(tmp_path, "check", "pets", "--only", "files")
+    assert "No picture can be read of class dog in validation (0 files not read)" in done.out
+    shutil.move(tmp_path / "pets/val", tmp_path / "other")
+    apart = tellapart(tmp_path, "check", "pets", "--only", "files", "--validation-from", "other")
+    assert (apart.code, "empty-classes" in apart.out) == (0, False), "what a second source lacks is said, and no fault"

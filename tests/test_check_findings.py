@@ -283,17 +283,40 @@ def test_numbered_pictures_that_look_alike_are_suggested_as_one_group(photos):
     names = [f"a/IMG_{n:04d}.png" for n in range(60)]
     spread = facts_of(images, keys=[*names, *(f"a/IMG_{n:04d}.png" for n in range(60, 68))])
     (finding,) = bursts.bursts(spread, np.arange(68))
-    assert finding.numbers == {"pictures": 8, "runs": 1, "across_parts": 0, "of": 68}
+    assert (finding.kind, finding.severity) == ("bursts", "warning")
+    assert finding.numbers == {"pictures": 8, "runs": 1, "of": 68}
     assert finding.files[0] == ("a/IMG_0060.png", "run 1 · class a")
     assert finding.fix == "Keep each run in one part: train with --group-by '^(.*)[0-9]{1}[^0-9/]*$'"
     keeping = grouped(spread.index, r"^(.*)[0-9]{1}[^0-9/]*$")
     assert list(bursts.bursts(replace(spread, index=keeping), np.arange(68))) == []
     parts = np.array([TRAIN] * 64 + [TEST] * 4, np.uint8)
     (torn,) = bursts.bursts(replace(spread, index=replace(keeping, parts=parts)), np.arange(68))
-    assert (torn.numbers["across_parts"], torn.fix.endswith(" --split new")) == (1, True)
+    assert (torn.kind, torn.severity, torn.fix.endswith(" --split new")) == ("bursts-across-parts", "serious", True)
     apart = facts_of(images, keys=[*names, *(f"a/IMG_{n:04d}.png" for n in range(100, 180, 10))])
     assert list(bursts.bursts(apart, np.arange(68))) == []
     assert list(bursts.bursts(facts_of(photos, keys=[f"{n}.png" for n in range(150)]), np.arange(150))) == []
+
+
+def test_a_burst_that_goes_on_in_another_part_folder_is_serious(photos):
+    """IMG_0060 … in train/, IMG_0064 … in test/: the numbers go on, so the folders of the parts count for nothing."""
+    images, parts = [*photos[:60], *burst(900, 8)], [TEST * (n % 3 == 0) for n in range(68)]
+    folders = {TRAIN: "train/a", TEST: "Test/a"}
+    keys = [f"{folders[part]}/IMG_{n:04d}.png" for n, part in enumerate(parts)]
+    (torn,) = bursts.bursts(facts_of(images, keys=keys, parts=parts), np.arange(68))
+    assert (torn.kind, torn.severity, torn.numbers["pictures"]) == ("bursts-across-parts", "serious", 8)
+    assert torn.fix.endswith("train with --split groups.csv")
+    assert {key.split("/")[0] for key, _ in torn.files} == {"train", "Test"}
+    elsewhere = [f"test-from/{key[5:]}" if key[0] == "T" else key[6:] for key in keys]
+    assert kinds(bursts.bursts(facts_of(images, keys=elsewhere, parts=parts), np.arange(68))) == ["bursts-across-parts"]
+    # clean twins: the burst in one part, no burst, and numbers that begin anew in each part
+    together = [TRAIN if n >= 60 else part for n, part in enumerate(parts)]
+    whole = [f"{folders[part]}/IMG_{n:04d}.png" for n, part in enumerate(together)]
+    assert kinds(bursts.bursts(facts_of(images, keys=whole, parts=together), np.arange(68))) == ["bursts"]
+    assert list(bursts.bursts(facts_of(photos[:68], keys=keys, parts=parts), np.arange(68))) == []
+    halves = [*burst(900, 8), *photos[:60]]
+    anew = [f"{['train', 'test'][n % 2]}/a/{n // 2:04d}.png" for n in range(68)]
+    found = bursts.bursts(facts_of(halves, keys=anew, parts=[TEST * (n % 2) for n in range(68)]), np.arange(68))
+    assert kinds(found) == ["bursts"]
 
 
 def test_a_burst_that_no_pattern_fits_is_kept_together_by_a_file(photos):

@@ -12,6 +12,9 @@ from PIL import Image
 from tellapart.data import decode as decoding
 from tellapart.data.decode import decode, decoded, header
 from tellapart.data.identity import digest
+from tellapart.data.index import Index, Strings
+from tellapart.data.pictures import HEAD, sizes
+from tellapart.data.sources.folder import FileStore
 from tellapart.errors import DataError
 
 COLOUR = np.random.default_rng(1).integers(0, 256, (5, 7, 3), np.uint8)
@@ -329,3 +332,25 @@ def test_only_what_stands_before_the_pixels_can_turn_a_jpeg():
     assert decoding._may_turn(plain[:2] + b"\xff\xe1\xff\xffExif\0")  # a segment that is longer than the file
     assert decode(turned).shape == (30, 20, 3)
     assert not decoding._may_turn(b"\xff\xd8")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP"])
+def test_sizes_need_the_first_bytes_only_or_all_where_the_header_is_at_the_end(tmp_path, kind):
+    """A picture of noise is larger than what is read at first; each format gives its size all the same."""
+    noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)
+    (tmp_path / "1.png").write_bytes(saved(Image.fromarray(noise), kind, quality=100, lossless=True))
+    assert (tmp_path / "1.png").stat().st_size > HEAD
+    asked = []
+
+    class Counting(FileStore):
+        def read(self, row: int, most: int = -1) -> bytes:
+            raw = super().read(row, most)
+            asked.append(len(raw))
+            return raw
+
+    keys, zero = Strings.of(["1.png"]), np.zeros(1, np.int64)
+    store = Counting(str(tmp_path), keys)
+    index = Index(name="x", classes=("a", "b"), keys=keys, labels=zero, parts=zero.astype(np.uint8), store=store)
+    assert sizes(index).tolist() == [[200, 300, 3]]
+    assert asked[0] == HEAD
+    assert len(asked) == 1 or kind in ("TIFF", "WEBP")

@@ -280,6 +280,16 @@ def test_a_dataset_of_eight_trains_an_epoch_and_its_test_is_judged_again(tmp_pat
     assert tellapart(tmp_path, "test", "bars").code == 0
 
 
+@pytest.mark.parametrize("asked", [{"data.source": "mnist"}, {"data.labels": "filename"}, {"data.columns": "label=x"}])
+def test_a_source_beside_pictures_from_python_is_refused(tmp_path, asked):
+    index = from_dataset(Bars(), name="bars")
+    (key, value) = next(iter(asked.items()))
+    with pytest.raises(UsageError, match=rf"{key} = {value} says nothing beside Asking\(index=…\)"):
+        list(train(Recipe.from_values({**QUICK, **asked}), Asking(runs=tmp_path, index=index)))
+    named = Recipe.from_values({**QUICK, "data.source": "python:bars"})
+    assert list(train(named, Asking(runs=tmp_path, name="same", index=index, open_test=False)))
+
+
 def test_a_stopped_training_on_a_dataset_goes_on_with_the_same_one_only(tmp_path):
     index = from_dataset(Bars(), name="bars")
     told = iter([None] * 5 + [Interrupted("stop")] + [None] * 99)

@@ -441,7 +441,7 @@ def test_the_loss_finds_a_wrong_label_of_the_pictures_before_the_first_step(tmp_
 
 @pytest.mark.parametrize("more", [("--loss", "mse"), ("--set", "loss.weights=balanced"), ("--set", "loss.l1=0.1")])
 def test_a_plain_script_is_refused_for_a_loss_it_has_no_words_for(tmp_path, more):
-    train(tmp_path, "a", "digits", "--limit", "100", *more, "--set", "train.max_steps=1", "--no-test")
+    train(tmp_path, "a", "digits", *more, "--set", "train.max_steps=1", "--no-test")
     done = tellapart(tmp_path, "export", "script", "a")
     assert done.code == 2
     assert "A plain script has no words for loss." in done.err

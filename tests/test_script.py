@@ -280,3 +280,13 @@ def test_an_existing_file_is_written_over_only_when_told_so(tmp_path, monkeypatc
     done = CliRunner().invoke(command, ["script", "torch", "--force"])
     assert "python train-torch.py FOLDER" in done.output
     assert "CLASSES" in Path("train-torch.py").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"data.include": "cat,dog"}, {"data.limit": 9}, {"data.labels": "filename"}, {"data.test_from": "more"}]
+)
+def test_a_choice_of_pictures_that_a_script_would_ignore_is_refused(changes):
+    (key, value) = next(iter(changes.items()))
+    with pytest.raises(UsageError, match=f"no words for {key} = {value}"):
+        exported(changes=changes)
+    assert exported(changes={"data.labels": "folders", "data.split_seed": 3, "data.validation": 0.2})

@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from pictures import make_folder
 
 from tellapart.data.index import NO_PART, ArrayStore, Ignored, Index, Strings
-from tellapart.data.select import absent, chosen, joined, limited_per_class, refuse_untrained, relabelled, stacked
+from tellapart.data.select import (
+    absent,
+    chosen,
+    empty_classes,
+    joined,
+    limited_per_class,
+    refuse_empty,
+    refuse_untrained,
+    relabelled,
+    stacked,
+)
 from tellapart.data.split import grouped
 from tellapart.errors import DataError, UsageError
 from tellapart.names import PARTS
@@ -57,10 +67,49 @@ def test_classes_are_renamed_and_merged():
     index = relabelled(SMALL, "ant=insect, bee=insect")
     assert index.classes == ("insect", "cat", "dog")
     assert index.labels.tolist() == [0, 0, 1, 2, 0, 0]
-    assert index.said == ("from set", "Classes renamed: ant is insect, bee is insect.")
+    assert index.said == ("from set", "Classes renamed: ant is now insect, bee is now insect.")
     assert relabelled(SMALL, "bee=ant").classes == ("ant", "cat", "dog")
     assert relabelled(SMALL, "ant=bee,bee=ant").classes == ("bee", "ant", "cat", "dog")
     assert named(relabelled(SMALL, "ant=bee,bee=ant"))[0][1] == "bee"
+
+
+def test_names_that_go_round_are_said_to_be_given_all_at_once():
+    assert (
+        relabelled(SMALL, "ant=bee,bee=ant").said[-1] == "Classes renamed, all at once: ant is now bee, bee is now ant."
+    )
+    chain = relabelled(SMALL, "ant=bee,bee=cat")
+    assert (chain.classes, chain.labels.tolist()) == (("bee", "cat", "dog"), [0, 1, 1, 2, 0, 1])
+    assert "all at once" in chain.said[-1]
+    for apart in ("ant=bee", "ant=bee,bee=bee", "ant=x,bee=x"):
+        assert "all at once" not in relabelled(SMALL, apart).said[-1]
+
+
+def test_a_class_without_pictures_is_refused_where_it_lacks_unless_it_is_left_out():
+    stray = [
+        Ignored(key=key, reason="not read") for key in ("x/ant/1.gif", "\u00e9lan/1.heic", "train/\u00e9lan/2.heic")
+    ]
+    index = replace(SMALL, classes=(*SMALL.classes, "\u00e9lan"), ignored=tuple(stray))
+    (lacking,) = empty_classes(index)
+    assert (lacking[:2], [one.key for one in lacking[2]]) == (
+        ("\u00e9lan", ""),
+        ["\u00e9lan/1.heic", "train/\u00e9lan/2.heic"],
+    )
+    with pytest.raises(
+        DataError, match=r"^Class '\u00e9lan' has no picture; not read there: .*2\.heic\. .*--exclude '\u00e9lan'"
+    ):
+        refuse_empty(index)
+    refuse_empty(chosen(index, exclude="\u00e9lan"))
+    refuse_empty(relabelled(index, "\u00e9lan=ant"))
+    parted = replace(index, parts=np.array([0, 0, 0, 0, 1, 1], np.uint8))
+    assert {one[:2] for one in empty_classes(parted)} >= {
+        ("\u00e9lan", "train"),
+        ("cat", "validation"),
+        ("dog", "validation"),
+    }
+    assert [one[:2] for one in empty_classes(parted, ["validation"])] == [("\u00e9lan", "train")]
+    assert [len(files) for *_, files in empty_classes(parted, ["validation"])] == [1]
+    half = replace(parted, parts=np.array([0, 0, 0, 255, 1, 1], np.uint8))
+    assert [one[:2] for one in empty_classes(half)] == [("\u00e9lan", "")]
 
 
 def test_nothing_asked_changes_nothing():

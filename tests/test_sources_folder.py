@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tellapart.data.index import NO_PART
+from tellapart.data.select import refuse_empty
 from tellapart.data.sources.folder import folder
 from tellapart.errors import DataError, StorageError
 
@@ -211,18 +212,26 @@ def test_one_class_only(tmp_path):
 
 
 def test_class_empty_in_one_part(tmp_path):
+    for root in (plant(tmp_path / "1", *PARTED, "test/ants/1.jpg", "test/bees/"), tmp_path / "2"):
+        plant(root, *PARTED, "test/ants/1.jpg")
+        index = folder(root)
+        assert [index.counts(part).tolist() for part in ("train", "validation", "test")] == [[1, 1], [1, 1], [1, 0]]
+        with pytest.raises(
+            DataError, match=r"^Class 'bees' has no picture in the test part \(2 in all\)\. .*--exclude 'bees'$"
+        ):
+            refuse_empty(index)
+        refuse_empty(index, ["test"])
+    with pytest.raises(DataError, match=r"^Class 'b' has no picture; not read there: b/1\.gif, b/2\.gif\. "):
+        refuse_empty(folder(plant(tmp_path / "3", "a/1.jpg", "b/1.gif", "b/2.gif")))
+
+
+def test_a_part_without_any_picture_is_refused_and_not_made_from_another(tmp_path):
     refused(
-        plant(tmp_path / "1", *PARTED, "test/ants/1.jpg", "test/bees/"),
-        r"^Class 'bees' has no pictures in test/ \(test\): its folder is empty\.$",
+        plant(tmp_path / "1", *PARTED[:2], "val/ants/1.gif", "val/bees/"),
+        "^val/ holds class folders and no pictures; not read are val/ants/1.gif",
+        "Read are .jpg",
     )
-    refused(
-        plant(tmp_path / "2", *PARTED, "test/ants/1.jpg"),
-        r"^Class 'bees' has no pictures in test/ \(test\): it has no folder there\.$",
-    )
-    refused(
-        plant(tmp_path / "3", "a/1.jpg", "b/1.gif", "b/2.gif"),
-        r"^Class 'b' has no pictures; 2 files there are not read, such as [12]\.gif\.$",
-    )
+    refused(plant(tmp_path / "2", "a/", "b/"), "2 holds class folders and no pictures")
 
 
 def test_class_that_training_does_not_have(tmp_path):

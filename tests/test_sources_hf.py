@@ -1,12 +1,18 @@
 """Hugging Face data sets as sources: real ones, made here with the library and saved to a folder."""
 
+import http.server
 import io
+import json
+import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from commands import process
 from pictures import draw, make_folder
 from PIL import Image
 
@@ -161,3 +167,82 @@ def test_without_the_library_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UsageError, match=r"not installed. .*tellapart\[huggingface\]"):
         huggingface("mnist")
+
+
+# --- from a Hub on this machine -------------------------------------------------------------------------------------
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """What the Hub answers about the data set me/pets, which holds `FILES`; there is no other."""
+
+    FILES: ClassVar[dict[str, bytes]] = {}
+    HOME, COMMIT = "/api/datasets/me/pets", "0" * 39 + "1"
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        about = {"id": "me/pets", "sha": self.COMMIT, "siblings": [{"rfilename": name} for name in self.FILES]}
+        tree = [{"type": "file", "path": name, "size": len(raw), "oid": "a" * 40} for name, raw in self.FILES.items()]
+        if path.startswith(self.HOME):
+            self.answer(200, json.dumps(tree if path.startswith(self.HOME + "/tree") else about).encode())
+        elif path.startswith("/datasets/me/pets/resolve/") and (name := path.split("/")[-1]) in self.FILES:
+            self.answer(200, self.FILES[name], ETag=f'"{name}"', X_Repo_Commit=self.COMMIT)
+        else:
+            self.answer(404, b"{}", X_Error_Code="EntryNotFound" if "me/pets" in path else "RepoNotFound")
+
+    do_HEAD = do_GET
+
+    def answer(self, code: int, body: bytes, **headers: str) -> None:
+        self.send_response(code)
+        for name, value in {**headers, "Content_Length": str(len(body))}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *words: object) -> None:
+        pass
+
+
+ASKING = """
+import sys
+from tellapart.data.sources.huggingface import huggingface
+from tellapart.errors import DataError
+for name in sys.stdin:
+    try:
+        found = huggingface(name.strip())
+        print(len(found), *found.classes, len(found.store.read(3)), flush=True)
+    except DataError as error:
+        print(error.message, flush=True)
+"""
+
+
+def test_a_data_set_of_the_hub_by_name_and_what_is_said_when_it_does_not_answer(datasets, tmp_path):
+    """In a process of its own: the library reads the Hub's address when it is imported."""
+    made(datasets).to_parquet(tmp_path / "train-00000-of-00001.parquet")
+    Hub.FILES = {"train-00000-of-00001.parquet": (tmp_path / "train-00000-of-00001.parquet").read_bytes()}
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        _, environment = process()
+        environment |= {"HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}"}
+        environment |= {"HF_HUB_OFFLINE": "0", "HF_DATASETS_OFFLINE": "0", "NO_PROXY": "127.0.0.1"}
+        words, pipe = [sys.executable, "-c", ASKING], subprocess.PIPE
+        with subprocess.Popen(words, env=environment, stdin=pipe, stdout=pipe, cwd=tmp_path, text=True) as child:
+            asks, answers = child.stdin, child.stdout
+            assert asks
+            assert answers
+
+            def said(name: str) -> str:
+                asks.write(f"{name}\n")
+                asks.flush()
+                return answers.readline()
+
+            whole = f"10 zebra ant {len(png(PIXELS[3]))}\n"
+            assert said("hf:me/pets") == whole
+            assert "me/none cannot be opened: Dataset 'me/none' doesn't exist on the Hub" in said("hf:me/none")
+            server.shutdown()
+            server.socket.close()
+            began = time.monotonic()
+            assert "me/none cannot be opened: Couldn't reach 'me/none' on the Hub" in said("hf:me/none")
+            assert said("hf:me/pets") == whole, "what was fetched before is opened without the Hub"
+            assert time.monotonic() - began < 12, "it took 25 s for each before"
+            asks.close()

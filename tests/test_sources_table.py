@@ -248,12 +248,17 @@ def test_a_part_or_group_that_differs_is_refused(here):
     refused(write(here, text.replace("dog,", "dog,tset")), "line 3, column 'split': 'tset' is not the name", "")
 
 
-def test_labels_that_differ_by_case_are_said_and_accents_are_one_class(here):
-    text = rows().replace("10\n", "Cat\n").replace(",9", ",caf\u00e9").replace("dog", "cafe\u0301")
+def test_labels_that_differ_by_case_are_refused_and_accents_are_one_class(here):
+    text = rows().replace("10\n", "Cats\n").replace(",9", ",caf\u00e9").replace("dog", "cafe\u0301")
     index = table(write(here, text), {})
-    assert index.classes == ("caf\u00e9", "Cat", "cat")
-    assert index.labels.tolist() == [2, 0, 2, 1, 0]
-    assert index.said[1:] == ("The classes 'Cat' and 'cat' differ only by upper and lower case.",)
+    assert index.classes == ("caf\u00e9", "cat", "Cats")
+    assert index.labels.tolist() == [1, 0, 1, 2, 0]
+    assert len(index.said) == 1
+    refused(
+        write(here, text.replace("Cats", "Cat")),
+        "line 2, column 'label' (and 1 more): The classes 'Cat' and 'cat' differ only by upper",
+        "one spelling",
+    )
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights there")

@@ -2,23 +2,30 @@
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tellapart.audit.duplicates import FALSE_ALARMS
 from tellapart.audit.facts import Facts
 from tellapart.audit.findings import KEEPING, Finding, some
 from tellapart.audit.near import components, spectrum
+from tellapart.data.sources.layout import PART_NAMES
 from tellapart.data.split import grouped
 from tellapart.errors import DataError
 
+PLACED = re.compile(rf"^((validation|test)-from/)?(({'|'.join(PART_NAMES)})/)?", re.I)
+"""What in front of a key only says which part it is."""
 NUMBERED = re.compile(r"(.*?)([0-9]{1,15})([^0-9/]*)", re.S)
 FEWEST = 3
 ALIKE, DRAWS = 0.25, 20
 """Distance of neighbours in a burst, as a share of that of random pairs; shuffles that show the runs of chance."""
 PATTERNS = "folder", r"^(.*)[0-9]{1}[^0-9/]*$", r"^(.*)[0-9]{2}[^0-9/]*$"
+ANEW = 0.9
+"""Numbers are counted through train/, val/ and test/ when this share of them is in one of these only."""
 LARGEST = 0.25
 """Share of the pictures that a pattern may put into one group."""
 
@@ -56,11 +63,16 @@ def _runs(
 
 
 def _numbered(facts: Facts, rows: NDArray[np.int64]) -> Iterator[tuple[str, int, str, int]]:
-    """What stands before the last number of a key, the number, what stands behind it, and the row."""
-    for row in rows.tolist():
-        match = NUMBERED.fullmatch(facts.index.keys[row])
-        if match:
-            yield match[1], int(match[2]), match[3], row
+    """What stands before the last number of a key, the number, what stands behind it, and the row.
+
+    The folder of the part is left out of it, unless the numbers begin anew in each part.
+    """
+    matches = [(NUMBERED.fullmatch(facts.index.keys[row]), row) for row in rows.tolist()]
+    found = [(PLACED.sub("", one[1], 1), int(one[2]), one[3], one[1], row) for one, row in matches if one]
+    every = Counter((stem, behind) for stem, _, behind, *_ in found)
+    different = Counter((stem, behind) for stem, _, behind in {one[:3] for one in found})
+    for stem, number, behind, whole, row in found:
+        yield stem if different[stem, behind] >= ANEW * every[stem, behind] else whole, number, behind, row
 
 
 def bursts(facts: Facts, units: NDArray[np.int64]) -> Iterator[Finding]:
@@ -68,22 +80,25 @@ def bursts(facts: Facts, units: NDArray[np.int64]) -> Iterator[Finding]:
     kept = np.arange(len(facts)) if facts.index.groups is None else facts.index.groups
     runs = [run for run in runs_of(facts) if len(np.unique(units[run])) >= FEWEST]
     runs = [run for run in runs if len(np.unique(kept[run])) > 1 or len(np.unique(facts.index.parts[run])) > 1]
-    if runs:
-        rows = np.concatenate(runs)
-        across = sum(len(set(facts.index.parts[run].tolist())) > 1 for run in runs)
+    across = [len(set(facts.index.parts[run].tolist())) > 1 for run in runs]
+    for torn, kind in ((True, "bursts-across-parts"), (False, "bursts")):
+        chosen = [run for run, several in zip(runs, across, strict=True) if several is torn]
+        if not chosen:
+            continue
+        rows = np.concatenate(chosen)
         yield Finding(
-            kind="bursts",
-            severity="warning",
-            title=f"{some(len(rows), 'picture', len(facts))} in {some(len(runs), 'run')} look like bursts: numbered "
-            f"one after the other, and alike" + (f"; {across} in two parts" if across else ""),
+            kind=kind,
+            severity="serious" if torn and len(rows) > FALSE_ALARMS * len(facts) else "warning",
+            title=f"{some(len(rows), 'picture', len(facts))} in {some(len(chosen), 'run')} look like bursts: numbered "
+            f"one after the other, and alike{', and they stand in two parts' * torn}",
             detail="Pictures of one burst in two parts make a score too good.",
             files=tuple(
                 (facts.index.keys[row], f"run {number} · {facts.place(row)}")
-                for number, run in enumerate(runs, 1)
+                for number, run in enumerate(chosen, 1)
                 for row in run.tolist()
             ),
-            fix=_fix(facts, runs, "--split new" if across else ""),
-            numbers={"pictures": len(rows), "runs": len(runs), "across_parts": across, "of": len(facts)},
+            fix=_fix(facts, chosen, "--split new" * torn),
+            numbers={"pictures": len(rows), "runs": len(chosen), "of": len(facts)},
         )
 
 

@@ -1,6 +1,7 @@
 """Findings about single files: what cannot be read, and what is read in a way that one should know."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from os.path import splitext
 from typing import Any
 
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 
 from tellapart.audit.facts import Facts, about
 from tellapart.audit.findings import Finding, some
+from tellapart.data.index import Ignored
+from tellapart.data.select import empty_classes as empty
+from tellapart.data.sources.listing import few
 
 FAULTS = {
     b"empty": ("empty", "of zero bytes", "Fetch them again, or remove them."),
@@ -55,6 +59,25 @@ def faulty(facts: Facts) -> Iterator[Finding]:
         files = facts.named(np.flatnonzero(facts.table["fault"] == fault), facts.reasons.__getitem__)
         fix = f"{fix} Or train without them, named and counted: --on-bad skip"
         yield from about(facts, files, f" {what}", kind=kind, severity="serious", noun="file", fix=fix)
+
+
+def empty_classes(facts: Facts, partial: Collection[str]) -> Iterator[Finding]:
+    """The classes of which no picture can be read, in all or in one part; parts in `partial` may lack classes."""
+    bad, index = np.flatnonzero(facts.table["fault"] != b""), facts.index.take(facts.whole())
+    unread = (Ignored(key=key, reason=why) for key, why in facts.named(bad, facts.reasons.__getitem__))
+    lacking = empty(replace(index, ignored=(*index.ignored, *unread)), partial)
+    if lacking:
+        said = [f"{name}{f' in {part}' * bool(part)} ({some(len(of), 'file')} not read)" for name, part, of in lacking]
+        names = list(dict.fromkeys(name for name, *_ in lacking))
+        yield Finding(
+            kind="empty-classes",
+            severity="serious",
+            title=f"No picture can be read of class {few(said)}",
+            detail="Training and split stop at a class without pictures.",
+            files=tuple((one.key, one.reason) for *_, files in lacking for one in files),
+            fix=f"Convert its files to PNG or JPEG, or leave it out: --exclude '{','.join(names)}'",
+            numbers={"classes": names, "of": len(index.classes)},
+        )
 
 
 def traits(facts: Facts) -> Iterator[Finding]:

@@ -168,7 +168,7 @@ class DatasetStore:
     bgr: bool
     alone: Any = field(default_factory=threading.Lock)
 
-    def read(self, row: int) -> NDArray[np.uint8]:
+    def read(self, row: int, most: int = -1) -> NDArray[np.uint8]:
         return picture_of(self.item(row)[0], layout=self.layout, bgr=self.bgr)
 
     def stamps(self, rows: NDArray[np.int64]) -> None:

@@ -53,17 +53,21 @@ class Strings(Sequence[str]):
 
     def take(self, rows: NDArray[np.int64]) -> "Strings":
         """The column of some rows only, in their order."""
-        return Strings.of(self[int(row)] for row in rows)
+        starts = np.concatenate([np.zeros(1, np.int64), self.ends])[:-1][rows]
+        pieces = [self.blob[a:b] for a, b in zip(starts.tolist(), self.ends[rows].tolist(), strict=True)]
+        return Strings(b"".join(pieces), np.cumsum(self.ends[rows] - starts, dtype=np.int64))
 
 
 class Store(Protocol):
     """Where the pictures lie. `read` gives a file's bytes, or the pixels (H, W, C) uint8 of an array.
 
+    With `most` it may give so many bytes from the front, and no more.
+
     `stamps` gives numbers (n, k) int64 for some rows that are others when a picture may be another (size and times of
     its file); None when pictures cost nothing to read and need no cache.
     """
 
-    def read(self, row: int) -> bytes | NDArray[np.uint8]: ...
+    def read(self, row: int, most: int = -1, /) -> bytes | NDArray[np.uint8]: ...
 
     def stamps(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None: ...
 
@@ -103,9 +107,9 @@ class Index:
         """The rows of one part, in the order of the index."""
         return np.flatnonzero(self.parts == PARTS.index(part))
 
-    def counts(self, part: str | None = None) -> NDArray[np.int64]:
+    def counts(self, part: str = "") -> NDArray[np.int64]:
         """Pictures per class (K), of one part or of all."""
-        labels = self.labels if part is None else self.labels[self.rows(part)]
+        labels = self.labels[self.rows(part)] if part else self.labels
         return np.bincount(labels, minlength=len(self.classes))
 
     def hexes(self) -> list[str]:
@@ -132,8 +136,8 @@ class _Taken:
     store: Store
     chosen: NDArray[np.int64]
 
-    def read(self, row: int) -> bytes | NDArray[np.uint8]:
-        return self.store.read(int(self.chosen[row]))
+    def read(self, row: int, most: int = -1) -> bytes | NDArray[np.uint8]:
+        return self.store.read(int(self.chosen[row]), most)
 
     def stamps(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
         return self.store.stamps(self.chosen[rows])
@@ -145,7 +149,7 @@ class ArrayStore:
 
     pixels: NDArray[np.uint8]
 
-    def read(self, row: int) -> NDArray[np.uint8]:
+    def read(self, row: int, most: int = -1) -> NDArray[np.uint8]:
         return self.pixels[row]
 
     def stamps(self, rows: NDArray[np.int64]) -> None:

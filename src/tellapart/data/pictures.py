@@ -25,7 +25,7 @@ from tellapart.recipe import printable
 Progress = Callable[[int, int], None]
 _Read = tuple[bytes, NDArray[np.uint8], str]
 """The digest of a picture, its square, and what decoded it."""
-CHUNK = 64
+CHUNK, HEAD = 64, 1 << 16
 QUICK = 2.5e-4
 """Seconds for one picture below which a second thread costs more than it gives (measured, docs/log.md)."""
 
@@ -240,8 +240,11 @@ def sizes(index: Index, *, look_at: int = 256) -> NDArray[np.int64]:
 
 
 def _size(index: Index, row: int) -> tuple[int, int, int]:
-    raw = index.store.read(row)
-    return header(raw) if isinstance(raw, bytes) else (raw.shape[0], raw.shape[1], raw.shape[2])
+    raw = index.store.read(row, HEAD)
+    try:
+        return header(raw) if isinstance(raw, bytes) else (raw.shape[0], raw.shape[1], raw.shape[2])
+    except DataError:  # some formats have it at the end
+        return header(index.store.read(row))  # type: ignore[arg-type]
 
 
 def mean_and_std(pixels: PixelSource, rows: NDArray[np.int64], channels: int) -> tuple[tuple, tuple]:

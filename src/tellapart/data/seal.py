@@ -37,10 +37,10 @@ class SealedStore:
     sealed: NDArray[np.bool_]
     inner: Index
 
-    def read(self, row: int) -> bytes | NDArray[np.uint8]:
+    def read(self, row: int, most: int = -1) -> bytes | NDArray[np.uint8]:
         if self.sealed[row]:
             raise SealBroken(f"sealed test picture {self.inner.keys[row]} was asked for before the opening")
-        return self.inner.store.read(row)
+        return self.inner.store.read(row, most)
 
     def stamps(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
         return self.inner.store.stamps(rows)

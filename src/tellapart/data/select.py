@@ -1,6 +1,7 @@
 """Choose among what was found: rename and merge classes, leave some out, limit them, take a part from elsewhere."""
 
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from tellapart.data.chance import Purpose, words
 from tellapart.data.index import NO_PART, Ignored, Index, Store, Strings
 from tellapart.data.sources.labels import listed, pairs
+from tellapart.data.sources.layout import PART_NAMES
 from tellapart.data.sources.listing import few
 from tellapart.errors import DataError, UsageError, did_you_mean
 from tellapart.names import PARTS
@@ -28,7 +30,8 @@ def relabelled(index: Index, text: str) -> Index:
     classes = tuple(dict.fromkeys(names))
     _refuse_alone(classes)
     table = np.array([classes.index(name) for name in names], np.int64)
-    said = f"Classes renamed: {few([f'{old} is {name}' for old, name in new.items()], 8)}."
+    at_once = ", all at once" * any(name in new and new[name] != name for name in new.values())  # as in a swap
+    said = f"Classes renamed{at_once}: {few([f'{old} is now {name}' for old, name in new.items()], 8)}."
     return replace(index, classes=classes, labels=table[index.labels], said=(*index.said, said))
 
 
@@ -129,8 +132,8 @@ class Stacked:
     second: Store
     size: int
 
-    def read(self, row: int) -> bytes | NDArray[np.uint8]:
-        return self.first.read(row) if row < self.size else self.second.read(row - self.size)
+    def read(self, row: int, most: int = -1) -> bytes | NDArray[np.uint8]:
+        return self.first.read(row, most) if row < self.size else self.second.read(row - self.size, most)
 
     def stamps(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
         below = rows < self.size
@@ -159,6 +162,33 @@ def refuse_untrained(index: Index, flag: str) -> None:
             f"{flag} brings classes that have no training picture: {few(strangers, 8)}.",
             f"Add training pictures of them, leave them out with --exclude '{strangers[0]}', or say with "
             f"--label-map '{strangers[0]}=…' which class they are.",
+        )
+
+
+def empty_classes(index: Index, partial: Collection[str] = ()) -> list[tuple[str, str, list[Ignored]]]:
+    """Each class without a picture: name, the part without it ('' is all), and the files there that are not read.
+
+    partial: parts that may lack classes. Parts count when every picture is placed already.
+    """
+    placed = [part for part in PARTS if (part == "train" or len(index.rows(part))) and part not in partial]
+    parts = [] if (index.parts == NO_PART).any() else placed
+    counts = [(n, part, k) for part in parts or [""] for n, k in zip(index.classes, index.counts(part), strict=True)]
+    return [(n, part, [one for one in index.ignored if _is_of(one, n, part)]) for n, part, k in counts if not k]
+
+
+def _is_of(one: Ignored, name: str, part: str) -> bool:
+    folders = unicodedata.normalize("NFC", one.key).split("/")[:-1]
+    return name in folders and (not part or PARTS.index(part) in {PART_NAMES.get(f.casefold()) for f in folders})
+
+
+def refuse_empty(index: Index, partial: Collection[str] = ()) -> None:
+    """Raises DataError for the first of `empty_classes`, with what lies there instead."""
+    for name, part, files in empty_classes(index, partial)[:1]:
+        where = f" in the {part} part ({index.counts()[index.classes.index(name)]} in all)" * bool(part)
+        why = f"; not read there: {few([one.key for one in files])}" * bool(files)
+        raise DataError(
+            f"Class '{name}' has no picture{where}{why}.",
+            f"Add some, change --set data.validation and data.test, or leave the class out: --exclude '{name}'",
         )
 
 

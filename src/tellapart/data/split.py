@@ -4,17 +4,21 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.data.index import NO_PART, Index
+from tellapart.data.select import refuse_empty
 from tellapart.errors import DataError, UsageError
 from tellapart.names import PARTS
 
 TRAIN, VALIDATION, TEST = range(3)
+_Unit = tuple[int, Mapping[int, int]]
+"""The hash of what must stay together, and its pictures by class."""
 
 
 def grouped(index: Index, pattern: str) -> Index:
@@ -109,17 +113,18 @@ def folded(index: Index, folds: int, seed: int) -> NDArray[np.int64]:
     dealt = np.full(len(index), -1, np.int64)
     open_rows = np.flatnonzero(index.parts != TEST)
     chosen = index.take(open_rows)
-    labels, counts = chosen.labels.tolist(), chosen.counts()
+    counts = chosen.counts()
     room, extra = [(counts // folds).tolist() for _ in range(folds)], (counts % folds).tolist()
-    for drawn, rows in _units(chosen, seed):
-        has = Counter(labels[row] for row in rows)
-        ahead = [(drawn + n) % folds for n in range(folds)]
+    homes, (rows, sizes, units) = [], _units(chosen, seed)
+    for drawn, has in units:
+        ahead = (*range(drawn % folds, folds), *range(drawn % folds))
         fits = (f for f in ahead if all(count <= room[f][k] + (extra[k] > 0) for k, count in has.items()))
         home = next(fits, max(ahead, key=lambda f: sum(room[f][k] for k in has)))
         for k, count in has.items():
             room[home][k] -= count
             extra[k] -= room[home][k] < 0 < extra[k]
-        dealt[open_rows[rows]] = home
+        homes.append(home)
+    dealt[open_rows[rows]] = np.repeat(homes, sizes)
     return dealt
 
 
@@ -138,21 +143,24 @@ def leaking(index: Index) -> NDArray[np.int64]:
 
 def _placed(index: Index, shares: dict[int, float], seed: int) -> NDArray[np.uint8]:
     """Parts (N) for the rows of `index`: units in the order of their hash fill each part's quota of each class."""
-    parts = np.full(len(index), TRAIN, np.uint8)
     wanted = {part: _quota(index.counts(), share) for part, share in shares.items() if share > 0}
-    labels = index.labels.tolist()
     full = {part: list(left) for part, left in wanted.items()}
-    for _, rows in _units(index, seed):
-        has = Counter(labels[row] for row in rows)
+    rows, sizes, units = _units(index, seed)
+    placed, parts = np.full(len(sizes), TRAIN, np.uint8), np.empty(len(index), np.uint8)
+    for number, (_, has) in enumerate(units):
         part = next((p for p, left in wanted.items() if _fits(has, left, full[p])), TRAIN)
         if part != TRAIN:
-            parts[rows] = part
+            placed[number] = part
             for label, count in has.items():
                 wanted[part][label] -= count
+            wanted = {part: left for part, left in wanted.items() if max(left) > 0}
+        if not wanted:  # no unit fits any more
+            break
+    parts[rows] = np.repeat(placed, sizes)
     return parts
 
 
-def _fits(has: Counter[int], left: list[int], full: list[int]) -> bool:
+def _fits(has: Mapping[int, int], left: list[int], full: list[int]) -> bool:
     """Whether a part takes a unit: it fills more gaps than it exceeds, or brings a class that is not there yet."""
     gain = sum(min(count, 2 * left[k] - count) for k, count in has.items())
     return gain > 0 or any(left[k] == full[k] > 0 for k in has)
@@ -163,36 +171,36 @@ def _quota(counts: NDArray[np.int64], share: float) -> list[int]:
     return [max(round(count * share), int(count >= 3)) for count in counts.tolist()]
 
 
-def _units(index: Index, seed: int) -> list[tuple[int, list[int]]]:
-    """Rows that must stay together (a group, or equal pictures), in the order of a hash of seed and name."""
-    rows: dict[bytes, list[int]] = {}
-    for row, name in enumerate(_joined(index)):
-        rows.setdefault(name, []).append(row)
-    prefix = b"%d:" % seed
-    drawn = {name: hashlib.blake2b(prefix + name, digest_size=8).digest() for name in rows}
-    return [(int.from_bytes(drawn[name]), rows[name]) for name in sorted(rows, key=drawn.__getitem__)]
+def _units(index: Index, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64], Iterator[_Unit]]:
+    """Groups, or equal pictures, in the order of a hash of seed and name: rows (N), sizes (U), and the units."""
+    prefix, (names, named) = b"%d:" % seed, _names(index)
+    hashes = b"".join(hashlib.blake2b(prefix + name, digest_size=8).digest() for name in names)
+    hashed = np.frombuffer(hashes, ">u8")[named]
+    rows = np.argsort(hashed, kind="stable")
+    drawn, sizes = np.unique(hashed, return_counts=True)
+    labels = index.labels[rows].tolist()
+    each = zip(drawn.tolist(), sizes.tolist(), np.cumsum(sizes).tolist(), strict=True)
+    return rows, sizes, ((d, {labels[e - 1]: 1} if n == 1 else Counter(labels[e - n : e])) for d, n, e in each)
 
 
-def _joined(index: Index) -> list[bytes]:
-    """A name for the unit of each row: its group, or its content; groups that share a picture are one unit."""
-    contents = (
-        [row.tobytes() for row in index.digests]
-        if index.digests is not None
-        else [key.encode("utf-8", "surrogateescape") for key in index.keys]
-    )
+def _names(index: Index) -> tuple[list[bytes], NDArray[np.int64]]:
+    """Names, and which (N) is that of each row: of its content, or its group; groups that share a picture are one."""
+    contents: list[bytes] = [] if index.digests is None else [row.tobytes() for row in index.digests]
+    contents = contents or [key.encode("utf-8", "surrogateescape") for key in index.keys]
     if index.groups is None:
-        return contents
-    groups, home = index.groups.tolist(), {}
-    above = {group: group for group in groups}
+        return contents, np.arange(len(index))
+    groups, named = np.unique(index.groups, return_inverse=True)
+    above, home = {group: group for group in groups.tolist()}, {}
 
     def root(group: int) -> int:
         while above[group] != group:
             group = above[group]
         return group
 
-    for group, content in zip(groups, contents, strict=True):
-        above[root(group)] = root(home.setdefault(content, group))
-    return [b"%d" % root(group) for group in groups]
+    for group, content in zip(index.groups.tolist(), contents, strict=True):
+        if home.setdefault(content, group) != group:
+            above[root(group)] = root(home[content])
+    return [b"%d" % root(group) for group in above], named
 
 
 def _same(digests: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -200,38 +208,37 @@ def _same(digests: NDArray[np.uint8]) -> NDArray[np.int64]:
     return np.unique(np.ascontiguousarray(digests).view("V16").ravel(), return_inverse=True)[1]
 
 
+def _several(names: NDArray[np.int64], values: NDArray[Any]) -> NDArray[np.int64]:
+    """The names that stand beside more than one value."""
+    found, counts = np.unique(np.unique(np.stack([names, values.astype(np.int64)]), axis=1)[0], return_counts=True)
+    return found[counts > 1]
+
+
 def torn(index: Index) -> NDArray[np.int64]:
     """The groups of which rows stand in more than one part; rows that are not placed count for none."""
-    if index.groups is None:
-        return np.zeros(0, np.int64)
     placed = index.parts != NO_PART
-    pairs = np.unique(np.stack([index.groups[placed], index.parts[placed].astype(np.int64)]), axis=1)
-    groups, parts = np.unique(pairs[0], return_counts=True)
-    return groups[parts > 1]
+    return np.zeros(0, np.int64) if index.groups is None else _several(index.groups[placed], index.parts[placed])
 
 
 def twins(index: Index) -> list[str]:
     """What has to be said of groups in two parts, and of equal pictures: those in two parts, and with two labels."""
     count = len(torn(index))
-    torn_groups = [f"{count:,} group{'s' * (count > 1)} with pictures in more than one part"] if count else []
+    said = [f"{count:,} group{'s' * (count > 1)} with pictures in more than one part"] if count else []
     if index.digests is None or not len(index):
-        return torn_groups
+        return said
     same = _same(index.digests)
-    several = np.flatnonzero(np.bincount(same)[same] > 1)
-    seen: dict[int, tuple[set[int], set[int]]] = {}
-    columns = same[several].tolist(), index.parts[several].tolist(), index.labels[several].tolist()
-    for picture, part, label in zip(*columns, strict=True):
-        parts, labels = seen.setdefault(picture, (set(), set()))
-        parts.add(part)
-        labels.add(label)
-    across = Counter(tuple(sorted(parts)) for parts, _ in seen.values() if len(parts) > 1)
-    said = [
-        f"{count} picture{'s' * (count > 1)} with equal pixels in {' and '.join(PARTS[p] for p in parts)}"
-        for parts, count in across.items()
+    copies = np.flatnonzero(np.bincount(same)[same] > 1)
+    same, parts, labels = same[copies], index.parts[copies], index.labels[copies]
+    pictures, places = np.unique(np.stack([same, parts]), axis=1)
+    across = Counter(tuple(one.tolist()) for one in np.split(places, np.flatnonzero(np.diff(pictures)) + 1))
+    said += [
+        f"{count} picture{'s' * (count > 1)} with equal pixels in {' and '.join(PARTS[p] for p in places)}"
+        for places, count in across.items()
+        if len(places) > 1
     ]
-    doubled = sum(len(labels) > 1 for _, labels in seen.values())
+    doubled = len(_several(same, labels))
     two = f"{doubled} picture{'s' * (doubled > 1)} with equal pixels under more than one class"
-    return torn_groups + said + [two] * bool(doubled)
+    return said + [two] * bool(doubled)
 
 
 def complete(index: Index, *, partial: Collection[str] = ()) -> Index:
@@ -244,18 +251,5 @@ def complete(index: Index, *, partial: Collection[str] = ()) -> Index:
             f"There is no validation picture among {len(index)}, so no epoch could be judged.",
             "Add pictures, or raise --set data.validation above 0.",
         )
-    for part in PARTS:
-        counts = index.counts(part)
-        empty = [name for name, count in zip(index.classes, counts, strict=True) if count == 0]
-        if part == "train" or (counts.any() and part not in partial):
-            _refuse_empty(index, part, empty)
+    refuse_empty(index, partial)
     return index
-
-
-def _refuse_empty(index: Index, part: str, empty: list[str]) -> None:
-    if empty:
-        total = index.counts()[index.classes.index(empty[0])]
-        raise DataError(
-            f"Class '{empty[0]}' has no picture in the {part} part ({total} in all).",
-            "Add pictures of it, remove the class, or change --set data.validation and data.test.",
-        )

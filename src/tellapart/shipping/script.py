@@ -21,10 +21,13 @@ from tellapart.models.small import SmallNet, Stage, pooling_stages
 from tellapart.models.zoo import MORE as MORE_ARGUMENTS
 from tellapart.names import TORCHVISION_MODELS
 from tellapart.preprocess import Preprocess
-from tellapart.recipe import Loss, Optim, Recipe
+from tellapart.recipe import Data, Loss, Optim, Recipe
 
 SETTLED = ("augment.shift", "augment.flip", "optim.lr", "optim.nesterov", "train.epochs", "train.patience")
 """What a recipe may leave open and a script cannot."""
+
+PLACING = ("source", "root", "validation", "test", "split", "split_seed", "fold", "leaks", "on_bad")
+"""What of [data] a script leaves to its FOLDER, or does in its own way; it has no words for other choices."""
 
 OPTIMISERS = {
     "sgd": "torch.optim.SGD(groups, lr=RATE, momentum={momentum!r}, dampening={dampening!r}, nesterov={nesterov!r})",
@@ -90,6 +93,12 @@ def script_of(
     if unspoken or recipe.optim.schedule not in SCHEDULES:
         what = unspoken[0] if unspoken else f"the schedule {recipe.optim.schedule}"
         raise UsageError(f"A plain script has no words for {what}.", "Export from a run without it.")
+    chosen = [key for key, value in asdict(recipe.data).items() if value not in (getattr(Data(), key), "folders")]
+    if beyond := [f"data.{key} = {values[f'data.{key}']}" for key in chosen if key not in PLACING]:
+        raise UsageError(
+            f"A plain script takes class folders as they are, and has no words for {beyond[0]}.",
+            "Put the pictures that are meant into class folders, and export from a run of those.",
+        )
     template = resources.files("tellapart.shipping").joinpath("script.py.txt").read_text(encoding="utf-8")
     pieces = {
         # Never in the first two lines, where Python would take "coding: …" for the encoding of the file.

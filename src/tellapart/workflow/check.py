@@ -1,7 +1,7 @@
 """Check: a source read whole, and everything that is wrong with it or worth knowing, as findings."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,14 +22,15 @@ from tellapart.files import csv_text, write_atomically
 from tellapart.recipe import Recipe
 from tellapart.run import cores
 from tellapart.workflow.data import found
-from tellapart.workflow.prepare import refuse_unclear_split
+from tellapart.workflow.prepare import from_elsewhere, refuse_unclear_split
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What the checks look at: the facts, and which rows are one picture; found out when first asked for."""
+    """What the checks look at: facts, parts that may lack classes, and which rows are one picture, found out once."""
 
     facts: Facts
+    partial: Collection[str] = ()
 
     @cached_property
     def exact(self) -> NDArray[np.int64]:
@@ -59,9 +60,8 @@ class Seen:
 
 CHECKS: dict[str, Callable[[Seen], Iterable[Finding]]] = {
     "files": lambda s: [
-        finding
-        for find in (files.faulty, files.wrong_endings, files.traits, files.left_out)
-        for finding in find(s.facts)
+        *(one for find in (files.faulty, files.wrong_endings, files.traits, files.left_out) for one in find(s.facts)),
+        *files.empty_classes(s.facts, s.partial),
     ],
     "duplicates": lambda s: [
         *duplicates.exact_duplicates(s.facts, s.exact),
@@ -116,7 +116,7 @@ def check(recipe: Recipe, *, only: Sequence[str] = (), fresh: bool = False, prog
         facts = scan(index, bounds=Bounds(processes=cores()), progress=progress)
         if name and name == fingerprint(index):  # what changed while it was read is not kept
             keep(facts, name)
-    seen = Seen(facts=facts)
+    seen = Seen(facts=facts, partial=from_elsewhere(recipe))
     findings = ordered(finding for name in only or CHECKS for finding in CHECKS[name](seen))
     seconds = time.monotonic() - began
     return Checked(source=recipe.data.source, seen=seen, findings=findings, seconds=seconds, again=again)

@@ -13,7 +13,7 @@ import torch
 from tellapart.data.cache import default_room
 from tellapart.data.index import Index
 from tellapart.data.pictures import first_pass, memory_budget
-from tellapart.data.select import relabelled
+from tellapart.data.select import refuse_empty, relabelled
 from tellapart.errors import DataError, UsageError, did_you_mean
 from tellapart.evaluation.metrics import judge, judge_classes, softmax
 from tellapart.evaluation.predict import predict_part
@@ -106,7 +106,9 @@ def judge_elsewhere(bundle: Bundle, asked: Recipe, *, run: Run | None, device: t
     are the sealed test part of the model's own run.
     """
     source, skip_bad = asked.data.source, asked.data.on_bad == "skip"
-    index = by_name(relabelled(open_for(asked, source), asked.data.label_map), bundle.classes)
+    found = relabelled(open_for(asked, source), asked.data.label_map)
+    refuse_empty(found)
+    index = by_name(found, bundle.classes)
     part = next((part for part in ("test", "validation") if len(index.rows(part))), "")
     index = index.take(index.rows(part) if part else np.arange(len(index)))
     index = replace(index, parts=np.full(len(index), PARTS.index("test"), np.uint8), name=source)

@@ -23,6 +23,7 @@ from tellapart.data.pictures import (
     sizes,
 )
 from tellapart.data.seal import sealed
+from tellapart.data.select import refuse_empty
 from tellapart.data.split import complete, divided, leaking
 from tellapart.errors import UsageError
 from tellapart.names import PARTS, TORCHVISION_MODELS
@@ -113,6 +114,7 @@ def divided_pictures(
         return opened_or_fetched(source, recipe, fetching) if given is None else given
 
     found = selected(recipe, opened)
+    refuse_empty(found, from_elsewhere(recipe) if recipe.data.split == "auto" else PARTS)
     decoded = _decoded(settle_input(settled, sizes(found)).recipe, found, progress)
     placed = _placed(recipe, decoded.index)
     # Only now is it known which rows are test rows; they must not have a say in size, colour or augmentation.
@@ -163,11 +165,11 @@ def _placed(recipe: Recipe, index: Index) -> Index:
         anew=data.split == "new",
         folds=0 if from_file else data.folds,
         fold=data.fold,
-        partial=_from_elsewhere(recipe),
+        partial=from_elsewhere(recipe),
     )
 
 
-def _from_elsewhere(recipe: Recipe) -> list[str]:
+def from_elsewhere(recipe: Recipe) -> list[str]:
     """The parts that a second source brings; a class that one of them lacks is said, and no fault."""
     others = {"validation": recipe.data.validation_from, "test": recipe.data.test_from}
     return [part for part, other in others.items() if other]
@@ -183,7 +185,7 @@ def without_leaks(pictures: Pictures, recipe: Recipe) -> Pictures:
     named = [Ignored(key=index.keys[int(row)], reason=f"{PARTS[index.parts[row]]}: {why}") for row in rows]
     told = replace(pictures, index=replace(index, ignored=(*index.ignored, *named)))
     apart = only(told, np.setdiff1d(np.arange(len(index)), rows))
-    complete(apart.index, partial=_from_elsewhere(recipe))
+    complete(apart.index, partial=from_elsewhere(recipe))
     return apart
 
 

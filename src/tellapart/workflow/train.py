@@ -77,7 +77,12 @@ def train(recipe: Recipe, asking: Asking = Asking()) -> Iterator[Event]:
     TellapartError; what was reached is saved by then.
     """
     if asking.index is not None:
-        recipe = recipe.replaced({"data.source": f"python:{asking.index.name}"})
+        own = f"python:{asking.index.name}"
+        for key in ("source", "root", "labels", "pattern", "columns"):
+            if (value := getattr(recipe.data, key)) not in (getattr(Recipe().data, key), own):
+                said = f"data.{key} = {value} says nothing beside Asking(index=…), which has its pictures and labels."
+                raise UsageError(said, "Leave one of them out.")
+        recipe = recipe.replaced({"data.source": own})
     refuse_impossible(Settled(recipe, asking.origins))
     if asking.transform is not None:
         refuse_two_ways(recipe, "a transform")

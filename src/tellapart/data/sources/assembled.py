@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.data.index import NO_PART, Ignored, Index, Store, Strings, naturally
+from tellapart.data.sources.folder import refuse_twins
 from tellapart.data.sources.layout import PART_NAMES
 from tellapart.data.sources.listing import shown
 from tellapart.errors import DataError
@@ -89,11 +90,15 @@ def classes_of(
     """The class names, the labels (N), and what is to be said of them.
 
     known: the names that numbers stand for, in the order to keep; without them the texts are names, sorted naturally.
-    Raises DataError for an empty label, one that cannot be shown or has no name, and when there is one class only.
+    Raises DataError for an empty label, one that cannot be shown or has no name, texts that differ by case only, and
+    when there is one class only.
     """
     known = [unicodedata.normalize("NFC", name) for name in known]
     names = [_class_name(text, known, column, at) for text in column.texts]
     classes = naturally(set(names)) if not known else [name for name in dict.fromkeys(known) if name in set(names)]
+    text_of = dict(zip(names, column.texts, strict=True))
+    if not known:  # names that a schema lists are meant so; those that someone typed are hardly
+        refuse_twins(classes, lambda name: f"{column.where(text_of[name], at)}: ")
     if len(classes) < 2:
         raise DataError(f"There is only one class, '{classes[0]}'.", "Telling apart needs two or more.")
     number = {name: n for n, name in enumerate(classes)}
@@ -120,13 +125,10 @@ def _class_name(text: str, known: Sequence[str], column: Coded, at: Place) -> st
 
 
 def _remarks(classes: Sequence[str], known: Sequence[str]) -> list[str]:
-    """What is odd about the names: two that differ by case only, and those without a picture."""
-    seen: dict[str, str] = {}
-    pairs = [(seen.setdefault(name.casefold(), name), name) for name in classes]
-    said = [f"The classes '{a}' and '{b}' differ only by upper and lower case." for a, b in pairs if a != b]
+    """What is to be said of names without a picture."""
     absent = [shown(name) for name in known if name not in classes]
     listed = ", ".join(absent[:5]) + (", …" if len(absent) > 5 else "")
-    return said + ([f"{len(absent)} of {len(known)} class names have no picture: {listed}."] if absent else [])
+    return [f"{len(absent)} of {len(known)} class names have no picture: {listed}."] if absent else []
 
 
 def parts_of(column: Coded | None, count: int, at: Place) -> tuple[NDArray[np.uint8], list[str]]:

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Collection, Iterator, Sequence
 
-from tellapart.data.sources.listing import is_picture, shown
+from tellapart.data.sources.listing import is_inside, is_picture, shown
 from tellapart.errors import DataError, StorageError
 
 USUAL_FOLDERS = ("train", "images", "image", "pictures", "photos", "imgs", "img", "data", "val", "valid", "test")
@@ -106,16 +106,13 @@ class Below:
             raise DataError(f"{text!a} holds a character that no file name has.", "Repair the path.")
         turned = text if os.path.lexists(os.path.join(self.root, text)) else text.replace("\\", "/")
         path = os.path.normpath(os.path.join(self.root, turned))
-        inside = os.path.join(self.root, "")
-        if path == self.root:
-            return ""
-        if not path.startswith(inside) or re.match("[A-Za-z]:/", turned):
+        if not is_inside(self.root, path) or re.match("[A-Za-z]:/", turned):
             self._refuse(text, path if _ABSOLUTE.match(text) else "")
-        return path[len(inside) :].replace(os.sep, "/")
+        return path[len(os.path.join(self.root, "")) :].replace(os.sep, "/")
 
     def _refuse_outside(self, path: str) -> None:
         real = os.path.realpath(path)
-        if real != self.root and not real.startswith(os.path.join(self.root, "")):
+        if not is_inside(self.root, real):
             self._refuse(os.path.relpath(path, self.root), real)
 
     def _refuse(self, text: str, target: str) -> None:

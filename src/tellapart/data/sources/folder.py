@@ -7,7 +7,7 @@ import os
 import shlex
 import time
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.data import saved
-from tellapart.data.index import NO_PART, Ignored, Index, Strings, naturally
+from tellapart.data.index import Ignored, Index, Strings, naturally
 from tellapart.data.sources.layout import EXAMPLE, Part, parts_of
-from tellapart.data.sources.listing import Listed, Walk, archive_stem, few, shown, stamp
+from tellapart.data.sources.listing import PICTURES, Walk, archive_stem, few, shown, stamp
 from tellapart.errors import DataError, StorageError, nearest
-from tellapart.names import PARTS
 
 
 @dataclass(frozen=True)
@@ -29,14 +28,14 @@ class FileStore:
     root: str
     keys: Strings
 
-    def read(self, row: int) -> bytes:
-        """The bytes of one file. Raises StorageError when it cannot be read."""
+    def read(self, row: int, most: int = -1) -> bytes:
+        """The bytes of one file, or its first ones. Raises StorageError when it cannot be read."""
         key = self.keys[row]
         try:
             # O_BINARY exists on Windows only, where a file would otherwise be read as text
             descriptor = os.open(os.path.join(self.root, key), os.O_RDONLY | getattr(os, "O_BINARY", 0))
             with os.fdopen(descriptor, "rb") as file:
-                return file.read()
+                return file.read(most)
         except OSError as error:
             raise StorageError(
                 f"{shown(key)} below {shown(self.root)} cannot be read: {error.strerror}.",
@@ -66,7 +65,7 @@ def folder(root: Path) -> Index:
     listed, said = parts_of(walk)
     names = _class_names(listed)
     _refuse_strangers(listed, names)
-    _refuse_empty(listed, names)
+    _refuse_empty(listed, walk)
     keys, labels, parts = _columns(listed, names)
     index = Index(
         name=os.path.basename(walk.root) or "pictures",
@@ -86,7 +85,7 @@ def folder(root: Path) -> Index:
 def _columns(parts: Sequence[Part], names: Sequence[str]) -> tuple[Strings, np.ndarray, np.ndarray]:
     """The keys, labels (N) int64 and parts (N) uint8, in the order of the index."""
     cells = [(part, label) for part in parts for label in range(len(names))]
-    listed = [part.classes.get(names[label], Listed()).pictures for part, label in cells]
+    listed = [part.classes.get(names[label], Strings.of(())) for part, label in cells]
     sizes = [len(pictures) for pictures in listed]
     labels = np.repeat(np.array([label for _, label in cells], np.int64), sizes)
     return Strings.joined(listed), labels, np.repeat(np.array([part.place for part, _ in cells], np.uint8), sizes)
@@ -117,8 +116,7 @@ def _class_names(parts: Sequence[Part]) -> list[str]:
     refuse_twins([name for part in parts for name in part.classes])
     names = naturally(parts[0].classes)
     if len(names) == 1:
-        listed = parts[0].classes[names[0]]
-        deeper = any("/" in key.removeprefix(listed.prefix) for key in listed.pictures)
+        deeper = any("/" in key.partition(f"{names[0]}/")[2] for key in parts[0].classes[names[0]])
         guess = f"If '{names[0]}' itself holds the class folders, name that folder. " if deeper else ""
         raise DataError(
             f"There is only one class, '{names[0]}', in {shown(parts[0].name)}.",
@@ -127,7 +125,7 @@ def _class_names(parts: Sequence[Part]) -> list[str]:
     return names
 
 
-def refuse_twins(names: Sequence[str]) -> None:
+def refuse_twins(names: Sequence[str], where: Callable[[str], str] = lambda name: "") -> None:
     """Raises DataError when two names are one to a file system or a reader: they differ by case or by normalisation."""
     seen: dict[str, str] = {}
     for name in names:
@@ -136,7 +134,7 @@ def refuse_twins(names: Sequence[str]) -> None:
             same = unicodedata.normalize("NFC", first) == unicodedata.normalize("NFC", name)
             how = "by how an accent is encoded (Unicode normalisation)" if same else "by upper and lower case"
             raise DataError(
-                f"The classes {first!a} and {name!a} differ only {how}.",
+                f"{where(name)}The classes {first!a} and {name!a} differ only {how}.",
                 "Give them one spelling in every part, or two names that differ.",
             )
 
@@ -153,21 +151,11 @@ def _refuse_strangers(parts: Sequence[Part], names: Sequence[str]) -> None:
             )
 
 
-def _refuse_empty(parts: Sequence[Part], names: Sequence[str]) -> None:
+def _refuse_empty(parts: Sequence[Part], walk: Walk) -> None:
+    """A part without any picture; one class without pictures is for `select.refuse_empty`, or for a finding."""
     for part in parts:
-        for name in names:
-            listed = part.classes.get(name)
-            if listed is None or not listed.pictures:
-                where = f" in {shown(part.name)} ({PARTS[part.place]})" if part.place != NO_PART else ""
-                raise DataError(
-                    f"Class '{name}' has no pictures{where}{_why(listed)}.",
-                    "Add pictures there, or take the class out of every part.",
-                )
-
-
-def _why(listed: Listed | None) -> str:
-    if listed is None:
-        return ": it has no folder there"
-    if listed.others:
-        return f"; {listed.others} files there are not read, such as {shown(listed.example)}"
-    return ": its folder is empty"
+        if not any(map(len, part.classes.values())):
+            others = f"; not read are {few([key for key, _ in walk.ignored])}" if walk.ignored else ""
+            raise DataError(
+                f"{shown(part.name)} holds class folders and no pictures{others}.", f"Read are {' '.join(PICTURES)}."
+            )

@@ -31,7 +31,7 @@ class ArrowStore:
     def stamps(self, rows: NDArray[np.int64]) -> None:
         """Nothing tells for sure whether a picture has changed: some lie in files of their own. So none is kept."""
 
-    def read(self, row: int) -> bytes:
+    def read(self, row: int, most: int = -1) -> bytes:
         """The bytes of one picture. Raises DataError when the row holds none; StorageError when its file is gone."""
         split = int(np.searchsorted(self.starts, row, "right")) - 1
         value = self.splits[split][row - int(self.starts[split])][self.column] or {}
@@ -74,7 +74,10 @@ def _opened(name: str) -> dict[str, Any]:
         raise DataError(f"There is no folder {shown(folder)}.", "Check the path.")
     saved = any((folder / file).is_file() for file in ("dataset_info.json", "dataset_dict.json"))
     words = (str(folder),) if folder.is_dir() else tuple(filter(None, name.partition(":")[::2]))
+    offline = datasets.config.HF_HUB_OFFLINE
     try:
+        # without a Hub what was fetched before is opened, or refused at once and not after six tries in half a minute
+        datasets.config.HF_HUB_OFFLINE = offline or not (folder.is_dir() or _answers(words[0], datasets.config))
         found = datasets.load_from_disk(words[0]) if saved else datasets.load_dataset(*words)
     except Exception as error:  # the library and what it rests on raise nearly every kind
         reason = str(error).strip().split("\n")[0].rstrip(".")[:300]
@@ -82,7 +85,21 @@ def _opened(name: str) -> dict[str, Any]:
             f"The Hugging Face data set {shown(name)} cannot be opened: {reason or type(error).__name__}.",
             "Check its name, and the connection unless it is a folder or was fetched before.",
         ) from error
+    finally:
+        datasets.config.HF_HUB_OFFLINE = offline
     return dict(found) if isinstance(found, dict) else {"": found}
+
+
+def _answers(name: str, config: Any) -> bool:
+    """Whether the Hub answers when it is asked for a data set, be it that there is none."""
+    hub = import_module("huggingface_hub")
+    try:
+        hub.HfApi(endpoint=config.HF_ENDPOINT).dataset_info(name, timeout=5)
+    except hub.errors.HfHubHTTPError as error:
+        return error.response.status_code < 500
+    except Exception as error:  # of whatever makes the connection; a ValueError is about the name
+        return isinstance(error, ValueError)
+    return True
 
 
 def _roles(features: Any, asked: Mapping[str, str], name: str) -> dict[str, str]:

@@ -2,17 +2,17 @@
 
 import csv
 import os
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.data.index import NO_PART, Ignored, Index, Strings, naturally
-from tellapart.data.sources.folder import FileStore, refuse_twins
+from tellapart.data.index import NO_PART, Ignored, Index, Strings
+from tellapart.data.sources.assembled import Coded, classes_of
+from tellapart.data.sources.folder import FileStore
 from tellapart.data.sources.layout import PART_NAMES
-from tellapart.data.sources.listing import Walk, few
+from tellapart.data.sources.listing import Walk, few, shown
 from tellapart.errors import DataError, UsageError
 from tellapart.names import PARTS
 
@@ -59,7 +59,7 @@ def listed(text: str) -> list[str]:
 def every_file(root: str) -> tuple[Walk, list[str]]:
     """The keys of all pictures below `root` in natural order; the walk names everything else in `ignored`."""
     walk = Walk(root)
-    return walk, naturally(walk.class_folder("", walk.root).pictures)
+    return walk, list(walk.class_folder("", walk.root))
 
 
 def placed(keys: Sequence[str]) -> NDArray[np.uint8]:
@@ -90,23 +90,15 @@ def labelled(
 
     Raises DataError for class names that cannot be told apart or printed, and for fewer than two.
     """
-    names = [unicodedata.normalize("NFC", name) for name in names]
-    classes = naturally(set(names))
-    for name in classes:
-        if not name.isprintable():
-            raise DataError(f"The class name {name!a} holds signs that cannot be printed.", "Give it another name.")
-    refuse_twins(classes)
-    if len(classes) < 2:
-        raise DataError(
-            f"There is only one class, {classes[0]!r}, among {len(keys):,} pictures.", "Telling apart needs two."
-        )
-    number = {name: k for k, name in enumerate(classes)}
-    labels, parts = np.array([number[name] for name in names], np.int64), placed(keys)
+    texts, parts = Coded(), placed(keys)
+    for name in names:
+        texts.add(name)
+    classes, labels, _ = classes_of(texts, lambda row: shown(keys[row]))
     order = np.lexsort((labels, parts))
     column = Strings.of(keys).take(order)
     return Index(
         name=os.path.basename(walk.root) or "pictures",
-        classes=tuple(classes),
+        classes=classes,
         keys=column,
         labels=labels[order],
         parts=parts[order],

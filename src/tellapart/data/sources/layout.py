@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tellapart.data.index import NO_PART, naturally
-from tellapart.data.sources.listing import Listed, Walk, is_picture, shown
+from tellapart.data.index import NO_PART, Strings, naturally
+from tellapart.data.sources.listing import Walk, is_picture, shown
 from tellapart.errors import DataError
 from tellapart.names import PARTS
 
@@ -22,11 +22,11 @@ EXAMPLE = (
 
 @dataclass(frozen=True)
 class Part:
-    """One part: the name to show, its number (NO_PART: not placed), and what lies in each class folder."""
+    """One part: the name to show, its number (NO_PART: not placed), and the keys of the pictures of each class."""
 
     name: str
     place: int
-    classes: dict[str, Listed]
+    classes: dict[str, Strings]
 
 
 @dataclass(frozen=True)

@@ -41,4 +41,4 @@ def _likely(walk: Walk, key: str) -> str:
 
 def _only_texts(root: str, key: str, real: str) -> bool:
     walk = Walk(root)
-    return not walk.class_folder(key, real).pictures and any(name.endswith(".txt") for name, _ in walk.ignored)
+    return not walk.class_folder(key, real) and any(name.endswith(".txt") for name, _ in walk.ignored)

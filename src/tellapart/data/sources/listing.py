@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from tellapart.data.index import Strings, naturally
 from tellapart.errors import DataError
@@ -12,16 +11,6 @@ from tellapart.files import readable
 PICTURES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".pbm", ".bmp", ".tif", ".tiff", ".webp")
 LITTER = frozenset(("thumbs.db", "desktop.ini", "__macosx"))
 """What systems leave in folders; like names that begin with a dot, it is passed over without a word."""
-
-
-@dataclass
-class Listed:
-    """What lies in one class folder, `prefix`: the keys of its pictures in natural order; `others` are not read."""
-
-    prefix: str = ""
-    pictures: Strings = field(default_factory=lambda: Strings.of(()))
-    others: int = 0
-    example: str = ""
 
 
 def shown(path: object) -> str:
@@ -41,13 +30,18 @@ def archive_stem(name: str) -> str:
     >>> archive_stem("flowers.tar.gz"), archive_stem("flowers.csv")
     ('flowers', '')
     """
-    found = re.fullmatch(r"(.+?)\.(zip|tar|tgz|txz|tbz2|tar\.(gz|xz|bz2))", name, re.IGNORECASE | re.DOTALL)
+    found = re.fullmatch(r"(.+?)\.(zip|tar|t(ar\.)?(gz|xz|bz2))", name, re.IGNORECASE | re.DOTALL)
     return found[1] if found else ""
 
 
 def is_picture(name: str) -> bool:
     """Whether a file name ends like a picture that can be read; upper and lower case are the same."""
     return name.lower().endswith(PICTURES)
+
+
+def is_inside(root: str, real: str) -> bool:
+    """Whether a real path is that of the root or lies below it."""
+    return real == root or real.startswith(os.path.join(root, ""))
 
 
 def stamp(path: str) -> tuple[int, int, int]:
@@ -89,9 +83,12 @@ class Walk:
                         (files if entry.is_file() else rest).append(entry.name)
         return folders, files, rest
 
-    def class_folder(self, prefix: str, real: str) -> Listed:
-        """Everything below one class folder, however deep. `prefix`: its path below the root, with a final `/`."""
-        listed, found = Listed(prefix), []
+    def class_folder(self, prefix: str, real: str) -> Strings:
+        """The keys of the pictures below one class folder, however deep, in natural order.
+
+        `prefix`: its path below the root, with a final `/`.
+        """
+        found = []
         waiting = [("", real)]
         while waiting:
             below, real = waiting.pop()
@@ -103,11 +100,9 @@ class Walk:
                     found.append(below + name)
                 else:
                     what = os.path.splitext(name)[1] or "a file without extension"
-                    self._other(listed, below + name, f"{what} is not read")
-            for name in rest:
-                self._other(listed, below + name, "a link to nothing, or not a regular file")
-        listed.pictures = Strings.of(prefix + path for path in naturally(found))  # a million str would take 80 MB
-        return listed
+                    self.ignored.append((f"{prefix}{below}{name}", f"{what} is not read"))
+            self.ignored += [(f"{prefix}{below}{name}", "a link to nothing, or not a regular file") for name in rest]
+        return Strings.of(prefix + path for path in naturally(found))  # a million str would take 80 MB
 
     def enter(self, key: str, real: str) -> None:
         """Note a folder as read. Raises DataError when it was read before under another name."""
@@ -122,15 +117,10 @@ class Walk:
         """The real path of a link. Raises DataError when it lies outside the root."""
         self.linked = True
         target = os.path.realpath(entry.path)
-        if target != self.root and not target.startswith(os.path.join(self.root, "")):
+        if not is_inside(self.root, target):
             key = shown(os.path.relpath(entry.path, self.root))
             raise DataError(
                 f"{key} is a link that leaves {shown(self.root)}: it leads to {shown(target)}.",
                 "Copy the pictures into the folder, or remove the link.",
             )
         return target
-
-    def _other(self, listed: Listed, below: str, reason: str) -> None:
-        listed.others += 1
-        listed.example = listed.example or below
-        self.ignored.append((listed.prefix + below, reason))

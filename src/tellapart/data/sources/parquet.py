@@ -29,7 +29,7 @@ class ParquetStore:
     starts: NDArray[np.int64]
     _own: threading.local = field(default_factory=threading.local, compare=False, repr=False)
 
-    def read(self, row: int) -> bytes:
+    def read(self, row: int, most: int = -1) -> bytes:
         """The bytes of one picture. Raises DataError when the row holds none, or is damaged."""
         group = int(np.searchsorted(self.starts, row, "right")) - 1
         value = self._group(group)[row - int(self.starts[group])].as_py()

@@ -39,9 +39,10 @@ class ShardStore:
     offsets: NDArray[np.int64]
     sizes: NDArray[np.int64]
 
-    def read(self, row: int) -> bytes:
+    def read(self, row: int, most: int = -1) -> bytes:
         """The bytes of one picture, through a handle of its own. Raises StorageError when they are not there."""
         path, size = self.paths[self.shards[row]], int(self.sizes[row])
+        size = min(size, most) if most >= 0 else size
         with readable(path), open(path, "rb") as file:
             file.seek(int(self.offsets[row]))
             raw = file.read(size)
