@@ -9,8 +9,9 @@ from pictures import make_folder
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Tests keep decoded pictures in a folder of their own."""
+    """Tests keep decoded pictures in a folder of their own, and see no weights that torch has fetched."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch")))
         patch.setenv("TELLAPART_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 

@@ -169,7 +169,7 @@ def test_cache_counts_and_clears_them(large, tmp_path, monkeypatch):
     assert "  pets: 36 pictures, 0.0 MB, last used 20" in shown
     counts = json.loads(tellapart(tmp_path, "cache", "show", "--json").out)
     assert [counts[what]["files"] for what in ("data sets", "decoded pictures", "lists of large folders")] == [0, 1, 1]
-    what = "0 fetched files, 1 sets of decoded pictures, 1 lists of large folders, 0 checks"
+    what = "0 fetched files, 1 sets of decoded pictures, 1 lists of large folders, 0 checks and sets of features"
     done = tellapart(tmp_path, "cache", "clear")
     assert (done.code, done.err.splitlines()[0]) == (2, f"error: This would remove {what}.")
     only = tellapart(tmp_path, "cache", "clear", "--yes", "--pixels")

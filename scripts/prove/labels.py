@@ -1,11 +1,11 @@
 """Prove what the search for doubtful labels is worth: wrong labels planted among the labels as they are.
 
-    python scripts/prove/labels.py SOURCE [SOURCE …] [--root FOLDER] [--share 0.07] [--most 5000]
+    python scripts/prove/labels.py SOURCE [SOURCE …] [--root FOLDER] [--share 0.07] [--most 5000] [--weights FILE]
 
 Of each source, up to `--most` pictures of each part: first with its own labels, then with `--share` of them replaced by
 another class at random. Prints how far the small classifier goes from the majority (0) to always right (1), how many
 labels it doubts, as a share of its errors too, which of the planted ones are among them, and what `check` would say. It
-has no goal: the doubts are candidates.
+has no goal: the doubts are candidates. With --weights everything is done with frozen features of that network as well.
 """
 
 import argparse
@@ -16,8 +16,10 @@ import numpy as np
 
 from tellapart.audit.duplicates import near_units
 from tellapart.audit.facts import Facts
-from tellapart.audit.labels import doubtful_labels, doubts
+from tellapart.audit.frozen import frozen_features
+from tellapart.audit.labels import FROZEN_RIDGE, RIDGE, Doubts, doubted, doubtful_labels, features, judged
 from tellapart.audit.scan import Bounds, scan
+from tellapart.models.pretrained import given
 from tellapart.recipe import Recipe
 from tellapart.run import cores
 from tellapart.workflow.data import found
@@ -38,33 +40,34 @@ def main() -> None:
     parser.add_argument("--root", default="")
     parser.add_argument("--share", type=float, default=0.07)
     parser.add_argument("--most", type=int, default=5_000)
+    parser.add_argument("--weights", type=Path)
     asked = parser.parse_args()
-    print(f"{'source':<20} {'n':>6} planted skill doubts of errors  found  right  said")
+    print(f"{'source':<20} {'by':<20} {'n':>6} planted skill doubts of errors  found  right  said")
     for source in asked.sources:
         root = {} if "/" in source else {"data.root": asked.root}
         clean = scan(
             found(Recipe.from_values({"data.source": source, "data.limit": asked.most, **root})),
             bounds=Bounds(processes=cores()),
         )
-        units = near_units(clean)
-        for share in (0.0, asked.share):
-            facts, wrong = planted(clean, share)
-            seen = doubts(facts, units)
-            if seen is None:
-                print(f"{Path(source).name[:20]:<20} too few pictures, or too many classes")
-                break
-            hits, said = np.isin(seen.rows, wrong).sum(), [one.severity for one in doubtful_labels(facts, seen)]
-            shares = [
-                len(seen.rows) / max(1, seen.n - seen.hits),
-                hits / max(1, len(wrong)),
-                hits / max(1, len(seen.rows)),
-            ]
-            words = "  ".join(f"{value:>7.2f}" if n == 0 else f"{value:>5.2f}" for n, value in enumerate(shares))
-            print(
-                f"{Path(source).name[:20]:<20} {seen.n:>6} {len(wrong):>7} {seen.skill():>5.2f} {len(seen.rows):>6} "
-                f"{words}  {said[0] if said else 'nothing'}",
-                flush=True,
-            )
+        rows, units = judged(clean), near_units(clean)
+        if rows is None:
+            print(f"{Path(source).name[:20]:<20} too few pictures, or too many classes")
+            continue
+        kinds = [("small", features(clean.table["thumb"][rows]), RIDGE)]
+        kinds += [(*frozen_features(clean, rows, given(asked.weights, "")), FROZEN_RIDGE)] if asked.weights else []
+        for by, inputs, ridge in kinds:
+            for share in (0.0, asked.share):
+                facts, wrong = planted(clean, share)
+                seen = doubted(facts, rows, units[rows], inputs, ridge=ridge)
+                print(f"{Path(source).name[:20]:<20} {by:<20} {line(facts, seen, wrong)}", flush=True)
+
+
+def line(facts: Facts, seen: Doubts, wrong: np.ndarray) -> str:
+    """What was made doubtful, beside what was planted, and what `check` would say."""
+    hits, said = np.isin(seen.rows, wrong).sum(), [one.severity for one in doubtful_labels(facts, seen)]
+    shares = len(seen.rows) / max(1, seen.n - seen.hits), hits / max(1, len(wrong)), hits / max(1, len(seen.rows))
+    words = f"{shares[0]:>7.2f}  {shares[1]:>5.2f}  {shares[2]:>5.2f}  {said[0] if said else 'nothing'}"
+    return f"{seen.n:>6} {len(wrong):>7} {seen.skill():>5.2f} {len(seen.rows):>6} {words}"
 
 
 if __name__ == "__main__":

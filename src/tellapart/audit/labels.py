@@ -1,14 +1,15 @@
 """Doubtful labels: out-of-fold predictions of a small classifier, ranked by how surely they contradict the given label.
 
-Features: random whitened patches of the small copies as filters, rectified and pooled over quadrants (Coates and Ng,
-AISTATS 2011, with sampled patches for k-means), then ridge regression on one-hot labels. Which rows are doubtful
-follows confident learning (Northcutt, Jiang and Chuang, JAIR 2021): another class must be predicted about as surely as
-for its own pictures on average, and the given one as little as for pictures of others, each to within a quarter.
+Features: those of a frozen pretrained network where there is one and they tell the classes better, else random whitened
+patches of the small copies as filters, rectified and pooled over quadrants (Coates and Ng, AISTATS 2011, with sampled
+patches for k-means). Then ridge regression on one-hot labels. Which rows are doubtful follows confident learning
+(Northcutt, Jiang and Chuang, JAIR 2021): another class must be predicted about as surely as for its own pictures on
+average, and the given one as little as for pictures of others, each to within a quarter.
 Candidates for a person to look at; nothing is changed by them.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +21,14 @@ from tellapart.data.overlay import COLUMNS
 from tellapart.files import csv_text
 
 PATCH, STRIDE, FILTERS = 6, 2, 128
-RIDGE = 0.1
+RIDGE, FROZEN_RIDGE = 0.1, 3.0
 """Of the mean square of the features; chosen, like them, by the recall of planted noise (docs/log.md)."""
-FEWEST, MOST_CLASSES, MOST = 50, 1000, 100_000
-"""With fewer pictures, or more classes, out-of-fold predictions say nothing. No more than MOST are looked at (n)."""
+FEWEST, MOST_CLASSES, MOST, MOST_FROZEN = 50, 1000, 100_000, 50_000
+"""With fewer pictures, or more classes, out-of-fold predictions say nothing. No more than MOST are looked at (n), and
+no more than MOST_FROZEN by a pretrained network."""
+SMALL, FROZEN = "a small classifier", "a classifier on frozen features of"
 SKILL = 0.4
-"""Share of the way from the majority to always right that the small classifier must go before it may doubt a label."""
+"""Share of the way from the majority to always right that the classifier must go before it may doubt a label."""
 MANY = 0.25
 """Share of its errors that contradict the label strongly: 0 to 0.19 on clean sets, 0.27 to 0.74 with 7 % noise."""
 
@@ -36,12 +39,19 @@ Matrix = NDArray[np.float32]
 class Doubts(Score):
     """Doubtful labels, the surest first, and how often the out-of-fold prediction agrees with the label.
 
-    rows (D); suggested (D): classes; scores (D): given less suggested, below 0.
+    rows (D); suggested (D): classes; scores (D): given less suggested, below 0. by: what predicts; others: what else
+    was tried and is right less often, with how often.
     """
 
     rows: NDArray[np.int64]
     suggested: NDArray[np.int64]
     scores: NDArray[np.float64]
+    by: str = SMALL
+    others: tuple[str, ...] = ()
+
+    def judge(self) -> str:
+        """What predicts, how often it is right, and what the others come to."""
+        return "; ".join([f"{self.by}, right for {self.words()}, n = {self.n:,}", *self.others])
 
 
 def patches_of(thumbs: NDArray[np.uint8]) -> Matrix:
@@ -78,7 +88,9 @@ def _pooled(answers: Matrix) -> Matrix:
     return np.concatenate(means, axis=3).reshape(len(answers), -1)
 
 
-def out_of_fold(inputs: Matrix, labels: NDArray[np.int64], units: NDArray[np.int64], classes: int) -> Matrix:
+def out_of_fold(
+    inputs: Matrix, labels: NDArray[np.int64], units: NDArray[np.int64], classes: int, *, ridge: float = RIDGE
+) -> Matrix:
     """(n, K): for each row the answer of a ridge regression that saw none of its fold; a unit is in one fold only."""
     fold = folds_of(units)
     scaled = (inputs - inputs.mean(axis=0)) / (inputs.std(axis=0) + 1e-3)
@@ -89,20 +101,52 @@ def out_of_fold(inputs: Matrix, labels: NDArray[np.int64], units: NDArray[np.int
     answers = np.empty((len(labels), classes), np.float32)
     for k in range(FOLDS):
         gram, n = sum(grams) - grams[k], len(labels) - int((fold == k).sum())
-        penalty = RIDGE * n * np.eye(len(gram), dtype=np.float32)
+        penalty = ridge * n * np.eye(len(gram), dtype=np.float32)
         answers[fold == k] = scaled[fold == k] @ np.linalg.solve(gram + penalty, sum(crosses) - crosses[k])
     return answers
 
 
-def doubts(facts: Facts, units: NDArray[np.int64]) -> Doubts | None:
-    """Which labels of whole pictures are doubtful; None when there is too little to tell from."""
+def judged(facts: Facts, most: int = MOST) -> NDArray[np.int64] | None:
+    """The rows (n) whose labels are looked at, evenly taken where there are more; None when they are too few."""
     rows, classes = facts.whole(), len(facts.index.classes)
-    rows = rows[:: -(-len(rows) // MOST) or 1]
-    labels = facts.index.labels[rows]
-    counts = np.bincount(labels, minlength=classes)
-    if len(rows) < FEWEST or classes > MOST_CLASSES or counts.min() < FOLDS:
+    rows = rows[:: -(-len(rows) // most) or 1]
+    counts = np.bincount(facts.index.labels[rows], minlength=classes)
+    return None if len(rows) < FEWEST or classes > MOST_CLASSES or counts.min() < FOLDS else rows
+
+
+def doubts(
+    facts: Facts,
+    units: NDArray[np.int64],
+    frozen: Callable[[NDArray[np.int64]], tuple[str, Matrix]] | None = None,
+) -> Doubts | None:
+    """Which labels of whole pictures are doubtful; None when there is too little to tell from.
+
+    frozen: for some rows the name of a pretrained network and its features of them. They are used where they predict
+    the labels better, out of fold, than the small classifier.
+    """
+    rows = judged(facts, MOST_FROZEN if frozen else MOST)
+    if rows is None:
         return None
-    scores = out_of_fold(features(facts.table["thumb"][rows]), labels, units[rows], classes).astype(np.float64)
+    found = [doubted(facts, rows, units[rows], features(facts.table["thumb"][rows]))]
+    if frozen:
+        name, values = frozen(rows)
+        found.append(doubted(facts, rows, units[rows], values, ridge=FROZEN_RIDGE, by=f"{FROZEN} {name}"))
+    best = max(reversed(found), key=lambda one: one.hits)
+    return replace(best, others=tuple(f"{one.by}: {one.words()}" for one in found if one is not best))
+
+
+def doubted(
+    facts: Facts,
+    rows: NDArray[np.int64],
+    units: NDArray[np.int64],
+    inputs: Matrix,
+    *,
+    ridge: float = RIDGE,
+    by: str = SMALL,
+) -> Doubts:
+    """What the features (n, F) of these rows make doubtful."""
+    labels, classes = facts.index.labels[rows], len(facts.index.classes)
+    scores = out_of_fold(inputs, labels, units, classes, ridge=ridge).astype(np.float64)
     usual = np.array([scores[labels == k, k].mean() for k in range(classes)])
     without = np.array([scores[labels != k, k].mean() for k in range(classes)])
     own, said = scores[np.arange(len(rows)), labels], scores.argmax(axis=1)
@@ -115,14 +159,15 @@ def doubts(facts: Facts, units: NDArray[np.int64]) -> Doubts | None:
         rows=rows[doubtful],
         suggested=said[doubtful],
         scores=(own - best)[doubtful],
+        by=by,
         n=len(rows),
         hits=int((said == labels).sum()),
-        majority=float(counts.max() / len(rows)),
+        majority=float(np.bincount(labels).max() / len(rows)),
     )
 
 
 def doubtful_labels(facts: Facts, found: Doubts | None) -> Iterator[Finding]:
-    """The candidates, when the small classifier knows enough to doubt anyone."""
+    """The candidates, when the classifier knows enough to doubt anyone."""
     if found is None or not len(found.rows) or found.skill() < SKILL:
         return
     index = facts.index
@@ -131,9 +176,9 @@ def doubtful_labels(facts: Facts, found: Doubts | None) -> Iterator[Finding]:
     yield Finding(
         kind="doubtful-labels",
         severity="warning" if many else "info",
-        title=f"{some(len(found.rows), 'label', found.n)} contradicted by a small classifier that did not see them",
+        title=f"{some(len(found.rows), 'label', found.n)} contradicted by {found.by} that did not see them",
         detail=f"Candidates to look at, not errors: the classifier itself is right for {found.words()}, "
-        f"n = {found.n:,}.",
+        f"n = {found.n:,}{''.join(f' ({one})' for one in found.others)}.",
         files=tuple(
             (index.keys[row], f"{facts.place(row)}; looks like {index.classes[k]} ({score:.2f})")
             for row, k, score in zip(found.rows.tolist(), found.suggested.tolist(), found.scores.tolist(), strict=True)

@@ -3,24 +3,23 @@
 import contextlib
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.audit import worker
 from tellapart.audit.facts import FACT, Facts
+from tellapart.child import command, environment
 from tellapart.data.index import Index, Strings
-from tellapart.data.pictures import Progress, quiet
+from tellapart.data.progress import Progress, quiet
 from tellapart.data.sources.folder import FileStore
 from tellapart.errors import DataError, StorageError, WorkerError
 
-COMMAND = (sys.executable, "-P", "-m", "tellapart.audit.worker")
+COMMAND = command("tellapart.audit.worker")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,12 +139,11 @@ class _Reader:
 
 def _started(bounds: Bounds) -> "subprocess.Popen[bytes]":
     """A child that has said hello. Raises WorkerError when it does not."""
-    paths = [str(Path(worker.__file__).parents[2]), *(path for path in sys.path if path)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"}
     words = [*bounds.command, str(bounds.memory)]
+    alone = environment(OPENBLAS_NUM_THREADS="1")
     try:
         child = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=alone
         )
     except OSError as error:
         raise WorkerError(f"The process that reads pictures cannot be started: {error}.") from error

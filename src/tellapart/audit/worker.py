@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tellapart.audit.facts import FACT, SIDE
+from tellapart.child import bounded
 from tellapart.data.decode import FORMATS, MAX_PIXELS, decode
 from tellapart.data.identity import digest
 from tellapart.errors import DataError
@@ -148,24 +149,13 @@ def answer(frame: bytes) -> tuple[bytes, bytes]:
     return row.tobytes(), reason.encode("utf-8", "backslashreplace")
 
 
-def _bounded(memory: int) -> None:
-    """At most so many bytes of address space, where the system can say so."""
-    try:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    except (ImportError, ValueError, OSError):
-        return
-
-
 def main(memory: int) -> None:
     """Answer until stdin is closed. What a library prints goes nowhere: stdout is for frames alone."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes stdin
     warnings.simplefilter("ignore")
-    _bounded(memory)
+    bounded(memory)
     write_frame(answers, HELLO)
     while (frame := read_frame(sys.stdin.buffer)) is not None:
         write_frame(answers, *answer(frame))

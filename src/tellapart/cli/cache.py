@@ -30,16 +30,18 @@ def show(as_json: bool) -> None:
     """Say what is kept, where, and how much it takes."""
     from tellapart.data.cache import Room, entries, pixel_folder
     from tellapart.data.download import fetched
-    from tellapart.data.kept import CHECKS, LISTINGS, kept_files
+    from tellapart.data.kept import CHECKS, FEATURES, LISTINGS, kept_files
     from tellapart.data.official import cache_root, default_root
 
     files, lists, checks = fetched(default_root()), kept_files(LISTINGS), kept_files(CHECKS)
+    features = kept_files(FEATURES)
     pixels = sorted(entries(Room(pixel_folder(), 0)), key=lambda entry: -entry["used"])
     kept = {
         "data sets": (default_root(), len(files), sum(file.stat().st_size for file in files)),
         "decoded pictures": (pixel_folder(), len(pixels), sum(entry["bytes"] for entry in pixels)),
         "lists of large folders": (cache_root() / LISTINGS, len(lists), sum(file.stat().st_size for file in lists)),
         "checks": (cache_root() / CHECKS, len(checks), sum(file.stat().st_size for file in checks)),
+        "features": (cache_root() / FEATURES, len(features), sum(file.stat().st_size for file in features)),
     }
     if as_json:
         document = {name: {"folder": str(at), "files": n, "bytes": size} for name, (at, n, size) in kept.items()}
@@ -61,14 +63,15 @@ def clear(yes: bool, pixels: bool) -> None:
     """Remove what `tellapart cache show` lists. Whatever else lies in those folders stays."""
     from tellapart.data.cache import Room, entries, pixel_folder
     from tellapart.data.download import clear, fetched
-    from tellapart.data.kept import CHECKS, LISTINGS, kept_files
+    from tellapart.data.kept import CHECKS, FEATURES, LISTINGS, kept_files
     from tellapart.data.official import default_root
 
     kept = ([], [], []) if pixels else (fetched(default_root()), kept_files(LISTINGS), kept_files(CHECKS))
     files, lists, checks = kept
+    checks += [] if pixels else kept_files(FEATURES)
     decoded = entries(Room(pixel_folder(), 0))
     what = f"{len(files)} fetched files, {len(decoded)} sets of decoded pictures, {len(lists)} lists of large folders"
-    what += f", {len(checks)} checks"
+    what += f", {len(checks)} checks and sets of features"
     if not yes:
         raise UsageError(f"This would remove {what}.", "Say so with --yes; `tellapart cache show` says where they lie.")
     clear([*files, *lists, *checks], default_root())

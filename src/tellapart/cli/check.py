@@ -11,11 +11,12 @@ import click
 
 from tellapart.cli.options import json_option, root_option
 from tellapart.cli.recipe_flags import FINDING, flags_of, given
-from tellapart.errors import ProblemsFound
+from tellapart.errors import ProblemsFound, UsageError
 from tellapart.recipe import printable
 
 if TYPE_CHECKING:
     from tellapart.audit.findings import Finding
+    from tellapart.models.pretrained import Pretrained
     from tellapart.workflow.check import Checked
 
 COLOURS = {"serious": "red", "warning": "yellow", "info": "cyan"}
@@ -33,6 +34,8 @@ file = click.Path(path_type=Path, dir_okay=False)
 @click.option("--quarantine", type=file, metavar="FILE.csv", help="Write the files that cannot be read, with reasons.")
 @click.option("--labels-out", type=file, metavar="FILE.csv", help="Write the doubtful labels, to be reviewed.")
 @click.option("--groups-out", type=file, metavar="FILE.csv", help="Write what belongs in one part, for --split.")
+@click.option("--weights", type=file, metavar="FILE", help="Judge labels by this pretrained torchvision classifier.")
+@click.option("--model", default="", metavar="NAME", help="Which classifier FILE is of, where its tensors do not tell.")
 @json_option
 def command(
     source: str,
@@ -44,6 +47,8 @@ def command(
     quarantine: Path | None,
     labels_out: Path | None,
     groups_out: Path | None,
+    weights: Path | None,
+    model: str,
     as_json: bool,
     **flags: Any,
 ) -> None:
@@ -55,29 +60,51 @@ def command(
     from tellapart.workflow import check as checking
 
     chosen = [name.strip() for name in only.split(",") if name.strip()]
+    network = _network(weights, model, judged=not chosen or "labels" in chosen or labels_out is not None)
     with download_bar() as bar:
         checked = checking.check(
             given(flags, {"data.source": source, "data.root": root}),
             only=chosen,
             fresh=fresh,
+            weights=network,
             progress=lambda done, total: bar(done, total, "reading"),
+            looking=lambda done, total: bar(done, total, "looking at labels"),
         )
     click.echo(json.dumps(document(checked), indent=1) if as_json else "\n".join(lines(checked, most)))
-    if html:
-        checking.write_html(checked, html)
-        click.echo(f"page: {html.absolute()}", err=True)
-    if quarantine:
-        count = checking.write_quarantine(checked, quarantine)
-        click.echo(f"{count} files that cannot be read: {quarantine.absolute()}", err=True)
-    if labels_out:
-        count = checking.write_labels(checked, labels_out)
-        click.echo(f"{count} doubtful labels to review: {labels_out.absolute()}", err=True)
-    if groups_out:
-        count = checking.write_groups(checked, groups_out)
-        click.echo(f"{count} groups to be kept in one part: {groups_out.absolute()}", err=True)
+    _write(checked, html=html, quarantine=quarantine, labels_out=labels_out, groups_out=groups_out)
     serious = [one.kind for one in checked.findings if one.severity == "serious"]
     if serious:
         raise ProblemsFound(f"Something serious was found: {', '.join(serious)}.")
+
+
+def _write(
+    checked: "Checked", *, html: Path | None, quarantine: Path | None, labels_out: Path | None, groups_out: Path | None
+) -> None:
+    """Write the files that were asked for, and say where they are."""
+    from tellapart.workflow import check as checking
+
+    if html:
+        checking.write_html(checked, html)
+        click.echo(f"page: {html.absolute()}", err=True)
+    outputs = (
+        (quarantine, checking.write_quarantine, "files that cannot be read"),
+        (labels_out, checking.write_labels, "doubtful labels to review"),
+        (groups_out, checking.write_groups, "groups to be kept in one part"),
+    )
+    for path, write, what in outputs:
+        if path:
+            click.echo(f"{write(checked, path)} {what}: {path.absolute()}", err=True)
+
+
+def _network(weights: Path | None, model: str, *, judged: bool) -> "Pretrained | None":
+    """The pretrained network that --weights and --model name. judged: whether labels are looked at."""
+    from tellapart.models.pretrained import given as network_of
+
+    if model and weights is None:
+        raise UsageError(f"--model {model} says of which network --weights is, and there is none.", "Give --weights.")
+    if weights and not judged:
+        raise UsageError("--weights judges labels, which --only leaves out.", "Add labels to --only.")
+    return network_of(weights, model) if weights else None
 
 
 def document(checked: "Checked") -> dict:
@@ -90,13 +117,16 @@ def document(checked: "Checked") -> dict:
         "pictures": len(facts.whole()),
         "classes": list(facts.index.classes),
         "seconds": round(checked.seconds, 3),
+        "said": checked.said(),
         "findings": [asdict(one) for one in checked.findings],
     }
 
 
 def lines(checked: "Checked", most: int) -> Iterator[str]:
     """The check for a person."""
-    yield printable(f"{checked.source}: {checked.line()}")
+    first, *more = checked.said()
+    yield printable(f"{checked.source}: {first}")
+    yield from map(_shown, more)
     width = max((len(one.kind) for one in checked.findings), default=0)
     for one in checked.findings:
         yield ""

@@ -17,7 +17,7 @@ from tellapart.errors import StorageError
 from tellapart.files import write_atomically
 
 Columns = dict[str, NDArray]
-LISTINGS, CHECKS = "listings", "checks"
+LISTINGS, CHECKS, FEATURES = "listings", "checks", "features"
 
 
 def kept_files(kind: str) -> list[Path]:

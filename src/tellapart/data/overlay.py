@@ -5,16 +5,18 @@ import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from tellapart.data.index import Ignored
-from tellapart.data.pictures import Pictures, only
 from tellapart.errors import DataError, did_you_mean
 from tellapart.files import read_text
 from tellapart.names import PARTS
 from tellapart.recipe import printable
+
+if TYPE_CHECKING:
+    from tellapart.data.pictures import Pictures
 
 COLUMNS = ("key", "digest", "given", "suggested", "score", "decision")
 """What `check --labels-out` writes; `decision` is empty (keep), drop, or the name of a class."""
@@ -27,7 +29,7 @@ class _Decision(NamedTuple):
     decision: str
 
 
-def overlaid(pictures: Pictures, file: str) -> tuple[Pictures, list[str]]:
+def overlaid(pictures: "Pictures", file: str) -> tuple["Pictures", list[str]]:
     """The pictures with the decisions of an overlay applied to the training part, and what has to be said.
 
     A row counts when a picture has its key and its pixels. Validation and test pictures are never dropped or
@@ -55,6 +57,8 @@ def overlaid(pictures: Pictures, file: str) -> tuple[Pictures, list[str]]:
     changed = int((labels != index.labels).sum())
     ignored = tuple(Ignored(key=index.keys[row], reason=f"dropped by {file}") for row in dropped)
     relabelled = replace(pictures, index=replace(index, labels=labels, ignored=(*index.ignored, *ignored)))
+    from tellapart.data.pictures import only  # here, so that a check, which writes overlays, loads no torch
+
     kept = only(relabelled, np.setdiff1d(np.arange(len(index)), dropped))
     for name, count in zip(index.classes, kept.index.counts("train").tolist(), strict=True):
         if not count:

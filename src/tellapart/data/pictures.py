@@ -3,7 +3,7 @@
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -16,22 +16,18 @@ from tellapart.data.cache import Entry, Room, filling, found, key_of
 from tellapart.data.decode import decode, decoded, header
 from tellapart.data.identity import digest
 from tellapart.data.index import Ignored, Index
+from tellapart.data.progress import Progress, quiet
 from tellapart.data.square import stored
 from tellapart.errors import DataError
 from tellapart.names import PARTS
 from tellapart.preprocess import Preprocess
 from tellapart.recipe import printable
 
-Progress = Callable[[int, int], None]
 _Read = tuple[bytes, NDArray[np.uint8], str]
 """The digest of a picture, its square, and what decoded it."""
 CHUNK, HEAD = 64, 1 << 16
 QUICK = 2.5e-4
 """Seconds for one picture below which a second thread costs more than it gives (measured, docs/log.md)."""
-
-
-def quiet(done: int, total: int) -> None:
-    """The progress of someone who does not look."""
 
 
 class PixelSource(Protocol):

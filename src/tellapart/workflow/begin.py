@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tellapart.data.index import Index
-from tellapart.data.pictures import Progress, quiet
+from tellapart.data.progress import Progress, quiet
 from tellapart.errors import MismatchError, UsageError
 from tellapart.files import read_text
 from tellapart.names import NAMED_SOURCES

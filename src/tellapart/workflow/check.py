@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -12,25 +12,33 @@ from numpy.typing import NDArray
 from tellapart.audit import balance, bursts, duplicates, files, labels, page, shapes, shortcut
 from tellapart.audit.facts import Facts, fingerprint, keep, kept
 from tellapart.audit.findings import Finding, ordered
+from tellapart.audit.frozen import frozen_features
 from tellapart.audit.scan import Bounds, scan
 from tellapart.data import split_file
 from tellapart.data.index import NO_PART, Index
 from tellapart.data.official import expanded
-from tellapart.data.pictures import Progress, quiet
+from tellapart.data.progress import Progress, quiet
 from tellapart.errors import UsageError, unknown
 from tellapart.files import csv_text, write_atomically
+from tellapart.models.pretrained import Pretrained, at_hand
 from tellapart.recipe import Recipe
 from tellapart.run import cores
+from tellapart.workflow.choose import from_elsewhere, refuse_unclear_split
 from tellapart.workflow.data import found
-from tellapart.workflow.prepare import from_elsewhere, refuse_unclear_split
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What the checks look at: facts, parts that may lack classes, and which rows are one picture, found out once."""
+    """What the checks look at: the facts, and which rows are one picture; found out when first asked for.
+
+    lacking: parts that may lack classes; given: the pretrained network that was named for the labels; without it one
+    that is at hand is taken.
+    """
 
     facts: Facts
-    partial: Collection[str] = ()
+    lacking: Collection[str] = ()
+    given: Pretrained | None = None
+    looking: Progress = quiet
 
     @cached_property
     def exact(self) -> NDArray[np.int64]:
@@ -43,9 +51,25 @@ class Seen:
         return duplicates.near_units(self.facts)
 
     @cached_property
+    def network(self) -> tuple[Pretrained | None, tuple[str, ...]]:
+        """The pretrained network for the labels, and what is to be said of those that are not used."""
+        return (self.given, ()) if self.given else at_hand(len(self.facts.whole()))
+
+    @cached_property
     def doubts(self) -> labels.Doubts | None:
         """The doubtful labels."""
-        return labels.doubts(self.facts, self.units)
+        by = self.network[0]
+        if by is None:
+            return labels.doubts(self.facts, self.units)
+        look = partial(frozen_features, self.facts, by=by, progress=self.looking)
+        return labels.doubts(self.facts, self.units, look)
+
+    def judges(self) -> tuple[str, ...]:
+        """Once labels were judged: by what, where there was a choice."""
+        doubts, (by, said) = self.__dict__.get("doubts"), self.__dict__.get("network", (None, ()))
+        if doubts is None or by is None:
+            return said
+        return (*said, f"labels are judged by {doubts.judge()}; the network's file is {by.path}")
 
     def shaped(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Heights and widths (n, 2) and labels (n) of the whole pictures."""
@@ -61,7 +85,7 @@ class Seen:
 CHECKS: dict[str, Callable[[Seen], Iterable[Finding]]] = {
     "files": lambda s: [
         *(one for find in (files.faulty, files.wrong_endings, files.traits, files.left_out) for one in find(s.facts)),
-        *files.empty_classes(s.facts, s.partial),
+        *files.empty_classes(s.facts, s.lacking),
     ],
     "duplicates": lambda s: [
         *duplicates.exact_duplicates(s.facts, s.exact),
@@ -97,12 +121,26 @@ class Checked:
             f"{len(facts.index.classes)} classes, {self.seconds:.1f} s ({how})"
         )
 
+    def said(self) -> list[str]:
+        """Lines about the check as a whole."""
+        return [self.line(), *self.seen.judges()]
 
-def check(recipe: Recipe, *, only: Sequence[str] = (), fresh: bool = False, progress: Progress = quiet) -> Checked:
+
+def check(
+    recipe: Recipe,
+    *,
+    only: Sequence[str] = (),
+    fresh: bool = False,
+    weights: Pretrained | None = None,
+    progress: Progress = quiet,
+    looking: Progress = quiet,
+) -> Checked:
     """Read every file that the recipe's [data] section chooses and say what is wrong. Nothing there is written to.
 
     only: names of CHECKS, all when empty. fresh: read again what was read before and has not changed.
-    Raises UsageError, DataError or StorageError when there is nothing to check.
+    weights: the pretrained network whose features judge the labels, where they do it better than a small classifier;
+    without it one that torch has fetched before, for a few thousand pictures at most. looking: its progress.
+    Raises UsageError, DataError or StorageError when there is nothing to check, or the weights are of no known network.
     """
     for name in only:
         if name not in CHECKS:
@@ -113,10 +151,14 @@ def check(recipe: Recipe, *, only: Sequence[str] = (), fresh: bool = False, prog
     facts = kept(index, name) if name and not fresh else None
     again = facts is not None
     if facts is None:
+        if weights is not None:
+            from tellapart.models.frozen import frozen
+
+            frozen(weights)  # what is wrong with it is said before minutes of reading
         facts = scan(index, bounds=Bounds(processes=cores()), progress=progress)
         if name and name == fingerprint(index):  # what changed while it was read is not kept
             keep(facts, name)
-    seen = Seen(facts=facts, partial=from_elsewhere(recipe))
+    seen = Seen(facts=facts, lacking=from_elsewhere(recipe), given=weights, looking=looking)
     findings = ordered(finding for name in only or CHECKS for finding in CHECKS[name](seen))
     seconds = time.monotonic() - began
     return Checked(source=recipe.data.source, seen=seen, findings=findings, seconds=seconds, again=again)
@@ -135,7 +177,7 @@ def _divided(recipe: Recipe, index: Index) -> Index:
 def write_html(checked: Checked, path: Path) -> None:
     """Write the findings as one HTML page."""
     facts = checked.seen.facts
-    _written(checked, path, page.page(f"Check of {checked.source}", [checked.line()], checked.findings, facts))
+    _written(checked, path, page.page(f"Check of {checked.source}", checked.said(), checked.findings, facts))
 
 
 def write_quarantine(checked: Checked, path: Path) -> int:

@@ -63,3 +63,24 @@ def opened_or_fetched(source: str, recipe: Recipe, fetching: download.Progress |
             raise DataError(f"{absent.message} {error.message}", hint) from error
     index = open_for(recipe, source)
     return replace(index, said=(*said, *index.said))
+
+
+def refuse_unclear_split(recipe: Recipe) -> None:
+    """Raises UsageError for a split that is neither a word nor a file, and for a fold that is not there."""
+    data = recipe.data
+    if data.split not in ("auto", "new") and not expanded(data.split).is_file():
+        raise UsageError(
+            f"data.split is auto, new or a file; there is no file {data.split!r}.",
+            "`tellapart split SOURCE --out split.csv` writes one.",
+        )
+    if data.folds == 1 or data.fold >= max(data.folds, 1):
+        raise UsageError(
+            f"data.folds is {data.folds} and data.fold is {data.fold}.",
+            "Two folds or more are needed, and they are counted from 0; without folds, leave data.fold out.",
+        )
+
+
+def from_elsewhere(recipe: Recipe) -> list[str]:
+    """The parts that a second source brings; a class that one of them lacks is said, and no fault."""
+    others = {"validation": recipe.data.validation_from, "test": recipe.data.test_from}
+    return [part for part, other in others.items() if other]

@@ -25,12 +25,11 @@ from tellapart.data.pictures import (
 from tellapart.data.seal import sealed
 from tellapart.data.select import refuse_empty
 from tellapart.data.split import complete, divided, leaking
-from tellapart.errors import UsageError
 from tellapart.names import PARTS, TORCHVISION_MODELS
 from tellapart.preprocess import Preprocess, fixed_statistics
 from tellapart.recipe import Recipe
 from tellapart.run import cores
-from tellapart.workflow.choose import opened_or_fetched, selected
+from tellapart.workflow.choose import from_elsewhere, opened_or_fetched, refuse_unclear_split, selected
 from tellapart.workflow.settle import Settled, refuse_large_batch, settle_input, settle_training
 
 
@@ -136,21 +135,6 @@ def _of_rows(pictures: Pictures, index: Index) -> Pictures:
     return replace(pictures, index=index, pixels=ChosenPixels(pictures.pixels, chosen))
 
 
-def refuse_unclear_split(recipe: Recipe) -> None:
-    """Raises UsageError for a split that is neither a word nor a file, and for a fold that is not there."""
-    data = recipe.data
-    if data.split not in ("auto", "new") and not expanded(data.split).is_file():
-        raise UsageError(
-            f"data.split is auto, new or a file; there is no file {data.split!r}.",
-            "`tellapart split SOURCE --out split.csv` writes one.",
-        )
-    if data.folds == 1 or data.fold >= max(data.folds, 1):
-        raise UsageError(
-            f"data.folds is {data.folds} and data.fold is {data.fold}.",
-            "Two folds or more are needed, and they are counted from 0; without folds, leave data.fold out.",
-        )
-
-
 def _placed(recipe: Recipe, index: Index) -> Index:
     """The index with every row in a part: by the split file, by what the data bring, or by a hash."""
     data, from_file = recipe.data, recipe.data.split not in ("auto", "new")
@@ -167,12 +151,6 @@ def _placed(recipe: Recipe, index: Index) -> Index:
         fold=data.fold,
         partial=from_elsewhere(recipe),
     )
-
-
-def from_elsewhere(recipe: Recipe) -> list[str]:
-    """The parts that a second source brings; a class that one of them lacks is said, and no fault."""
-    others = {"validation": recipe.data.validation_from, "test": recipe.data.test_from}
-    return [part for part, other in others.items() if other]
 
 
 def without_leaks(pictures: Pictures, recipe: Recipe) -> Pictures:

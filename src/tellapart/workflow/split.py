@@ -6,7 +6,7 @@ import numpy as np
 
 from tellapart.data import download, split_file
 from tellapart.data.index import Index
-from tellapart.data.pictures import Progress, quiet
+from tellapart.data.progress import Progress, quiet
 from tellapart.data.split import folded
 from tellapart.errors import UsageError
 from tellapart.workflow.data import Summary, summary

@@ -20,7 +20,8 @@ from tellapart.data.download import Progress as Fetching
 from tellapart.data.index import Index
 from tellapart.data.loader import Loader
 from tellapart.data.per_sample import Transform, chained, per_sample
-from tellapart.data.pictures import Pictures, Progress, memory_budget, quiet
+from tellapart.data.pictures import Pictures, memory_budget
+from tellapart.data.progress import Progress, quiet
 from tellapart.errors import DataError, DivergedError, Interrupted, MismatchError, StorageError, Terminated, UsageError
 from tellapart.models.build import Architecture, build
 from tellapart.models.look import Look, look

@@ -1,0 +1,79 @@
+"""A pretrained torchvision classifier without its head: pictures in, features out."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from tellapart.errors import DataError
+from tellapart.models.pretrained import Pretrained
+from tellapart.models.weights import read
+from tellapart.models.zoo import build_torchvision
+from tellapart.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from tellapart.recipe import printable
+
+PREPROCESS = Preprocess(size=224, channels=3, short=256, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+"""How these networks were taught to see."""
+GUESSES = tuple(
+    """
+    mobilenet_v2 mobilenet_v3_small mobilenet_v3_large resnet18 resnet34 resnet50 resnet101 efficientnet_b0
+    squeezenet1_0 squeezenet1_1 shufflenet_v2_x1_0 densenet121 convnext_tiny vit_b_16 swin_t
+    """.split()  # noqa: SIM905 - names read better as words
+)
+"""Networks that are told from the names and shapes of their tensors; no two of them have the same."""
+
+
+def frozen(pretrained: Pretrained) -> tuple[str, nn.Module]:
+    """The name of the network and, in eval mode and without gradients, its body: (B 3 224 224) -> (B F).
+
+    Its head, the last layer with weights, is left out, and may be missing in the file or made for other classes;
+    everything else must agree. Raises DataError that says what does not, or that no network is known to fit.
+    """
+    state, path = read(pretrained.path), pretrained.path
+    name = pretrained.name or _guess(state, path)
+    network, head = _shell(name)
+    if misfit := _misfit(network, state, head):
+        raise DataError(
+            f"{printable(str(path))} does not fit {name}: {misfit}.",
+            "Another --model may; without --model, the network is told from the tensors.",
+        )
+    body = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+    if not all(bool(torch.isfinite(value).all()) for value in body.values()):
+        raise DataError(f"{printable(str(path))} holds numbers that are not finite.", "Take another file.")
+    network.load_state_dict({key: body[key] for key in network.state_dict() if key in body}, strict=False, assign=True)
+    network.requires_grad_(False).eval()
+    return name, network.to(memory_format=torch.channels_last)  # twice as fast on a CPU
+
+
+def _shell(name: str) -> tuple[nn.Module, str]:
+    """The network without its head and without values, and what every name in the head begins with."""
+    place = "cpu" if name.startswith("regnet") else "meta"  # a RegNet finds its widths with tensors
+    with torch.random.fork_rng(devices=[]), torch.device(place):
+        network = build_torchvision(name, 1000)
+    head = [place for place, one in network.named_modules() if isinstance(one, nn.Linear | nn.Conv2d)][-1]
+    network.set_submodule(head, nn.Identity())
+    return network, f"{head}."
+
+
+def _misfit(network: nn.Module, state: dict[str, Tensor], head: str) -> str:
+    """The first way in which the tensors are not those of the network; '' when they fit."""
+    own = network.state_dict()
+    if more := [key for key in state if key not in own and not key.startswith(head)]:
+        return f"it has no {printable(more[0])}"
+    lost = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    if lost:
+        return f"{lost[0]} is not there" + (f", nor are {len(lost) - 1} more" if len(lost) > 1 else "")
+    odd = next((key for key in own if key in state and state[key].shape != own[key].shape), "")
+    return f"{odd} is {tuple(state[odd].shape)} where it has {tuple(own[odd].shape)}" if odd else ""
+
+
+def _guess(state: dict[str, Tensor], path: Path) -> str:
+    """The one network that the tensors fit."""
+    for name in GUESSES:
+        network, head = _shell(name)
+        if not _misfit(network, state, head):
+            return name
+    raise DataError(
+        f"Of which network the weights in {printable(str(path))} are cannot be told.",
+        f"Name a torchvision classifier with --model. Tried: {', '.join(GUESSES)}.",
+    )

@@ -1,0 +1,94 @@
+"""Weights from a file of someone else's: tensors by their names, and nothing in it is executed."""
+
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import NoReturn
+
+from torch import Tensor
+
+from tellapart.child import command, environment
+from tellapart.errors import DataError, StorageError
+from tellapart.files import readable
+from tellapart.recipe import printable
+
+SECONDS, BYTES_A_SECOND = 60, 20 << 20
+"""What the child may take: a minute for its start, and time for the bytes of the file."""
+WRAPPED = ("module.", "_orig_mod.")
+"""What DataParallel and torch.compile put before every name."""
+SAVE = "Save the weights alone: torch.save(model.state_dict(), FILE), or safetensors.torch.save_file."
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file, or of one that torch.save wrote (.pth, .pt, .th, .bin), by their names.
+
+    Which of them it is, its first bytes say. What torch.save wrote is a pickle: a child process with bounds on memory,
+    time and disk reads tensors from it and nothing else. A state dict in a checkpoint is found, and a prefix that
+    every name has is taken off. Raises StorageError when the file cannot be read, DataError when it holds no weights.
+    """
+    with readable(path, "Check the path."), path.open("rb") as file:
+        start = file.read(9)
+    if start[:4] == b"PK\3\4" or start[:1] == b"\x80":
+        state = _by_child(path)
+    elif start[8:9] == b"{":
+        state = _safetensors(path, path)
+    else:
+        _refuse(path, f"is not a file of weights: it begins with {start[:8].hex(' ') or 'nothing'}", _EXPECTED)
+    for prefix in WRAPPED:
+        if all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    if not state:
+        _refuse(path, "holds no tensors", SAVE)
+    return state
+
+
+_EXPECTED = "Read are .safetensors files, and those that torch.save wrote."
+
+
+def _refuse(path: Path, why: str, hint: str) -> NoReturn:
+    raise DataError(f"{printable(str(path))} {why}.", hint)
+
+
+def _safetensors(path: Path, named: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, whose header the library proves; `named` stands in the error."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        with readable(path):
+            return load(path.read_bytes())
+    except (SafetensorError, ValueError, KeyError, AttributeError) as error:
+        _refuse(named, f"is not a whole safetensors file: {error}", "Copy it again from where it was made.")
+
+
+def _by_child(path: Path) -> dict[str, Tensor]:
+    """What the child could read, handed over as a safetensors file in a folder that no one else may open."""
+    with tempfile.TemporaryDirectory(prefix="tellapart-weights-") as folder:
+        handed = Path(folder) / "tensors.safetensors"
+        words = [*command("tellapart.models.weights_child"), str(path.absolute()), str(handed)]
+        seconds = SECONDS + path.stat().st_size / BYTES_A_SECOND
+        try:
+            done = subprocess.run(
+                words,
+                env=environment(OMP_NUM_THREADS="1"),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                timeout=seconds,
+            )
+        except subprocess.TimeoutExpired:
+            _refuse(path, f"took longer than {seconds:.0f} s to be read", SAVE)
+        except OSError as error:
+            raise StorageError(f"The process that reads weights cannot be started: {error}.") from error
+        if done.returncode:
+            _refuse(path, _why(done), SAVE)
+        return _safetensors(handed, path)
+
+
+def _why(done: "subprocess.CompletedProcess[bytes]") -> str:
+    """What the child said before it ended, or that it said nothing."""
+    try:
+        return str(json.loads(done.stdout)["why"])
+    except (ValueError, KeyError, TypeError):
+        return f"could not be read: the process that read it ended with {done.returncode}"

@@ -1,0 +1,185 @@
+"""Weights from files of others: tensors are read, nothing is run, and what is wrong is said in one sentence."""
+
+import os
+import pickle
+import struct
+import subprocess
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from tellapart.errors import DataError, StorageError
+from tellapart.models import weights, weights_child
+from tellapart.models.weights import read
+
+
+def tensors() -> dict[str, Tensor]:
+    return {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(2, dtype=torch.float16)}
+
+
+def saved(path: Path, content: object, *, legacy: bool = False) -> Path:
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    return path
+
+
+def assert_same(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    assert found.keys() == wanted.keys()
+    assert all(found[name].dtype == wanted[name].dtype for name in wanted)
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_the_same_tensors_come_from_every_kind_of_file_and_no_copy_is_left(tmp_path, monkeypatch):
+    (tmp_path / "temp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temp"))
+    save_file(tensors(), tmp_path / "a.safetensors")
+    wrapped = {f"module.{name}": value for name, value in tensors().items()}
+    for file in (tmp_path / "a.safetensors", saved(tmp_path / "a.pth", {"epoch": 3, "state_dict": wrapped})):
+        assert_same(read(file), tensors())
+    assert list((tmp_path / "temp").iterdir()) == []
+
+
+def handed(path: Path) -> dict[str, Tensor]:
+    """What the child would hand over, in this process; its words as a DataError."""
+    out = path.with_suffix(".out")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            weights_child.hand_over(path, out)
+    except Exception as error:
+        raise DataError(weights_child.why(error)) from error
+    return load_file(out)
+
+
+def test_the_state_dict_of_a_checkpoint_is_found_and_old_files_are_read(tmp_path):
+    assert_same(handed(saved(tmp_path / "old.th", tensors(), legacy=True)), tensors())
+    checkpoint = {"epoch": 3, "optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}, "param_groups": []}}
+    assert_same(handed(saved(tmp_path / "checkpoint.pt", {**checkpoint, "model": tensors()})), tensors())
+
+
+def test_tensors_that_share_memory_or_are_views_are_handed_over_whole(tmp_path):
+    base = torch.arange(12.0).reshape(3, 4)
+    shared = {"one": base, "two": base, "turned": base.T, "parameter": nn.Parameter(base + 1)}
+    assert_same(handed(saved(tmp_path / "a.pth", shared)), {name: value.detach() for name, value in shared.items()})
+
+
+class Runs:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, proof: Path) -> None:
+        self.proof = proof
+
+    def __reduce__(self) -> tuple:
+        return os.system, (f"touch '{self.proof}'",)
+
+
+def test_a_pickle_that_would_run_something_runs_nothing(tmp_path):
+    told = r"holds more than tensors: it asks for \w+.system, and nothing of it was run"
+    content = {"a": torch.ones(2), "b": Runs(tmp_path / "proof")}
+    with pytest.raises(DataError, match=f"bad.pth {told}. Save the weights alone: ") as caught:
+        read(saved(tmp_path / "bad.pth", content))
+    assert "Traceback" not in str(caught.value)
+    with pytest.raises(DataError, match=told):
+        handed(saved(tmp_path / "old.pth", content, legacy=True))
+    (tmp_path / "bare.pth").write_bytes(pickle.dumps(Runs(tmp_path / "proof")))
+    with pytest.raises(DataError, match="holds more than tensors"):
+        handed(tmp_path / "bare.pth")
+    assert not (tmp_path / "proof").exists()
+
+
+def bomb(path: Path) -> None:
+    """A file of torch.save's with a member that unpacks to 64 MB."""
+    saved(path, {"a": torch.ones(2)})
+    with zipfile.ZipFile(path) as old:
+        members = {info.filename: old.read(info) for info in old.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+        for name, content in members.items():
+            new.writestr(name, bytes(1 << 26) if name.endswith("data.pkl") else content)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (
+            lambda p: saved(p, nn.Linear(2, 2)),
+            "it asks for torch.nn.modules.linear.Linear, and nothing",
+        ),
+        (lambda p: p.write_bytes(saved(p, tensors()).read_bytes()[:-300]), "is not a whole file of weights"),
+        (lambda p: saved(p, {"a": torch.ones(1).expand(1 << 40)}), "holds tensors that are far larger than the file"),
+        (
+            lambda p: saved(p, {"a": torch.eye(3).to_sparse()}),
+            "holds tensors that are sparse, quantized or ",
+        ),
+        (bomb, "holds packed members, which torch.save does not write"),
+    ],
+    ids=["model", "cut", "expanded", "sparse", "bomb"],
+)
+def test_the_child_says_in_a_sentence_what_is_no_table_of_tensors(tmp_path, make: Callable[[Path], object], said):
+    make(tmp_path / "weights.pth")
+    with pytest.raises(DataError, match=said):
+        handed(tmp_path / "weights.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is not a file of weights: it begins with nothing"),
+        (b"GIF89a\1\1\1\1\1", "is not a file of weights: it begins with 47 49 46 38 39 61 01 01"),
+        (struct.pack("<Q", 90) + b'{"a": 3', "is not a whole safetensors file"),
+        (struct.pack("<Q", 2) + b"{}", "holds no tensors"),
+    ],
+)
+def test_what_is_no_weights_is_a_data_error(tmp_path, content, said):
+    (tmp_path / "weights.pth").write_bytes(content)
+    with pytest.raises(DataError, match=f"weights.pth {said}") as caught:
+        read(tmp_path / "weights.pth")
+    assert caught.value.hint
+
+
+def test_a_file_that_is_not_there_or_a_folder_is_a_storage_error(tmp_path):
+    for path in (tmp_path / "none.pth", tmp_path):
+        with pytest.raises(StorageError, match="cannot be read"):
+            read(path)
+
+
+def test_a_name_with_an_escape_code_is_printable(tmp_path):
+    path = tmp_path / "a\x1b[31m.pth"
+    path.write_bytes(b"nothing")
+    with pytest.raises(DataError) as caught:
+        read(path)
+    assert "\x1b" not in caught.value.message
+
+
+def test_a_child_that_hangs_or_dies_costs_the_file_alone(tmp_path, monkeypatch):
+    file = saved(tmp_path / "a.pth", tensors())
+    monkeypatch.setattr(weights, "command", lambda module: ("sh", "-c", "kill -9 $$"))
+    with pytest.raises(DataError, match="could not be read: the process that read it ended with -9"):
+        read(file)
+    monkeypatch.setattr(weights, "command", lambda module: ("sleep", "9", "#"))
+    monkeypatch.setattr(weights, "SECONDS", 0.2)
+    monkeypatch.setattr(subprocess, "run", _sleeping(subprocess.run))
+    with pytest.raises(DataError, match=r"took longer than 0 s to be read"):
+        read(file)
+    monkeypatch.setattr(weights, "command", lambda module: (str(tmp_path / "no-such-program"),))
+    with pytest.raises(StorageError, match="cannot be started"):
+        read(file)
+
+
+def _sleeping(run: Callable) -> Callable:
+    return lambda words, **more: run(words[:2] if words[0] == "sleep" else words, **more)
+
+
+def test_the_words_for_what_torch_raises():
+    assert weights_child.why(MemoryError()) == "needs far more memory than its size"
+    assert weights_child.why(RuntimeError("DefaultCPUAllocator: can't allocate memory")).startswith("needs far more")
+    assert weights_child.why(pickle.UnpicklingError("odd")) == "holds more than tensors, or is damaged; nothing was run"
+    assert weights_child.why(EOFError()) == "is not a whole file of weights (EOFError)"
+
+
+def test_only_tensors_with_names_count():
+    assert weights_child.state_of([torch.ones(3)]) == weights_child.state_of({4: torch.ones(3), "epoch": 3}) == {}
