@@ -1,6 +1,8 @@
 """Optimisers step as torch's do, states travel, schedules hit their marks, the loss is the textbook's."""
 
+import importlib
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from tellapart.training.average import Average
 from tellapart.training.checkpoint import Position
 from tellapart.training.fit import Plan, fit
 from tellapart.training.losses import check_outputs, make_loss
+from tellapart.training.muon import Muon, orthogonal
 from tellapart.training.optim import OPTIMISERS, FromTorch, Group, Sgd, groups_of, make_optimiser
 from tellapart.training.precision import Precision
 from tellapart.training.schedule import SCHEDULES, rate_of
@@ -90,6 +93,12 @@ CASES = [
     ("Adagrad", Optim(name="adagrad", weight_decay=0.05), {}),
     ("RMSprop", Optim(name="rmsprop", momentum=0.0, weight_decay=0.05), {}),
     ("RMSprop", Optim(name="rmsprop", momentum=0.9, weight_decay=0.05), {"momentum": 0.9}),
+    ("Adam", Optim(name="adam", weight_decay=0.05, beta1=0.8, beta2=0.95), {"betas": (0.8, 0.95)}),
+    ("AdamW", Optim(name="adamw", weight_decay=0.05, beta1=0.0), {"betas": (0.0, 0.999)}),
+    ("Adadelta", Optim(name="adadelta", weight_decay=0.05), {}),
+    ("Adamax", Optim(name="adamax", weight_decay=0.05, beta2=0.9), {"betas": (0.9, 0.9)}),
+    ("NAdam", Optim(name="nadam", weight_decay=0.05), {}),
+    ("RAdam", Optim(name="radam", weight_decay=0.05), {}),
 ]
 
 
@@ -102,6 +111,57 @@ def test_twenty_steps_equal_those_of_torch(kind, optim, options, memory):
     assert all((one - before).abs().max() > 1e-3 for one, before in zip(made, net().parameters(), strict=True))
     for one, other in zip(made, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (3, 12), (12, 3)])
+def test_muon_makes_the_steps_of_torch_on_matrices(shape, monkeypatch):
+    """torch's own computes in bf16; told to compute in fp32 it must agree with ours to the last digits."""
+    module, weight = (
+        importlib.import_module("torch.optim._muon"),
+        torch.randn(shape, generator=torch.Generator().manual_seed(3)),
+    )
+    monkeypatch.setattr(torch, "bfloat16", torch.float32)  # which `_zeropower_via_newtonschulz` asks for by name
+    ours, theirs = nn.Parameter(weight.clone()), nn.Parameter(weight.clone())
+    muon = Muon([Group([ours], 0.1)], momentum=0.9, betas=(0.9, 0.999))
+    oracle = module.Muon([theirs], momentum=0.9, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    for step in range(10):
+        grad = torch.randn(shape, generator=torch.Generator().manual_seed(step))
+        ours.grad, theirs.grad = grad.clone(), grad.clone()
+        muon.step(0.02)
+        oracle.param_groups[0]["lr"] = 0.02
+        oracle.step()
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_muon_turns_filters_into_matrices_and_leaves_the_rest_to_adam():
+    conv: Any = nn.Conv2d(4, 6, 3)
+    oracle = nn.Parameter(torch.zeros(6, 36))
+    bias = nn.Parameter(conv.bias.detach().clone())
+    oracle.data.copy_(conv.weight.detach().flatten(1))
+    made = [
+        Muon([Group([weight], 0.1), Group([other], 0.0)], momentum=0.9, betas=(0.9, 0.999))
+        for weight, other in ((conv.weight, conv.bias), (oracle, bias))
+    ]
+    plain = torch.optim.AdamW([alone := nn.Parameter(bias.detach().clone())], lr=0.02, weight_decay=0.0)
+    for step in range(4):
+        grad = torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(step))
+        conv.weight.grad, oracle.grad = grad, grad.flatten(1)
+        conv.bias.grad = bias.grad = alone.grad = grad.mean((1, 2, 3))
+        for optimiser in made:
+            optimiser.step(0.02)
+        plain.step()
+    torch.testing.assert_close(conv.weight.flatten(1), oracle)
+    torch.testing.assert_close(conv.bias, alone)
+
+
+def test_the_orthogonal_matrix_of_muon_is_near_that_of_the_singular_vectors():
+    matrix = torch.randn(8, 20, generator=torch.Generator().manual_seed(0))
+    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+    values = torch.linalg.svdvals(orthogonal(matrix))
+    assert 0.6 < values.min() < values.max() < 1.3
+    assert (orthogonal(matrix) - u @ v).norm() / (u @ v).norm() < 0.3
+    assert torch.equal(orthogonal(matrix.T).T, orthogonal(matrix))
+    assert torch.equal(orthogonal(torch.zeros(3, 4)), torch.zeros(3, 4))
 
 
 def test_norms_and_biases_are_spared_the_decay():

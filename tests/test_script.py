@@ -30,7 +30,7 @@ from tellapart.models.bundle import load_bundle
 from tellapart.models.zoo import build_torchvision
 from tellapart.preprocess import Preprocess
 from tellapart.recipe import Recipe
-from tellapart.shipping.script import SCHEDULES, script_of
+from tellapart.shipping.script import OPTIMISERS, SCHEDULES, script_of
 from tellapart.training.optim import make_optimiser
 from tellapart.training.schedule import rate_of
 
@@ -178,7 +178,7 @@ def test_the_learning_rate_of_every_step_is_that_of_the_recipe(schedule, warmup)
     assert ("import math" in text) == (schedule == "cosine")
 
 
-@pytest.mark.parametrize("optimizer", names.OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", OPTIMISERS)
 @pytest.mark.parametrize("dampening", [0.0, 0.5])
 def test_the_optimiser_makes_the_same_steps(optimizer, dampening):
     changes = {
@@ -186,6 +186,7 @@ def test_the_optimiser_makes_the_same_steps(optimizer, dampening):
         "optim.dampening": dampening,
         "optim.nesterov": not dampening,
         "optim.weight_decay": 0.1,
+        "optim.beta1": 0.9 if dampening else 0.8,
     }
     text, optim = exported("quick", changes), Recipe.from_values({**SETTLED, **changes}).optim
     plain, own = (build(architecture_of("quick")).double() for _ in range(2))

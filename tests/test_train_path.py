@@ -17,6 +17,7 @@ from pictures import make_folder
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tellapart import names
 from tellapart.cli import VERBS
 from tellapart.data.augment import network_input
 from tellapart.data.pictures import StreamedPixels
@@ -249,12 +250,20 @@ def test_each_model_of_our_own_trains(tmp_path: Path, model: str) -> None:
     assert load_bundle(done.run("a").bundle).architecture.name == model
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "adagrad", "rmsprop"])
+@pytest.mark.parametrize("optimizer", names.OPTIMIZERS)
 def test_each_optimiser_takes_steps_that_change_the_weights(tmp_path: Path, optimizer: str) -> None:
     words = ("digits", "--optimizer", optimizer, "--model", "linear", "--no-test", "--set", "optim.warmup=0")
     train(tmp_path, "one", *words, "--set", "train.max_steps=1")
     done = train(tmp_path, "two", *words, "--set", "train.max_steps=2")
     assert not equal(weights(done, "one"), weights(done, "two"))
+
+
+def test_a_batch_of_zero_is_one_of_all_pictures(tmp_path: Path) -> None:
+    words = ("digits", "--limit", "200", "--batch-size", "0", "--epochs", "3", "--no-test")
+    for name, more in (("whole", ()), ("parts", ("--set", "train.accumulate=3"))):
+        done = train(tmp_path, name, *words, *more)
+        assert done.run(name).status()["step"] == 3
+    assert "batches: 1 of 141" in done.err
 
 
 def test_limit_takes_that_many_pictures_with_every_class_among_them(tmp_path: Path) -> None:

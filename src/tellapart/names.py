@@ -1,6 +1,6 @@
 """The table of legal names: what a recipe may call a thing. Tests compare it with the dicts that build the things."""
 
-OPTIMIZERS = ("sgd", "adam", "adamw", "adagrad", "rmsprop")
+OPTIMIZERS = ("sgd", "adam", "adamw", "muon", "adagrad", "adadelta", "adamax", "nadam", "radam", "rmsprop")
 SCHEDULES = ("one-cycle", "linear", "cosine", "step", "plateau", "constant")
 PRECISIONS = ("fp32", "bf16", "fp16")
 LOSSES = ("cross-entropy", "bce", "mse", "l1", "huber", "focal", "hinge")

@@ -111,9 +111,11 @@ class Optim:
 
     name: str = _f("sgd", "the optimiser", choices=names.OPTIMIZERS, flag="--optimizer")
     lr: float = _f(None, "peak learning rate (each optimiser has its own default)", kind=float, flag="--lr", above=0.0)
-    momentum: float = _f(0.9, "momentum of sgd and rmsprop", low=0.0, high=0.9999)
+    momentum: float = _f(0.9, "momentum of sgd, muon and rmsprop", low=0.0, high=0.9999)
     dampening: float = _f(0.0, "dampening of sgd's momentum", low=0.0, high=1.0)
     nesterov: bool = _f(None, "Nesterov momentum for sgd (on where there is momentum without dampening)", kind=bool)
+    beta1: float = _f(0.9, "how slowly the mean of the gradients moves (adam and its kin)", low=0.0, high=0.9999)
+    beta2: float = _f(0.999, "how slowly the mean of their squares moves (adam and its kin)", low=0.0, high=0.999999)
     weight_decay: float = _f(5e-4, "penalty on the weights; norms and biases are spared", low=0.0)
     schedule: str = _f("one-cycle", "how the learning rate moves", choices=names.SCHEDULES)
     warmup: float = _f(None, "share of the steps in which the rate rises from a tenth", kind=float, low=0.0, high=0.9)
@@ -134,7 +136,9 @@ class Train:
 
     epochs: int = _f(None, "passes over the training pictures", kind=int, flag="--epochs", low=1)
     max_steps: int = _f(None, "stop after this many steps, whatever the epochs", kind=int, low=1)
-    batch_size: int = _f(64, "pictures in one step; auto: the most that fit", flag="--batch-size", low=1, auto=True)
+    batch_size: int = _f(
+        64, "pictures in one step; 0: all of them; auto: the most that fit", flag="--batch-size", low=0, auto=True
+    )
     accumulate: int = _f(
         1, "parts a batch is computed in, to save memory: a step then takes batch_size times this", low=1
     )

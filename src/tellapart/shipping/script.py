@@ -31,10 +31,13 @@ PLACING = ("source", "root", "validation", "test", "split", "split_seed", "fold"
 
 OPTIMISERS = {
     "sgd": "torch.optim.SGD(groups, lr=RATE, momentum={momentum!r}, dampening={dampening!r}, nesterov={nesterov!r})",
-    "adam": "torch.optim.Adam(groups, lr=RATE)",
-    "adamw": "torch.optim.AdamW(groups, lr=RATE)",
     "adagrad": "torch.optim.Adagrad(groups, lr=RATE)",
+    "adadelta": "torch.optim.Adadelta(groups, lr=RATE)",
     "rmsprop": "torch.optim.RMSprop(groups, lr=RATE, momentum={momentum!r})",
+    **{
+        kind.lower(): f"torch.optim.{kind}(groups, lr=RATE, betas=({{beta1!r}}, {{beta2!r}}))"
+        for kind in ("Adam", "AdamW", "Adamax", "NAdam", "RAdam")
+    },
 }
 SCHEDULES = {
     "one-cycle": (
@@ -90,9 +93,10 @@ def script_of(
     if still_open := [path for path in SETTLED if values[path] is None]:
         raise UsageError(f"The recipe leaves {', '.join(still_open)} open.", "Export from the run that training wrote.")
     unspoken = [path for path, usual in UNSPOKEN.items() if values[path] != usual]
-    if unspoken or recipe.optim.schedule not in SCHEDULES:
-        what = unspoken[0] if unspoken else f"the schedule {recipe.optim.schedule}"
-        raise UsageError(f"A plain script has no words for {what}.", "Export from a run without it.")
+    known = {"schedule": SCHEDULES, "name": OPTIMISERS}
+    unspoken += [f"optim.{key} = {values[f'optim.{key}']}" for key in known if values[f"optim.{key}"] not in known[key]]
+    if unspoken:
+        raise UsageError(f"A plain script has no words for {unspoken[0]}.", "Export from a run without it.")
     chosen = [key for key, value in asdict(recipe.data).items() if value not in (getattr(Data(), key), "folders")]
     if beyond := [f"data.{key} = {values[f'data.{key}']}" for key in chosen if key not in PLACING]:
         raise UsageError(

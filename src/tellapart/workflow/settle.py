@@ -14,11 +14,14 @@ from tellapart.names import OWN_MODELS, SMOOTHED, TORCHVISION_MODELS, is_model
 from tellapart.recipe import Recipe
 from tellapart.recipe_augment import COLOURS, PRESETS
 from tellapart.recipe_values import AUTO
-from tellapart.training.optim import rates_of
+from tellapart.training.own import rates_of
 
 Origins = Mapping[str, str]
 
-DEFAULT_RATES = {"sgd": 0.1, "adam": 3e-3, "adamw": 3e-3, "adagrad": 1e-2, "rmsprop": 1e-3}
+DEFAULT_RATES = {
+    **{"sgd": 0.1, "adam": 3e-3, "adamw": 3e-3, "muon": 1e-2, "adagrad": 1e-2, "adadelta": 1.0},
+    **{"adamax": 3e-3, "nadam": 3e-3, "radam": 3e-3, "rmsprop": 1e-3},
+}
 """The learning rate of each optimiser when none is asked for; a network without normalisation gets a tenth of it."""
 
 FIXED_SIZES = {
@@ -42,8 +45,13 @@ class Settled:
     origins: Origins
 
 
+ADAMS = ("adam", "adamw", "adamax", "nadam", "radam", "muon")
+"""Optimisers with two running means; muon takes Adam for what is no matrix."""
+
 MEANT_FOR = {
-    "optim.momentum": ("optim.name", ("sgd", "rmsprop")),
+    "optim.momentum": ("optim.name", ("sgd", "muon", "rmsprop")),
+    "optim.beta1": ("optim.name", ADAMS),
+    "optim.beta2": ("optim.name", ADAMS),
     "optim.dampening": ("optim.name", ("sgd",)),
     "optim.nesterov": ("optim.name", ("sgd",)),
     "optim.step_every": ("optim.schedule", ("step",)),
@@ -134,7 +142,7 @@ def _size(name: str, short: int) -> tuple[int, str]:
 def settle_training(settled: Settled, *, num_train: int) -> Settled:
     """Fill in epochs, batch size and patience from the number of training pictures."""
     epochs = (default_epochs(num_train), f"for {num_train:,} training pictures")
-    settled = _smaller_batch(_filled(settled, {"train.epochs": epochs}), num_train)
+    settled = _whole_batch(_smaller_batch(_filled(settled, {"train.epochs": epochs}), num_train), num_train)
     endless = settled.recipe.optim.schedule in ("constant", "plateau")
     why = "a constant rate has no end of its own" if endless else "the schedule comes to rest by itself"
     patience = PATIENCE_OF_ENDLESS if endless else settled.recipe.train.epochs
@@ -147,13 +155,22 @@ def _smaller_batch(settled: Settled, num_train: int) -> Settled:
     """The default batch, made smaller for very few pictures. A batch that was asked for stays as it is."""
     recipe = settled.recipe
     if (
-        recipe.train.batch_size is None
+        not recipe.train.batch_size
         or "train.batch_size" in settled.origins
         or recipe.train.batch_size * recipe.train.accumulate <= num_train
     ):
         return settled
     reason = {"train.batch_size": f"{AUTO}: there are {num_train} training pictures"}
     return Settled(recipe.replaced({"train.batch_size": max(1, num_train // 4)}), {**settled.origins, **reason})
+
+
+def _whole_batch(settled: Settled, num_train: int) -> Settled:
+    """A batch of 0 is one of all training pictures."""
+    if settled.recipe.train.batch_size != 0:
+        return settled
+    size = -(-num_train // settled.recipe.train.accumulate)
+    why = {"train.batch_size": f"{settled.origins.get('train.batch_size', 'recipe')}: all {num_train:,} pictures"}
+    return Settled(settled.recipe.replaced({"train.batch_size": size}), {**settled.origins, **why})
 
 
 def default_epochs(num_train: int) -> int:
@@ -193,7 +210,7 @@ def settle_batch(settled: Settled, *, largest: int, num_train: int) -> Settled:
 def refuse_large_batch(recipe: Recipe, num_train: int) -> None:
     """A batch larger than the data is an error, not a smaller batch in silence."""
     batch = (recipe.train.batch_size or 1) * recipe.train.accumulate
-    if batch > num_train:
+    if batch - recipe.train.accumulate >= num_train:
         raise UsageError(
             f"The batch of {batch} is larger than the {num_train} training pictures.",
             f"Use --batch-size {max(1, num_train // 4)} or smaller.",
