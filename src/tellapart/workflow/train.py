@@ -8,7 +8,7 @@ import contextlib
 import math
 import shutil
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from tellapart.workflow.events import Event, Said, line_of
 from tellapart.workflow.final import verdict
 from tellapart.workflow.fitting import Pieces, fitted
 from tellapart.workflow.prepare import Prepared, prepare
+from tellapart.workflow.same import conditions
 from tellapart.workflow.settle import (
     Origins,
     Settled,
@@ -45,6 +46,12 @@ from tellapart.workflow.settle import (
     settle_batch,
     settle_network,
 )
+
+Before = Callable[[Pieces], None]
+
+
+def nothing(pieces: Pieces) -> None:
+    """What most trainings have to do before they begin."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +129,17 @@ def _path(run: Run, settled: Settled, device: torch.device, asking: Asking) -> I
     """The nine stages: data, batches, network, loss, optimiser, settings, training, test, saved."""
     began = time.monotonic()
     prepared = yield from _prepared(settled, run, asking)
+    yield from trained(run, prepared, device, asking, began=began)
+
+
+def trained(
+    run: Run, prepared: Prepared, device: torch.device, asking: Asking, *, began: float, before: Before = nothing
+) -> Iterator[Event]:
+    """Stages 2 to 9, from prepared pictures on. `before` may change the pieces before anything is written of them."""
     pieces = put_together(prepared, device, transform=asking.transform)
+    before(pieces)
     run.set_status(transform=asking.transform is not None)
-    written(run, pieces.prepared, command=asking.command, device=devices.words(device))
+    written(run, pieces.prepared, command=asking.command, conditions=conditions(device))
     yield from _described(pieces)
     yield from fitted(run, pieces, asking.asked)
     yield from verdict(run, pieces.prepared, device, open_test=asking.open_test, began=began)
