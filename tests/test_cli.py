@@ -30,7 +30,7 @@ def commands(name: str, command: click.Command) -> Iterator[tuple[str, click.Com
 
 
 def every_command() -> dict[str, click.Command]:
-    verbs = [commands(verb, import_module(f"tellapart.cli.{verb}").command) for verb in VERBS]
+    verbs = [commands(verb, import_module(f"tellapart.cli.{verb.replace('-', '_')}").command) for verb in VERBS]
     return dict(pair for verb in verbs for pair in verb)
 
 
@@ -42,7 +42,7 @@ def test_every_verb_explains_itself(tmp_path: Path, verb: str) -> None:
     done = tellapart(tmp_path, verb, "--help")
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith(f"Usage: tellapart {verb} ")
-    assert import_module(f"tellapart.cli.{verb}").command.help.strip().endswith(".")
+    assert import_module(f"tellapart.cli.{verb.replace('-', '_')}").command.help.strip().endswith(".")
 
 
 def test_every_command_has_a_description_and_every_flag_a_help_line() -> None:

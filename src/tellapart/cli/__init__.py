@@ -17,6 +17,10 @@ from tellapart.errors import TellapartError, nearest
 VERBS = {
     "train": "Train a classifier on labelled pictures and judge it.",
     "resume": "Go on with a run that was stopped.",
+    "extend": "Train a finished run for more epochs.",
+    "branch": "Start a new run from the weights of another.",
+    "reproduce": "Repeat a run from its folder and compare.",
+    "prove-resume": "Show that resuming is exact, on your own recipe.",
     "test": "Judge a trained model on its sealed test part, or on other pictures.",
     "check": "Say what is wrong with labelled pictures.",
     "predict": "Say what is on pictures: files or folders.",
@@ -46,7 +50,7 @@ class Lazy(Verbs):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        return import_module(f"tellapart.cli.{cmd_name}").command
+        return import_module(f"tellapart.cli.{cmd_name.replace('-', '_')}").command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):

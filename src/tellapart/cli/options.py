@@ -9,6 +9,16 @@ from tellapart.recipe import rule_of
 PATH = click.Path(path_type=Path)
 runs_option = click.option("--runs", type=PATH, default=Path("runs"), show_default=True, help="Where run folders lie.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+no_test_option = click.option(
+    "--no-test", is_flag=True, help="Leave the test part sealed while you are still trying things."
+)
+name_option = click.option(
+    "--run",
+    "name",
+    default="",
+    metavar="NAME",
+    help="Name of the run folder; a fresh one that sorts by time when absent.",
+)
 device_option = click.option("--device", default="auto", show_default=True, help=rule_of("machine.device").help)
 root_option = click.option("--root", default="", help=rule_of("data.root").help)
 on_bad_option = click.option(

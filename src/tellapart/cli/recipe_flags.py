@@ -24,6 +24,15 @@ DIVIDING = ("data.root", *(path for path in CHOOSING if path != "data.overlay"),
 """What a split depends on."""
 
 
+set_option = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    help="Any other setting of the recipe; `tellapart config show` lists them.",
+)
+
+
 def recipe_flags(function: Callable) -> Callable:
     """Add the source, every flag of the recipe, `--recipe` and `--set` to a command."""
     return and_recipe(flags_of(*(path for path, rule in rules() if rule.flag))(function))
@@ -32,18 +41,11 @@ def recipe_flags(function: Callable) -> Callable:
 def and_recipe(function: Callable) -> Callable:
     """Add the source, `--recipe` and `--set` to a command."""
     function = click.option(
-        "--set",
-        "settings",
-        multiple=True,
-        metavar="SECTION.KEY=VALUE",
-        help="Any other setting of the recipe; `tellapart config show` lists them.",
-    )(function)
-    function = click.option(
         "--recipe",
         "recipe_name",
         metavar="FILE.toml|NAME",
         help=f"Start from a recipe: a file, or one of {', '.join(shipped())}.",
-    )(function)
+    )(set_option(function))
     return click.argument("source", required=False)(function)
 
 
@@ -82,12 +84,18 @@ def shipped() -> list[str]:
 
 def asked(flags: Values) -> tuple[Recipe, dict[str, str]]:
     """The recipe that a command's flags ask for, and where each value is from: defaults, then file, then flags."""
+    values, origins = values_of(flags)
+    return Recipe.from_values(values), origins
+
+
+def values_of(flags: Values) -> tuple[Values, dict[str, str]]:
+    """The settings that a command's flags ask for, and where each is from: file, then flags."""
     values: Values = {}
     origins: dict[str, str] = {}
-    layers = [*_of_recipe(flags["recipe_name"]), *_of_flags(flags), *_of_settings(flags["settings"])]
+    layers = [*_of_recipe(flags.get("recipe_name")), *_of_flags(flags), *_of_settings(flags["settings"])]
     for path, value, origin in layers:
         values[path], origins[path] = value, origin
-    return Recipe.from_values(values), origins
+    return values, origins
 
 
 def _of_recipe(name: str | None) -> list[tuple[str, Any, str]]:

@@ -32,7 +32,8 @@ def command(runs: Path, as_json: bool) -> None:
     for row in rows:
         gap = "–" if row.gap is None else f"{row.gap:+.3f}"
         figures = f"{share(row.validation):<22}  {share(row.test):<22}  {gap:>6}"
-        click.echo(f"{row.name:<{width}}  {row.state:<11}  {figures}  {row.source}, {row.model}")
+        about = ", ".join(filter(None, [row.source, row.model, row.lineage]))
+        click.echo(f"{row.name:<{width}}  {row.state:<11}  {figures}  {about}")
 
 
 def share(figure: dict[str, Any] | None) -> str:

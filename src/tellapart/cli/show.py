@@ -3,8 +3,9 @@
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -12,6 +13,8 @@ import click
 from tellapart.evaluation.metrics import Figure
 from tellapart.recipe import printable
 from tellapart.workflow.events import Begun, Event, Step, Verdict, line_of
+from tellapart.workflow.stopping import Stopping
+from tellapart.workflow.train import Asking
 
 
 def percent(figure: Figure) -> str:
@@ -117,7 +120,7 @@ def verdict_lines(verdict: Verdict) -> Iterator[str]:
         yield f"            the test part is still sealed; `tellapart test {verdict.called}` opens it"
     elif verdict.opened_before:
         runs = verdict.opened_before
-        shown = ", ".join(runs[-3:])
+        shown = ", ".join(dict.fromkeys(runs[-3:]))
         times = "once" if len(runs) == 1 else f"{len(runs)} times"
         total = next(figure.n for figure in headline if figure.part == "test")
         part = "" if verdict.seen_before == total else f"{verdict.seen_before:,} of these {total:,} pictures were "
@@ -164,6 +167,14 @@ def as_document(verdict: Verdict) -> dict[str, Any]:
         "classes": list(verdict.classes),
         "figures": [figure.to_json() for figure in [*verdict.figures, *verdict.by_class]],
     }
+
+
+def followed(begin: Callable[[Asking], Iterable[Event]], asking: Asking, *, as_json: bool) -> None:
+    """Show a training until it ends, or is told to stop, and print the verdict."""
+    screen = Screen()
+    with Stopping() as stopping:
+        verdict = screen.follow(begin(replace(asking, asked=stopping.asked, progress=screen.decoding)))
+    click.echo(ended(verdict, as_json=as_json))
 
 
 def ended(verdict: Verdict, *, as_json: bool) -> str:

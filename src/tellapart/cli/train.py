@@ -5,21 +5,15 @@ from typing import Any
 
 import click
 
-from tellapart.cli.options import runs_option
+from tellapart.cli.options import name_option, no_test_option, runs_option
 from tellapart.cli.recipe_flags import asked, recipe_flags
 
 
 @click.command("train", epilog="Examples: tellapart train digits · tellapart train FOLDER --model resnet18 --epochs 10")
 @recipe_flags
-@click.option(
-    "--run",
-    "name",
-    default="",
-    metavar="NAME",
-    help="Name of the run folder; a fresh one that sorts by time when absent.",
-)
+@name_option
 @runs_option
-@click.option("--no-test", is_flag=True, help="Leave the test part sealed while you are still trying things.")
+@no_test_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document with every figure on standard output.")
 @click.pass_obj
 def command(words: str, name: str, runs: Path, no_test: bool, as_json: bool, **flags: Any) -> None:

@@ -42,8 +42,10 @@ SCHEDULES: dict[str, Rate] = {
 }
 
 
-def rate_of(optim: Optim, *, total_steps: int, steps_per_epoch: int) -> Callable[[int], float]:
+def rate_of(optim: Optim, *, total_steps: int, steps_per_epoch: int, first: int = 0) -> Callable[[int], float]:
     """The learning rate of each step, counted from 0: linear from 1/10 up to the peak over `warmup`, then the schedule.
+
+    In a run that was extended, warm-up and schedule lie between `first` and the end.
 
     >>> one_cycle = rate_of(Optim(lr=1.0, warmup=0.2), total_steps=10, steps_per_epoch=5)
     >>> [round(one_cycle(now), 2) for now in (0, 2, 6, 10)]
@@ -52,7 +54,7 @@ def rate_of(optim: Optim, *, total_steps: int, steps_per_epoch: int) -> Callable
     factor, peak, warmup = SCHEDULES[optim.schedule], optim.lr, optim.warmup or 0.0
 
     def rate(now: int) -> float:
-        progress = min(1.0, now / total_steps)
+        progress = min(1.0, max(0, now - first) / (total_steps - first))
         if progress < warmup:
             return peak * (0.1 + 0.9 * progress / warmup)
         return peak * factor((progress - warmup) / (1 - warmup), optim, now // steps_per_epoch)

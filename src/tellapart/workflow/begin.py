@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ PATHS = ("data.source", "data.root", "data.validation_from", "data.test_from")
 """The settings that may be paths, beside those of which a run keeps its own copy."""
 
 
-def written(run: Run, prepared: Prepared, *, command: str, device: str) -> None:
+def written(run: Run, prepared: Prepared, *, command: str, conditions: Mapping[str, Any]) -> None:
     """Write recipe.toml, split.csv, environment.json and command.txt, and the identities into status.json."""
     recipe = prepared.recipe.to_toml(prepared.settled.origins)
     run.write("recipe.toml", recipe)
@@ -29,7 +30,7 @@ def written(run: Run, prepared: Prepared, *, command: str, device: str) -> None:
     if prepared.recipe.data.overlay:
         run.write("overlay.csv", read_text(Path(prepared.recipe.data.overlay), errors="surrogateescape"))
     run.write("command.txt", command + "\n")
-    run.write("environment.json", json.dumps({**environment(), "device": device}, indent=1) + "\n")
+    run.write("environment.json", json.dumps(conditions, indent=1) + "\n")
     run.set_status(
         recipe=identity_of(recipe),
         source=prepared.recipe.data.source,
@@ -49,13 +50,41 @@ def identity_of(recipe: str) -> str:
 
 def recipe_of(run: Run) -> Recipe:
     """The recipe of a run, as it was settled. Raises MismatchError when recipe.toml was changed since."""
-    path = run.folder / "recipe.toml"
+    return Recipe.from_toml(recipe_text(run), where=str(run.folder / "recipe.toml"))
+
+
+def recipe_text(run: Run) -> str:
+    """The text of recipe.toml as the run wrote it, with the origin of each value."""
+    path, status = run.folder / "recipe.toml", run.status()
     if not path.is_file():
         raise UsageError(f"The run {run.name} was stopped before it began to train.", "Start anew: `tellapart train`.")
+    before = path.with_name(f"recipe-{len(status.get('extended', [])) + 1}.toml")
+    if before.is_file() and identity_of(read_text(before)) == status.get("recipe"):
+        return read_text(before)  # it was about to be extended when it was stopped
+    return _unchanged(path, status.get("recipe", ""))
+
+
+def recipe_texts(run: Run) -> list[str]:
+    """The recipes that a run had, in order: the one it began with, and one for each time it was extended."""
+    before = enumerate(run.status().get("extended", []), start=1)
+    return [*(_unchanged(run.folder / f"recipe-{n}.toml", entry["recipe"]) for n, entry in before), recipe_text(run)]
+
+
+def _unchanged(path: Path, identity: str) -> str:
     text = read_text(path)
-    if identity_of(text) != run.status().get("recipe"):
+    if identity_of(text) != identity:
         raise MismatchError(f"{path} is not as the run wrote it.", "Put the old text back, or train a new run with it.")
-    return Recipe.from_toml(text, where=str(path))
+    return text
+
+
+def origins_of(text: str) -> dict[str, str]:
+    """Where each value of a recipe is from, by the remarks that a run wrote behind them; defaults are not named."""
+    section, found = "", {}
+    for line in text.splitlines():
+        section = line.strip("[]") if line.startswith("[") else section
+        key, _, rest = line.partition(" = ")
+        found |= {f"{section}.{key}": rest.rpartition("  # ")[2]} if "  # " in rest else {}
+    return {path: origin for path, origin in found.items() if origin != "default"}
 
 
 def same_pictures(run: Run, recipe: Recipe, *, index: Index | None = None, progress: Progress = quiet) -> Prepared:
@@ -63,19 +92,28 @@ def same_pictures(run: Run, recipe: Recipe, *, index: Index | None = None, progr
 
     `index` stands for the source of a run whose pictures were given in Python.
     """
+    prepared = pictures_of(run, Settled(recipe, {}), index=index, progress=progress)
+    return replace(prepared, settled=replace(prepared.settled, recipe=replace(prepared.recipe, data=recipe.data)))
+
+
+def pictures_of(run: Run, settled: Settled, *, index: Index | None = None, progress: Progress = quiet) -> Prepared:
+    """The pictures and the split of a run for another recipe with the same data, which says from then on where they
+    are. Raises MismatchError as `same_pictures` does.
+    """
+    recipe = settled.recipe
     own = _from_where_it_began(recipe, run.status().get("at", ""))
     # the files that the recipe names may be gone by now, or edited
     if recipe.data.split not in ("auto", "new"):
         own |= {"data.split": str(run.folder / "split.csv"), "data.folds": 0, "data.fold": 0}
     if recipe.data.overlay:
         own["data.overlay"] = str(run.folder / "overlay.csv")
-    prepared = prepare(Settled(recipe.replaced(own), {}), index=index, progress=progress)
+    prepared = prepare(replace(settled, recipe=recipe.replaced(own)), index=index, progress=progress)
     if prepared.split != run.status().get("split"):
         raise MismatchError(
             f"The pictures of {recipe.data.source} are no longer those that {run.name} was trained with.",
             "Bring back the old ones, or judge it on them as other pictures: tellapart test RUN SOURCE.",
         )
-    return replace(prepared, settled=replace(prepared.settled, recipe=replace(prepared.recipe, data=recipe.data)))
+    return prepared
 
 
 def _from_where_it_began(recipe: Recipe, at: str) -> dict[str, Any]:
@@ -86,8 +124,8 @@ def _from_where_it_began(recipe: Recipe, at: str) -> dict[str, Any]:
 
 
 def origin_of(run: Run, prepared: Prepared) -> dict[str, Any]:
-    """Where a model comes from: run, versions, data and split identities, and the recipe."""
-    where = environment()
+    """Where a model comes from: run, versions, data and split identities, the recipe, and what it went on from."""
+    where, status = environment(), run.status()
     return {
         "run": run.name,
         "time": where["time"],
@@ -98,4 +136,5 @@ def origin_of(run: Run, prepared: Prepared) -> dict[str, Any]:
         "test_part": prepared.test_part,
         "counts": prepared.counts,
         "recipe": prepared.recipe.to_toml(),
+        **{name: status[name] for name in ("parent", "extended") if name in status},
     }

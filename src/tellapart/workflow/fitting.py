@@ -34,7 +34,7 @@ FROM_THE_START = Position()
 
 @dataclass(frozen=True, kw_only=True)
 class Pieces:
-    """The pieces of one training, put together and ready to run."""
+    """The pieces of one training, put together and ready to run. `first`: the step at which its schedule begins."""
 
     prepared: Prepared
     model: nn.Module
@@ -47,6 +47,7 @@ class Pieces:
     average: Average
     plan: Plan
     remarks: list[str]
+    first: int = 0
 
 
 def fitted(
@@ -115,7 +116,7 @@ def loop(pieces: Pieces, *, judge: Judge, keep: Keep, asked: Asked, start: Posit
         optimiser=pieces.optimiser,
         precision=pieces.precision,
         average=pieces.average,
-        rate=rate_of(recipe.optim, total_steps=plan.max_steps, steps_per_epoch=len(pieces.train)),
+        rate=rate_of(recipe.optim, total_steps=plan.max_steps, steps_per_epoch=len(pieces.train), first=pieces.first),
         judge=judge,
         plan=plan,
         keep=keep,

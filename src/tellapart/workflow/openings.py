@@ -1,6 +1,5 @@
 """The ledger of openings: which runs opened which test pictures before, so that it can stand beside the number."""
 
-import itertools
 import json
 import os
 from pathlib import Path
@@ -26,23 +25,33 @@ def noted(run: Run, index: Index) -> tuple[list[str], int]:
     with writable(folder):
         folder.mkdir(exist_ok=True)
     write_atomically(folder / f"{part}.digests", digests.tobytes())
-    line = {"test_part": part, "run": run.name, "id": run.status().get("id"), "time": now(), "n": len(digests)}
+    own = {"test_part": part, "run": run.name, "id": run.status().get("id"), "extended": _extended(run)}
+    line = {**own, "time": now(), "n": len(digests)}
     _append(run.folder.parent / "openings.jsonl", json.dumps(line) + "\n")
     return before
 
 
 def opened_before(run: Run, test_part: str, digests: NDArray[np.void] | None = None) -> tuple[list[str], int]:
-    """The runs that opened any of these pictures before `run` did, and how many of the pictures they saw together."""
+    """The runs that opened any of these pictures before `run` did, and how many of the pictures they saw together.
+
+    A run that was extended is among them when it had opened them before that: its model is another one since.
+    """
     ledger = run.folder.parent / "openings.jsonl"
     lines = read_text(ledger).splitlines() if ledger.is_file() else []
     entries: list[dict[str, Any]] = [entry for entry in map(json_object, lines) if entry]
-    own = run.status().get("id")
-    earlier = list(itertools.takewhile(lambda e: not (e.get("id") == own and e.get("test_part") == test_part), entries))
+    own = run.status().get("id"), test_part, _extended(run)
+    keys = [(entry.get("id"), entry.get("test_part"), entry.get("extended", 0)) for entry in entries]
+    earlier = entries[: keys.index(own)] if own in keys else entries
     mine = {one.tobytes() for one in (digests if digests is not None else _kept(run.folder.parent, test_part))}
     shared = {part: _shared(run.folder.parent, part, mine) for part in {str(e.get("test_part")) for e in earlier}}
-    seen = set(itertools.chain.from_iterable(shared.values()))
+    seen = set[bytes]().union(*shared.values())
     names = [str(e.get("run", "a run without a name")) for e in earlier if shared[str(e.get("test_part"))]]
     return names, len(seen)
+
+
+def _extended(run: Run) -> int:
+    """How often the run was extended."""
+    return len(run.status().get("extended", []))
 
 
 def _digests(index: Index) -> NDArray[np.void]:

@@ -1,5 +1,6 @@
 """Runs: what stands in a folder of runs, best first. No torch here."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ class Row:
 
     `gap`: how much larger the validation loss of the best epoch was than its training loss, which is the mean over that
     epoch, of changed pictures and by the loss of its recipe. Compare it between runs of one loss; None before any.
+    `lineage`: what it was branched from, extended at, or repeats, in words.
     """
 
     name: str
@@ -24,6 +26,7 @@ class Row:
     test: dict[str, Any] | None
     heartbeat: str
     gap: float | None = None
+    lineage: str = ""
 
 
 def listed(runs: Path) -> list[Row]:
@@ -46,6 +49,15 @@ def _gap(run: Run) -> float | None:
     return best[-1]["val_loss"] - best[-1]["train_loss"] if best else None
 
 
+def _lineage(status: dict[str, Any]) -> Iterator[str]:
+    """What a run goes back to: 'from step 40 of first', 'extended at epoch 2', 'again first'."""
+    if "parent" in status:
+        yield f"from step {status['parent']['step']} of {status['parent']['run']}"
+    if "repeats" in status:
+        yield f"again {status['repeats']['run']}"
+    yield from (f"extended at epoch {entry['epoch']}" for entry in status.get("extended", []))
+
+
 def _row(name: str, status: dict[str, Any]) -> Row:
     accuracies = {f["part"]: f for f in status.get("figures", []) if f["name"] == "accuracy"}
     return Row(
@@ -56,4 +68,5 @@ def _row(name: str, status: dict[str, Any]) -> Row:
         validation=accuracies.get("validation"),
         test=accuracies.get("test"),
         heartbeat=status.get("heartbeat", ""),
+        lineage=", ".join(_lineage(status)),
     )

@@ -4,11 +4,9 @@ for event in train(Recipe.from_values({"data.source": "digits"})):
     print(event)
 """
 
-import contextlib
 import math
-import shutil
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,7 +20,7 @@ from tellapart.data.loader import Loader
 from tellapart.data.per_sample import Transform, chained, per_sample
 from tellapart.data.pictures import Pictures, memory_budget
 from tellapart.data.progress import Progress, quiet
-from tellapart.errors import DataError, DivergedError, Interrupted, MismatchError, StorageError, Terminated, UsageError
+from tellapart.errors import UsageError
 from tellapart.models.build import Architecture, build
 from tellapart.models.look import Look, look
 from tellapart.recipe import Recipe
@@ -35,10 +33,11 @@ from tellapart.training.optim import make_optimiser
 from tellapart.training.precision import Precision
 from tellapart.workflow import devices
 from tellapart.workflow.begin import written
-from tellapart.workflow.events import Event, Said, line_of
+from tellapart.workflow.events import Event, Said
 from tellapart.workflow.final import verdict
 from tellapart.workflow.fitting import Pieces, fitted
 from tellapart.workflow.prepare import Prepared, prepare
+from tellapart.workflow.same import conditions
 from tellapart.workflow.settle import (
     Origins,
     Settled,
@@ -47,6 +46,13 @@ from tellapart.workflow.settle import (
     settle_batch,
     settle_network,
 )
+from tellapart.workflow.telling import told
+
+Before = Callable[[Pieces], None]
+
+
+def nothing(pieces: Pieces) -> None:
+    """What most trainings have to do before they begin."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,43 +101,21 @@ def train(recipe: Recipe, asking: Asking = Asking()) -> Iterator[Event]:
     return told(run, _path(run, Settled(recipe, asking.origins), device, asking))
 
 
-def told(run: Run, events: Iterator[Event], *, fresh: bool = True) -> Iterator[Event]:
-    """Pass the events on, write what they say into log.txt, and how it ended into status.json.
-
-    A `fresh` run that is refused before its pictures are read leaves no folder. Raises BusyError when another process
-    writes this run.
-    """
-    with run.alone():
-        try:
-            for event in events:
-                line = line_of(event)
-                if line is not None:
-                    run.append("log.txt", line)
-                yield event
-        except BaseException as error:
-            refused = isinstance(error, UsageError | DataError | MismatchError)
-            if fresh and refused and run.status()["state"] == "preparing":
-                shutil.rmtree(run.folder, ignore_errors=True)
-            elif fresh or not refused:
-                _end(run, error)
-            raise
-
-
-def _end(run: Run, error: BaseException) -> None:
-    """Write down how a run ended."""
-    with contextlib.suppress(StorageError):  # on a full disk the first error is the one to show
-        if run.status()["state"] != "finished":
-            run.set_status(state=_state(error), error=str(error))
-            run.append("log.txt", f"{_state(error)}: {error}")
-
-
 def _path(run: Run, settled: Settled, device: torch.device, asking: Asking) -> Iterator[Event]:
     """The nine stages: data, batches, network, loss, optimiser, settings, training, test, saved."""
     began = time.monotonic()
     prepared = yield from _prepared(settled, run, asking)
+    yield from trained(run, prepared, device, asking, began=began)
+
+
+def trained(
+    run: Run, prepared: Prepared, device: torch.device, asking: Asking, *, began: float, before: Before = nothing
+) -> Iterator[Event]:
+    """Stages 2 to 9, from prepared pictures on. `before` may change the pieces before anything is written of them."""
     pieces = put_together(prepared, device, transform=asking.transform)
+    before(pieces)
     run.set_status(transform=asking.transform is not None)
-    written(run, pieces.prepared, command=asking.command, device=devices.words(device))
+    written(run, pieces.prepared, command=asking.command, conditions=conditions(device))
     yield from _described(pieces)
     yield from fitted(run, pieces, asking.asked)
     yield from verdict(run, pieces.prepared, device, open_test=asking.open_test, began=began)
@@ -147,12 +131,6 @@ def stoppable(asking: Asking) -> Progress:
             raise ending
 
     return tell
-
-
-def _state(error: BaseException) -> str:
-    if isinstance(error, KeyboardInterrupt | GeneratorExit | Interrupted | Terminated):
-        return "interrupted"
-    return "diverged" if isinstance(error, DivergedError) else "failed"
 
 
 def _prepared(settled: Settled, run: Run, asking: Asking) -> Generator[Event, None, Prepared]:

@@ -1,0 +1,122 @@
+"""Branch: a new run with other settings that starts from the weights of another, on the same pictures and split."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+
+from tellapart.errors import UsageError, did_you_mean
+from tellapart.recipe import Recipe
+from tellapart.run import Run
+from tellapart.training.checkpoint import Checkpoint, Position, load_checkpoint, save_checkpoint
+from tellapart.workflow import devices
+from tellapart.workflow.begin import origins_of, pictures_of, recipe_of, recipe_texts
+from tellapart.workflow.events import Event, Said
+from tellapart.workflow.fitting import Pieces
+from tellapart.workflow.resume import as_judged, taken_up
+from tellapart.workflow.settle import Origins, Settled, refuse_impossible
+from tellapart.workflow.telling import told
+from tellapart.workflow.train import Asking, stoppable, trained
+
+FIRST = "step-000000"
+"""The checkpoint that a branch begins with. It stays, so that the run holds all that is needed to repeat it."""
+
+
+def branch(parent: Run, changes: Mapping[str, Any], asking: Asking, *, start: str = "best") -> Iterator[Event]:
+    """Train a new run from a checkpoint of `parent` (best, last, or its name); the last event is the Verdict.
+
+    `changes` are settings by `section.key`, `asking.origins` says where they are from. The others are those that the
+    parent began with; what it had found out from its data is found out again. Raises UsageError for a change of the
+    pictures, and for weights that do not fit.
+    """
+    settled = _settled(parent, changes, asking.origins)
+    name, found = chosen(parent, start)
+    weights = (parent.folder / "checkpoints" / name / "model.safetensors").read_bytes()
+    lineage = {"run": parent.name, "id": parent.status().get("id"), "checkpoint": name, "step": found.position.step}
+    lineage["sha256"] = hashlib.sha256(weights).hexdigest()
+    run = Run.create(asking.runs, asking.name, about=f"{parent.name}-branch")
+    run.set_status(state="preparing", command=asking.command, parent=lineage)
+    return told(run, _path(run, parent, settled, found, asking))
+
+
+def _settled(parent: Run, changes: Mapping[str, Any], origins: Origins) -> Settled:
+    """The recipe of a branch, with what is to be found out from the data left open."""
+    data = [path for path in changes if path.startswith("data.")]
+    if data:
+        raise UsageError(
+            f"{data[0]} cannot change in a branch: it has the pictures and the split of {parent.name}.",
+            "With another split it might train on what that run was tested on. `tellapart train` starts anew.",
+        )
+    begun, defaults = recipe_texts(parent)[0], Recipe().values()
+    before = origins_of(begun)
+    open_again = {path: defaults[path] for path, origin in before.items() if origin.startswith("auto")}
+    kept = {path: f"run {parent.name}: {origin}" for path, origin in before.items() if path not in open_again}
+    settled = Settled(Recipe.from_toml(begun).replaced(open_again).replaced(changes), {**kept, **origins})
+    refuse_impossible(settled)
+    return settled
+
+
+def chosen(run: Run, start: str) -> tuple[str, Checkpoint]:
+    """The name of a kept checkpoint, and what it holds. Raises UsageError with those that there are."""
+    names = run.status().get("checkpoints", {})
+    there = sorted(folder.parent.name for folder in (run.folder / "checkpoints").glob("step-*/manifest.json"))
+    name = names.get(start, start)
+    if name not in there:
+        hint = did_you_mean(start, [*there, *names]) if there else "It was stopped before the first one; train anew."
+        raise UsageError(f"The run {run.name} keeps no checkpoint '{start}'.", hint)
+    found = load_checkpoint(run.folder / "checkpoints" / name)
+    return name, as_judged(found) if start == "best" else found
+
+
+def _path(run: Run, parent: Run, settled: Settled, found: Checkpoint, asking: Asking) -> Iterator[Event]:
+    lineage, fits = run.status()["parent"], _optimiser_fits(found, recipe_of(parent), settled.recipe)
+    state = "and the state of its optimiser" if fits else "with a fresh optimiser"
+    yield Said(text=f"{run.name} starts from {lineage['checkpoint']} of {parent.name}: its weights {state}")
+
+    def first(pieces: Pieces) -> Checkpoint:
+        _refuse_other_shapes(parent, found, pieces)
+        optimiser = found.optimiser if fits else pieces.optimiser.state()
+        average = {k: found.model[k] if k in found.model else torch.tensor(0) for k in pieces.average.state()}
+        own = {"optimiser": optimiser, "average": average, "scale": pieces.precision.state()}
+        return Checkpoint(position=Position(), model=found.model, **own)
+
+    yield from anew(run, parent, settled, asking, first=first)
+
+
+def _optimiser_fits(found: Checkpoint, old: Recipe, new: Recipe) -> bool:
+    """Whether a checkpoint has buffers of the optimiser that mean the same in the new run."""
+    same = old.optim.name == new.optim.name and old.optim.rates == new.optim.rates
+    decays = (old.optim.weight_decay > 0) == (new.optim.weight_decay > 0)
+    return "none" not in found.optimiser and same and decays and (old.optim.momentum > 0) == (new.optim.momentum > 0)
+
+
+def _refuse_other_shapes(parent: Run, found: Checkpoint, pieces: Pieces) -> None:
+    """Raises UsageError naming the first weight that has no place in the network."""
+    there, here = ({name: [*t.shape] for name, t in m.items()} for m in (found.model, pieces.model.state_dict()))
+    for name in [*there, *here]:
+        if there.get(name) != here.get(name):
+            shapes = f"{name} is {there.get(name, 'missing')} there and {here.get(name, 'missing')} here"
+            raise UsageError(
+                f"The weights of {parent.name} do not fit this network: {shapes}.",
+                "Leave the settings of the network and the channels of the input as they are.",
+            )
+
+
+def anew(
+    run: Run, old: Run, settled: Settled, asking: Asking, *, first: Callable[[Pieces], Checkpoint] | None
+) -> Iterator[Event]:
+    """Train a new run on the pictures and the split of another, from a first checkpoint when there is one."""
+    began, device = time.monotonic(), devices.choose(settled.recipe.machine.device)
+    devices.reuse_memory()
+    prepared = pictures_of(old, settled, index=asking.index, progress=stoppable(asking))
+
+    def before(pieces: Pieces) -> None:
+        if first is not None:
+            found = first(pieces)
+            taken_up(pieces, found)
+            save_checkpoint(run.folder / "checkpoints", found)
+            run.set_status(checkpoints={"last": FIRST}, kept=[FIRST])
+
+    yield from trained(run, prepared, device, asking, began=began, before=before)
