@@ -15,14 +15,22 @@ from tellapart.cli.options import json_option, runs_option
 @click.pass_obj
 def command(words: str, run: str, runs: Path, no_test: bool, as_json: bool) -> None:
     """Go on with RUN, which was stopped, from its last checkpoint."""
-    from tellapart.cli.show import Screen, ended
-    from tellapart.run import Run
-    from tellapart.workflow.resume import resume
     from tellapart.workflow.stopping import Stopping
-    from tellapart.workflow.train import Asking
 
-    screen = Screen()
-    with Stopping() as stopping:
-        asking = Asking(runs=runs, open_test=not no_test, command=words, asked=stopping.asked, progress=screen.decoding)
+    with Stopping() as stopping:  # before torch is loaded, which takes its time
+        from tellapart.cli.show import Screen, ended
+        from tellapart.run import Run
+        from tellapart.workflow.resume import resume
+        from tellapart.workflow.train import Asking
+
+        screen = Screen()
+        asking = Asking(
+            runs=runs,
+            open_test=not no_test,
+            command=words,
+            asked=stopping.asked,
+            save_now=stopping.save_now,
+            progress=screen.decoding,
+        )
         verdict = screen.follow(resume(Run.open(runs, run), asking))
     click.echo(ended(verdict, as_json=as_json))

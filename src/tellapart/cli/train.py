@@ -29,12 +29,13 @@ def command(words: str, name: str, runs: Path, no_test: bool, as_json: bool, **f
     Without one, the handwritten digits that come with tellapart are used.
     """
     recipe, origins = asked(flags)
-    from tellapart.cli.show import Screen, ended
     from tellapart.workflow.stopping import Stopping
-    from tellapart.workflow.train import Asking, train
 
-    screen = Screen()
-    with Stopping() as stopping:
+    with Stopping() as stopping:  # before torch is loaded, which takes its time
+        from tellapart.cli.show import Screen, ended
+        from tellapart.workflow.train import Asking, train
+
+        screen = Screen()
         asking = Asking(
             runs=runs,
             name=name,
@@ -42,6 +43,7 @@ def command(words: str, name: str, runs: Path, no_test: bool, as_json: bool, **f
             command=words,
             origins=origins,
             asked=stopping.asked,
+            save_now=stopping.save_now,
             progress=screen.decoding,
             fetching=screen.fetching,
         )
