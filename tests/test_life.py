@@ -119,8 +119,8 @@ def test_an_extension_that_is_stopped_goes_on_to_the_same_bits(tmp_path: Path, m
     assert cut.status()["state"] == "interrupted"
     done(tmp_path, "resume", "cut", "--no-test")
     assert fingerprint(cut) == fingerprint(whole)
-    assert load_bundle(cut.bundle).state.keys() == newest(cut)[1].model.keys()  # type: ignore[union-attr]
-    best = newest(cut)[1]
+    assert load_bundle(cut.bundle).state.keys() == newest(cut.folder / "checkpoints")[1].model.keys()  # type: ignore[union-attr]
+    best = newest(cut.folder / "checkpoints")[1]
     assert best is not None
     assert all(torch.equal(best.model[name], w) for name, w in load_bundle(cut.bundle).state.items())
 
@@ -217,7 +217,7 @@ def test_only_a_finished_run_is_extended_or_repeated(at: Path, state: str) -> No
 @pytest.mark.skipif(sys.platform == "win32", reason="no flock")
 def test_a_run_that_is_being_written_is_not_extended(at: Path) -> None:
     with Run.open(at / "runs", "a").alone():
-        assert "being written by another process" in done(at, "extend", "a", "--epochs", "3", code=6).err
+        assert "being written by process" in done(at, "extend", "a", "--epochs", "3", code=6).err
 
 
 def test_without_its_last_checkpoint_a_run_is_not_extended_nor_its_extension_resumed(at: Path) -> None:
@@ -316,7 +316,7 @@ def test_a_branch_that_is_stopped_goes_on_to_the_same_bits(at: Path, stop: int) 
     parent = Run.open(at / "runs", "a")
     stopped(lambda asking: branch(parent, {"train.seed": 5}, asking), stop, runs=at / "runs", name="cut")
     if stop == 1:  # killed before anything but its first weights was saved
-        shutil.rmtree(at / "runs/cut/checkpoints/step-000001")
+        shutil.rmtree(at / "runs/cut/checkpoints/step-000001-mid")
     done(at, "resume", "cut", "--no-test")
     cut = Run.open(at / "runs", "cut")
     assert fingerprint(cut) == fingerprint(whole)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import platform
 import re
 import subprocess
@@ -278,14 +279,15 @@ def test_training_stops_early_when_validation_stands_still(tmp_path: Path) -> No
     assert done.run("a").status()["epoch"] == 2
 
 
-@pytest.mark.parametrize("minute", [60.0, -1.0])
+@pytest.mark.parametrize("seconds", ["60", "0"])
 def test_save_every_keeps_the_checkpoint_of_each_epoch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minute: float
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: str
 ) -> None:
-    monkeypatch.setattr(keeping, "EVERY_SECONDS", minute)  # below zero: a save is due at every epoch anyway
+    monkeypatch.setattr(keeping, "SHARE", math.inf)  # with 0 seconds a save is due at every step anyway
     words = ("digits", "--model", "linear", "--no-test", "--epochs", "3", "--set", "train.save_every=1")
-    kept = train(tmp_path, "a", *words).run("a").folder / "checkpoints"
-    assert sorted(entry.name for entry in kept.iterdir()) == ["step-000020", "step-000040", "step-000060"]
+    kept = train(tmp_path, "a", *words, "--set", f"machine.save_seconds={seconds}").run("a").folder / "checkpoints"
+    steps = [entry.name for entry in kept.iterdir() if entry.name.startswith("step-")]
+    assert sorted(steps) == ["step-000020", "step-000040", "step-000060", *["step-000060-mid"] * (seconds == "0")]
 
 
 def test_training_works_where_tensorboard_is_not_installed(tmp_path: Path) -> None:

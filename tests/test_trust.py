@@ -161,7 +161,7 @@ def test_a_run_that_is_being_written_is_busy(tmp_path: Path) -> None:
         while "epoch 1/" not in child.stderr.readline():
             assert child.poll() is None
         done = tellapart(tmp_path, "resume", "live")
-        assert (done.code, "being written by another process" in done.err) == (6, True)
+        assert (done.code, f"being written by process {child.pid} on " in done.err) == (6, True)
         assert child.poll() is None
         child.kill()
     time.sleep(0.1)

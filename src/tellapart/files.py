@@ -19,7 +19,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     try:
         write_flushed(staged, raw)
         os.replace(staged, path)
-        sync_folder(path.parent)
+        flush(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             staged.unlink()
@@ -47,17 +47,21 @@ def writable(path: Path) -> Iterator[None]:
 
 def write_flushed(path: Path, raw: bytes) -> None:
     """Write a new file and flush it to the disk. Raises OSError, also when the file exists."""
-    with path.open("xb") as file:
-        file.write(raw)
-        file.flush()
-        os.fsync(file.fileno())
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        left = memoryview(raw)
+        while left:  # a system may write less than it is given
+            left = left[os.write(handle, left) :]
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
-def sync_folder(folder: Path) -> None:
-    """Flush a folder's own entries, so that a rename outlives a power cut. Systems that cannot do it are left alone."""
+def flush(path: Path) -> None:
+    """Flush a file, or a folder's own entries, so that a rename outlives a power cut. Windows cannot do it."""
     if os.name == "nt":
         return
-    handle = os.open(folder, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -170,6 +170,9 @@ class Machine:
         "gigabytes that decoded pictures may take on the disk, where later runs find them (0: none)",
         low=0.0,
     )
+    save_seconds: float = _f(
+        60.0, "seconds between two checkpoints; saving never takes more than a fiftieth of the time", low=0.0
+    )
     precision: str = _f(
         "fp32", "numbers of the forward pass: fp32, bf16, or fp16 with a scaled loss", choices=names.PRECISIONS
     )

@@ -17,11 +17,6 @@ from typing import Any
 from tellapart.errors import BusyError, StorageError, UsageError, did_you_mean
 from tellapart.files import cannot_write, read_text, writable, write_atomically
 
-try:
-    import fcntl
-except ImportError:  # Windows has no flock
-    fcntl = None
-
 RUNS = Path("runs")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 PACKAGES = ("tellapart", "torch", "torchvision", "numpy", "pillow", "simplejpeg", "safetensors")
@@ -108,30 +103,53 @@ class Run:
         self.append("metrics.jsonl", json.dumps(values))
 
     def records(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The lines of metrics.jsonl with the objects they hold; a line that was torn by a crash is left out."""
-        for line in read_text(self.folder / "metrics.jsonl").splitlines():
+        """The lines of metrics.jsonl with the objects they hold; a line that was torn by a crash is left out.
+
+        None where nothing was recorded yet.
+        """
+        path = self.folder / "metrics.jsonl"
+        for line in read_text(path).splitlines() if path.is_file() else ():
             with contextlib.suppress(ValueError):
                 yield line, json.loads(line)
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Hold the run while it is written. Raises BusyError when another process holds it. The lock dies with us."""
-        if fcntl is None:
+        if os.name == "nt":  # there is no flock
             yield
             return
-        lock = (self.folder / ".lock").open("w")
+        path = self.folder / ".lock"
+        with writable(path):
+            lock = self._locked(path)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.close()
-            raise BusyError(
-                f"The run {self.name} is being written by another process.", "Wait for it, or stop it."
-            ) from error
-        try:
+            for left in self.folder.rglob(".*.tmp"):  # what a killed process began to write
+                left.unlink(missing_ok=True)
             yield
         finally:
-            (self.folder / ".lock").unlink(missing_ok=True)
-            lock.close()
+            path.unlink(missing_ok=True)
+            os.close(lock)
+
+    def _locked(self, path: Path) -> int:
+        """A handle of the lock file, locked, with our name in it."""
+        import fcntl
+
+        while True:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            with contextlib.ExitStack() as closing:
+                closing.callback(os.close, lock)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    owner = os.read(lock, 200).decode("ascii", "replace")
+                    who = owner if owner and owner.isprintable() else "another process"
+                    said = f"The run {self.name} is being written by {who}."
+                    raise BusyError(said, "Wait for it, or stop it.") from error
+                with contextlib.suppress(FileNotFoundError):  # its last owner removed it: another is made
+                    if os.path.samestat(os.fstat(lock), os.stat(path)):
+                        os.truncate(lock, 0)
+                        os.write(lock, f"process {os.getpid()} on {socket.gethostname()}".encode())
+                        closing.pop_all()
+                        return lock
 
     def status(self) -> dict[str, Any]:
         """How the run stands."""

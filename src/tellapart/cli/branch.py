@@ -36,9 +36,17 @@ def command(
     comes along where it is kept and fits.
     """
     changes, origins = values_of(flags)
-    from tellapart.cli.show import Asking, followed
-    from tellapart.run import Run
-    from tellapart.workflow.branch import branch
+    from tellapart.workflow.stopping import Stopping
 
-    asking = Asking(runs=runs, name=name, open_test=not no_test, command=words, origins=origins)
-    followed(lambda asking: branch(Run.open(runs, parent), changes, asking, start=start), asking, as_json=as_json)
+    with Stopping() as stopping:  # before torch is loaded, which takes its time
+        from tellapart.cli.show import Asking, followed
+        from tellapart.run import Run
+        from tellapart.workflow.branch import branch
+
+        asking = Asking(runs=runs, name=name, open_test=not no_test, command=words, origins=origins)
+        followed(
+            lambda asking: branch(Run.open(runs, parent), changes, asking, start=start),
+            asking,
+            stopping,
+            as_json=as_json,
+        )

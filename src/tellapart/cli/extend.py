@@ -25,9 +25,12 @@ def command(words: str, run: str, epochs: int, lr: float | None, runs: Path, no_
     It goes on from its last checkpoint. The schedules constant, step and plateau go on as they were; the others had
     come to rest and fall once more to 0, from a smaller rate. The old recipe, figures and test predictions are kept.
     """
-    from tellapart.cli.show import Asking, followed
-    from tellapart.run import Run
-    from tellapart.workflow.extend import extend
+    from tellapart.workflow.stopping import Stopping
 
-    asking = Asking(runs=runs, open_test=not no_test, command=words)
-    followed(lambda asking: extend(Run.open(runs, run), epochs, asking, lr=lr), asking, as_json=as_json)
+    with Stopping() as stopping:  # before torch is loaded, which takes its time
+        from tellapart.cli.show import Asking, followed
+        from tellapart.run import Run
+        from tellapart.workflow.extend import extend
+
+        asking = Asking(runs=runs, open_test=not no_test, command=words)
+        followed(lambda asking: extend(Run.open(runs, run), epochs, asking, lr=lr), asking, stopping, as_json=as_json)

@@ -36,13 +36,15 @@ def command(words: str, old: str, name: str, runs: Path, open_test: bool, as_jso
     Exit code 0: bit-equal, or within chance for a known reason. 1: different, or not bit-equal for no known reason.
     7: the pictures are no longer those of RUN.
     """
-    from tellapart.cli.show import Asking, Screen, Stopping
-    from tellapart.run import Run
-    from tellapart.workflow.reproduce import reproduce
+    from tellapart.workflow.stopping import Stopping
 
-    screen = Screen()
-    with Stopping() as stopping:
-        how = {"asked": stopping.asked, "progress": screen.decoding}
+    with Stopping() as stopping:  # before torch is loaded, which takes its time
+        from tellapart.cli.show import Asking, Screen
+        from tellapart.run import Run
+        from tellapart.workflow.reproduce import reproduce
+
+        screen = Screen()
+        how = {"asked": stopping.asked, "save_now": stopping.save_now, "progress": screen.decoding}
         asking = Asking(runs=runs, name=name, open_test=open_test, command=words, **how)
         found = reproduce(Run.open(runs, old), asking, follow=screen.follow)
     click.echo(json.dumps({"format": 1, **asdict(found)}, indent=1) if as_json else "\n".join(lines(found)))

@@ -15,9 +15,12 @@ from tellapart.cli.options import json_option, no_test_option, runs_option
 @click.pass_obj
 def command(words: str, run: str, runs: Path, no_test: bool, as_json: bool) -> None:
     """Go on with RUN, which was stopped, from its last checkpoint."""
-    from tellapart.cli.show import Asking, followed
-    from tellapart.run import Run
-    from tellapart.workflow.resume import resume
+    from tellapart.workflow.stopping import Stopping
 
-    asking = Asking(runs=runs, open_test=not no_test, command=words)
-    followed(lambda asking: resume(Run.open(runs, run), asking), asking, as_json=as_json)
+    with Stopping() as stopping:  # before torch is loaded, which takes its time
+        from tellapart.cli.show import Asking, followed
+        from tellapart.run import Run
+        from tellapart.workflow.resume import resume
+
+        asking = Asking(runs=runs, open_test=not no_test, command=words)
+        followed(lambda asking: resume(Run.open(runs, run), asking), asking, stopping, as_json=as_json)

@@ -169,11 +169,11 @@ def as_document(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def followed(begin: Callable[[Asking], Iterable[Event]], asking: Asking, *, as_json: bool) -> None:
+def followed(begin: Callable[[Asking], Iterable[Event]], asking: Asking, stopping: Stopping, *, as_json: bool) -> None:
     """Show a training until it ends, or is told to stop, and print the verdict."""
     screen = Screen()
-    with Stopping() as stopping:
-        verdict = screen.follow(begin(replace(asking, asked=stopping.asked, progress=screen.decoding)))
+    told = {"progress": screen.decoding, "fetching": screen.fetching}
+    verdict = screen.follow(begin(replace(asking, asked=stopping.asked, save_now=stopping.save_now, **told)))
     click.echo(ended(verdict, as_json=as_json))
 
 

@@ -23,21 +23,11 @@ def command(words: str, name: str, runs: Path, no_test: bool, as_json: bool, **f
     Without one, the handwritten digits that come with tellapart are used.
     """
     recipe, origins = asked(flags)
-    from tellapart.cli.show import Screen, ended
     from tellapart.workflow.stopping import Stopping
-    from tellapart.workflow.train import Asking, train
 
-    screen = Screen()
-    with Stopping() as stopping:
-        asking = Asking(
-            runs=runs,
-            name=name,
-            open_test=not no_test,
-            command=words,
-            origins=origins,
-            asked=stopping.asked,
-            progress=screen.decoding,
-            fetching=screen.fetching,
-        )
-        verdict = screen.follow(train(recipe, asking))
-    click.echo(ended(verdict, as_json=as_json))
+    with Stopping() as stopping:  # before torch is loaded, which takes its time
+        from tellapart.cli.show import Asking, followed
+        from tellapart.workflow.train import train
+
+        asking = Asking(runs=runs, name=name, open_test=not no_test, command=words, origins=origins)
+        followed(lambda asking: train(recipe, asking), asking, stopping, as_json=as_json)

@@ -17,7 +17,7 @@ from typing import IO
 from tellapart.data.members import BROKEN, CHUNK, READERS, Limits, Member, Progress, kind_of
 from tellapart.data.sources.listing import shown
 from tellapart.errors import DataError, StorageError, UsageError
-from tellapart.files import sync_folder
+from tellapart.files import flush
 from tellapart.recipe import printable
 
 RESERVE = 1 << 26
@@ -75,7 +75,7 @@ def _commit(staging: Path, folder: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         folder.rmdir()
     os.rename(staging, folder)
-    sync_folder(folder.parent)
+    flush(folder.parent)
 
 
 class _Writer:

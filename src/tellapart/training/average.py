@@ -30,6 +30,7 @@ class Average:
     def after_epoch(self, progress: float) -> None:
         """SWA: take the end of this epoch in, when it lies in the last `tail` of the training."""
         if self.tail and progress > 1 - self.tail:
+            self.tensors = {name: t.clone() for name, t in self.tensors.items()}  # a checkpoint may hold the old ones
             self._move(1 / (1 + self.count))
 
     @torch.no_grad()

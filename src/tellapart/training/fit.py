@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import torch
 from torch import nn
@@ -78,7 +79,7 @@ Judge = Callable[[nn.Module], tuple[float, float, int]]
 """Validation: the model to (mean loss, accuracy, n)."""
 
 Keep = Callable[[str, Callable[[], Checkpoint]], None]
-"""Is offered a checkpoint as "best", "epoch", "last" or "final", and makes it when it wants it."""
+"""Is offered a checkpoint as "step", "best", "epoch", "last" or "final", and makes it when it wants it."""
 
 Asked = Callable[[], TellapartError | None]
 """Whether someone asked to stop, and with which ending."""
@@ -102,8 +103,8 @@ def fit(
     """Train until the plan is fulfilled; yields a record for each step and each epoch.
 
     Validation and the best model have the averaged weights, where there are any. Raises DivergedError when the loss or
-    a gradient is no longer a usable number, or the ending that `asked` returns; both after offering what is finite to
-    `keep`.
+    a gradient is no longer a usable number, or the ending that `asked` returns, or what `judge` raises; all after
+    offering what is finite to `keep`.
     """
     at, step, device, num_classes = start, start.step, train.device, len(train.pictures.index.classes)
 
@@ -120,10 +121,10 @@ def fit(
         return replace(now(), position=replace(at, epoch=epoch, step=step, **inside))
 
     model.train()
-    for epoch in range(start.epoch, plan.epochs):
+    for epoch in range(start.epoch, start.epoch if is_over(start, plan) else plan.epochs):
         began, total, seen = time.monotonic(), torch.tensor(at.loss_total, device=device), at.seen
         lr = rate(max(step - 1, 0)) * plan.drop_factor**at.drops  # of the step before, should none be left
-        for batch in train.epoch(epoch, skip=at.step_in_epoch):
+        for batch in islice(train.epoch(epoch, skip=at.step_in_epoch), plan.max_steps - step):
             batch = plan.augment(batch)
             seed_dropout(device, step_seed(plan.seed, step))
             optimiser.zero_grad()
@@ -160,27 +161,31 @@ def fit(
                     lr=lr,
                     grad_norm=norm.item(),
                 )
+            keep("step", midway)
             ending = asked()
             if ending is not None:
                 keep("last", midway)
                 raise ending
-            if step >= plan.max_steps:
-                break
 
-        seconds = time.monotonic() - began
+        seconds, unjudged = time.monotonic() - began, midway()
         average.after_epoch(step / plan.max_steps)
         speed = (seen - at.seen) / max(seconds, 1e-9)
-        with average.applied():
-            val_loss, val_accuracy, val_n = judge(model)
-            score = {"loss": val_loss, "accuracy": val_accuracy}
-            at, best = judged(at, epoch=epoch, step=step, **score, drop_after=plan.drop_after)
-            if best:
-                keep("best", now)
+        try:
+            with average.applied():
+                val_loss, val_accuracy, val_n = judge(model)
+                score = {"loss": val_loss, "accuracy": val_accuracy}
+                at, best = judged(at, epoch=epoch, step=step, **score, drop_after=plan.drop_after)
+                if best:
+                    keep("best", now)
+        except TellapartError:
+            keep("last", lambda kept=unjudged: kept)
+            raise
+        at = replace(at, train_loss=total.item() / seen)
         yield Epoch(
             epoch=epoch,
             epochs=plan.epochs,
             step=step,
-            train_loss=total.item() / seen,
+            train_loss=at.train_loss,
             val_loss=val_loss,
             val_accuracy=val_accuracy,
             val_n=val_n,
@@ -190,7 +195,12 @@ def fit(
             best=best,
         )
         keep("epoch", now)  # after the record, so that no record is missing where a checkpoint exists
-        reached = val_accuracy >= plan.target or total.item() / seen <= plan.target_loss
-        if at.stale_epochs >= plan.patience or step >= plan.max_steps or reached:
+        if is_over(at, plan):
             break
     keep("final", now)
+
+
+def is_over(at: Position, plan: Plan) -> bool:
+    """Whether a training that stands at the end of an epoch has come to its end."""
+    reached = at.best_accuracy >= plan.target or at.train_loss <= plan.target_loss
+    return not at.step_in_epoch and (at.stale_epochs >= plan.patience or at.step >= plan.max_steps or reached)

@@ -21,7 +21,7 @@ class Precision:
     """Casts the forward pass, scales the loss, and brings gradients back to their size.
 
     Weights, gradients and the optimiser stay fp32 (Micikevicius et al., "Mixed precision training", 2018). `seen_bad`
-    is the first step whose loss or gradients were not finite although they were not scaled, or -1.
+    is the first step whose loss, gradients or running statistics were not finite although they were not scaled, or -1.
     """
 
     def __init__(self, name: str, device: torch.device) -> None:
@@ -29,6 +29,7 @@ class Precision:
         self.scale = torch.full((), FIRST_SCALE if name == "fp16" else 1.0, device=device)
         self.good = torch.zeros((), dtype=torch.int32, device=device)
         self.seen_bad = torch.full((), -1, device=device)
+        self.statistics: list[Tensor] | None = None
 
     def cast(self) -> AbstractContextManager:
         """While open, matrix products and convolutions are computed in this precision."""
@@ -41,13 +42,13 @@ class Precision:
     @torch.no_grad()
     def gradients(self, model: nn.Module, loss: Tensor, step: int, *, clip: float) -> tuple[Tensor, Tensor]:
         """Unscale the gradients, and shorten them to the norm `clip` (0: any length). Gives their 2-norm before that,
-        and 1 when it or the loss is not finite: such a step must not be taken.
+        and 1 when it, the loss or a buffer is not finite: such a step must not be taken.
         """
         grads = [p.grad for p in model.parameters() if p.grad is not None]
         if self.name == "fp16":
             FOREACH_MUL(grads, 1 / self.scale)
         norm = norm_of(grads)
-        bad = ~(torch.isfinite(norm) & torch.isfinite(loss))
+        bad = ~torch.isfinite(norm + loss + self._buffers(model))
         if clip:
             FOREACH_MUL(grads, (clip / (norm + 1e-6)).clamp(max=1.0))
         hopeless = bad & (self.scale <= 1) & (self.seen_bad < 0)
@@ -57,9 +58,17 @@ class Precision:
             AMP_UPDATE_SCALE(self.scale, self.good, found, 2.0, 0.5, GROWTH_INTERVAL)
         return norm, found
 
+    def _buffers(self, model: nn.Module) -> Tensor:
+        """The sum of all running statistics: not finite when one of them is not, as a mean of batches may become."""
+        if self.statistics is None:
+            self.statistics = [b for b in model.buffers() if b.is_floating_point()]
+        flat = [b.flatten() for b in self.statistics]
+        return torch.cat(flat).sum() if flat else torch.zeros((), device=self.device)
+
     def state(self) -> dict[str, Tensor]:
-        """What a checkpoint must hold: nothing where nothing is scaled."""
-        return {"scale": self.scale, "good": self.good} if self.name == "fp16" else {}
+        """What a checkpoint must hold: nothing where nothing is scaled and nothing bad was seen."""
+        own = {"scale": self.scale, "good": self.good} if self.name == "fp16" else {}
+        return {**own, "seen_bad": self.seen_bad} if self.device.type != "cpu" else own
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Take up the scale where it was."""

@@ -1,7 +1,7 @@
 """What the loop asks beside its steps: is the loss a number, how large is the gradient, was this epoch the best."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -12,6 +12,8 @@ from tellapart.training.checkpoint import Position
 
 TOO_LARGE = 1000.0
 """A loss this many times that of guessing does not come back."""
+
+LOWER_RATE = "Try a lower learning rate, such as --lr with a tenth of this one."
 
 Keeping = Callable[[], None]
 
@@ -32,22 +34,30 @@ def refuse_divergence(
     at = bad if bad >= 0 else step
     what = f"the loss is {value:.3g}, guessing would give {guessing:.3g}"
     if math.isfinite(value) and bad >= 0:
-        what = f"the gradient is not finite (first in {_culprit(model)})"
+        what = _culprit(model)
     raise DivergedError(
         f"The training diverged at step {at + 1}: {what}.",
-        "Try a lower learning rate, such as --lr with a tenth of this one.",
+        LOWER_RATE,
     )
 
 
 def _culprit(model: nn.Module) -> str:
-    """The name of the first weights whose gradient is not finite."""
-    bad = (n for n, p in model.named_parameters() if p.grad is not None and not bool(torch.isfinite(p.grad).all()))
-    return next(bad, "a later step than the one named")
+    """What is not finite, in words: the first running statistic, else the first weights by their gradient."""
+    statistic = first_bad(dict(model.named_buffers()))
+    if statistic:
+        return f"{statistic} is not finite"
+    gradient = first_bad({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    return f"the gradient is not finite (first in {gradient or 'a later step than the one named'})"
 
 
 def is_finite(model: nn.Module) -> bool:
     """Whether every weight and every running statistic is a number."""
-    return all(bool(torch.isfinite(t).all()) for t in model.state_dict().values() if t.is_floating_point())
+    return not first_bad(model.state_dict())
+
+
+def first_bad(tensors: Mapping[str, Tensor]) -> str:
+    """The name of the first of these that holds a number that is not finite, or ''."""
+    return next((name for name, t in tensors.items() if not bool(torch.isfinite(t).all())), "")
 
 
 def seed_dropout(device: torch.device, seed: int) -> None:

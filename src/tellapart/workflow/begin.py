@@ -23,9 +23,10 @@ PATHS = ("data.source", "data.root", "data.validation_from", "data.test_from")
 
 
 def written(run: Run, prepared: Prepared, *, command: str, conditions: Mapping[str, Any]) -> None:
-    """Write recipe.toml, split.csv, environment.json and command.txt, and the identities into status.json."""
+    """Write split.csv, environment.json and command.txt, the identities into status.json, and recipe.toml last: where
+    it is, the run can be resumed.
+    """
     recipe = prepared.recipe.to_toml(prepared.settled.origins)
-    run.write("recipe.toml", recipe)
     run.write("split.csv", prepared.split_csv)
     if prepared.recipe.data.overlay:
         run.write("overlay.csv", read_text(Path(prepared.recipe.data.overlay), errors="surrogateescape"))
@@ -41,6 +42,7 @@ def written(run: Run, prepared: Prepared, *, command: str, conditions: Mapping[s
         test_part=prepared.test_part,
         counts=prepared.counts,
     )
+    run.write("recipe.toml", recipe)
 
 
 def identity_of(recipe: str) -> str:

@@ -15,7 +15,7 @@ from tellapart.workflow import devices
 from tellapart.workflow.begin import origins_of, pictures_of, recipe_of, recipe_texts
 from tellapart.workflow.events import Event, Said
 from tellapart.workflow.fitting import Pieces
-from tellapart.workflow.resume import as_judged, taken_up
+from tellapart.workflow.resume import taken_up
 from tellapart.workflow.settle import Origins, Settled, refuse_impossible
 from tellapart.workflow.telling import told
 from tellapart.workflow.train import Asking, stoppable, trained
@@ -61,13 +61,12 @@ def _settled(parent: Run, changes: Mapping[str, Any], origins: Origins) -> Settl
 def chosen(run: Run, start: str) -> tuple[str, Checkpoint]:
     """The name of a kept checkpoint, and what it holds. Raises UsageError with those that there are."""
     names = run.status().get("checkpoints", {})
-    there = sorted(folder.parent.name for folder in (run.folder / "checkpoints").glob("step-*/manifest.json"))
+    there = sorted(folder.parent.name for folder in (run.folder / "checkpoints").glob("*-*/manifest.json"))
     name = names.get(start, start)
     if name not in there:
         hint = did_you_mean(start, [*there, *names]) if there else "It was stopped before the first one; train anew."
         raise UsageError(f"The run {run.name} keeps no checkpoint '{start}'.", hint)
-    found = load_checkpoint(run.folder / "checkpoints" / name)
-    return name, as_judged(found) if start == "best" else found
+    return name, load_checkpoint(run.folder / "checkpoints" / name)
 
 
 def _path(run: Run, parent: Run, settled: Settled, found: Checkpoint, asking: Asking) -> Iterator[Event]:
@@ -89,7 +88,7 @@ def _optimiser_fits(found: Checkpoint, old: Recipe, new: Recipe) -> bool:
     """Whether a checkpoint has buffers of the optimiser that mean the same in the new run."""
     same = old.optim.name == new.optim.name and old.optim.rates == new.optim.rates
     decays = (old.optim.weight_decay > 0) == (new.optim.weight_decay > 0)
-    return "none" not in found.optimiser and same and decays and (old.optim.momentum > 0) == (new.optim.momentum > 0)
+    return bool(found.optimiser) and same and decays and (old.optim.momentum > 0) == (new.optim.momentum > 0)
 
 
 def _refuse_other_shapes(parent: Run, found: Checkpoint, pieces: Pieces) -> None:

@@ -77,7 +77,7 @@ def _in_words(run: Run, recipe: Recipe, changes: dict[str, Any]) -> str:
 
 def gone_on(run: Run, recipe: Recipe, origins: dict[str, str], asking: Asking) -> Iterator[Event]:
     """Extend a finished run to what `recipe` says. Raises UsageError when it has no checkpoint to go on from."""
-    found = newest(run)
+    found = newest(run.folder / "checkpoints")
     if found[0] is None:
         raise UsageError(
             f"The run {run.name} keeps no whole checkpoint with the optimiser's state, so it cannot be extended.",

@@ -15,22 +15,29 @@ from tellapart.evaluation.predict import predict_part
 from tellapart.evaluation.predictions import Predictions
 from tellapart.models.bundle import Bundle, load_bundle, save_bundle
 from tellapart.run import Run
+from tellapart.training.fit import Asked
 from tellapart.workflow.events import Event, Said, Verdict
 from tellapart.workflow.openings import noted
 from tellapart.workflow.prepare import Prepared
+from tellapart.workflow.stoppable import to_judge
 
 
-def verdict(run: Run, prepared: Prepared, device: torch.device, *, open_test: bool, began: float) -> Iterator[Event]:
-    """Stages 8 and 9: judge the model that was saved, not the one in memory, and say what may be said of it."""
+def verdict(
+    run: Run, prepared: Prepared, device: torch.device, *, open_test: bool, began: float, asked: Asked = lambda: None
+) -> Iterator[Event]:
+    """Stages 8 and 9: judge the model that was saved, not the one in memory, and say what may be said of it.
+
+    Raises StorageError when the file is not what was trained, and the ending that `asked` returns.
+    """
     bundle = load_bundle(run.bundle)
     model = bundle.module(device)
-    validation = predict_part(model, prepared.pictures, "validation", device=device)
+    validation = predict_part(model, to_judge(prepared.pictures, asked), "validation", device=device)
     _refuse_other_score(run, validation)
     validation.save(run.predictions("validation"))
     figures, by_class, before, seen = judge(validation), judge_classes(validation), None, 0
     if open_test and prepared.test_part:
         yield Said(stage=8, text=f"test: the seal on {prepared.counts['test']:,} pictures is opened")
-        (before, seen), test = opened(run, model, prepared.pictures, device)
+        (before, seen), test = opened(run, model, prepared.pictures, device, asked=asked)
         figures, by_class = [*figures, *judge(test)], judge_classes(test)
     finish(run, bundle, [*figures, *by_class])
     yield Said(stage=9, text=f"saved: {run.folder}")
@@ -50,7 +57,7 @@ def verdict(run: Run, prepared: Prepared, device: torch.device, *, open_test: bo
 
 
 def opened(
-    run: Run, model: nn.Module, pictures: Pictures, device: torch.device
+    run: Run, model: nn.Module, pictures: Pictures, device: torch.device, *, asked: Asked = lambda: None
 ) -> tuple[tuple[list[str], int], Predictions]:
     """Open the seal once: note it first, predict once, store the predictions.
 
@@ -58,7 +65,7 @@ def opened(
     """
     unsealed = open_test(pictures)
     before = noted(run, unsealed.index)
-    predictions = predict_part(model, unsealed, "test", device=device)
+    predictions = predict_part(model, to_judge(unsealed, asked), "test", device=device)
     predictions.save(run.predictions("test"))
     return before, predictions
 
@@ -66,17 +73,22 @@ def opened(
 def _refuse_other_score(run: Run, validation: Predictions) -> None:
     """The file must score what training saw: otherwise something was lost on the way to the disk."""
     best = run.status().get("best") or {}
-    found = judge(validation)[0].value
-    if best and abs(found - best["val_accuracy"]) > 1.5 / len(validation):
-        raise StorageError(
-            f"The saved model scores {found:.4f} on validation, in training it was {best['val_accuracy']:.4f}.",
-            "Please report this; the checkpoints are untouched.",
-        )
+    figures = {figure.name: figure.value for figure in judge(validation)}
+    for name, most in (("accuracy", 1.5 / len(validation)), ("loss", 1e-3 * (1 + abs(figures["loss"])))):
+        trained = best.get(f"val_{name}", figures[name])
+        if not abs(figures[name] - trained) <= most:
+            raise StorageError(
+                f"The saved model has the {name} {figures[name]:.4f} on validation, in training it was {trained:.4f}.",
+                "Please report this; the checkpoints are untouched.",
+            )
 
 
 def finish(run: Run, bundle: Bundle, figures: list[Figure]) -> None:
-    """Put the figures into the model file and into status.json."""
+    """Put the figures into the model file, read it back, and only then say in status.json that the run is finished."""
     scores = tuple(figure.to_json() for figure in figures)
     save_bundle(replace(bundle, scores=scores), run.bundle)
+    saved, wrong = load_bundle(run.bundle).state, f"{run.bundle} does not hold the weights that were judged."
+    if saved.keys() != bundle.state.keys() or not all(torch.equal(saved[k], v) for k, v in bundle.state.items()):
+        raise StorageError(wrong, "The checkpoints are untouched.")
     headline = [figure.to_json() for figure in figures if not figure.about]
     run.set_status(state="finished", figures=headline, error=None)

@@ -1,6 +1,6 @@
 """Fitting: the loop run over the pieces of one training, its records written down, its model kept whatever happens."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -9,25 +9,26 @@ import torch
 from torch import nn
 
 from tellapart.data.loader import Loader
-from tellapart.errors import DivergedError, TellapartError, UsageError
+from tellapart.errors import DivergedError, StorageError, TellapartError, UsageError
 from tellapart.evaluation.metrics import headline
 from tellapart.evaluation.predict import logits_of_part
 from tellapart.models.build import Architecture
 from tellapart.models.bundle import Bundle, save_bundle
 from tellapart.run import Run
 from tellapart.training.average import Average
-from tellapart.training.checkpoint import Checkpoint, Position
+from tellapart.training.checkpoint import Checkpoint, Position, load_checkpoint
 from tellapart.training.fit import Asked, Epoch, Judge, Keep, Plan, Step, fit
 from tellapart.training.losses import LossFunction
 from tellapart.training.optim import Optimiser
 from tellapart.training.precision import Precision
 from tellapart.training.schedule import rate_of
-from tellapart.training.watch import is_finite
+from tellapart.training.watch import LOWER_RATE, is_finite
 from tellapart.workflow.begin import origin_of
 from tellapart.workflow.board import Boarded
 from tellapart.workflow.events import Begun, Event
-from tellapart.workflow.keeping import Keeper
+from tellapart.workflow.keeping import Keeper, Wanted
 from tellapart.workflow.prepare import Prepared
+from tellapart.workflow.stoppable import to_judge
 
 FROM_THE_START = Position()
 
@@ -51,25 +52,30 @@ class Pieces:
 
 
 def fitted(
-    run: Run, pieces: Pieces, asked: Asked, *, start: Position = FROM_THE_START, best: Checkpoint | None = None
+    run: Run,
+    pieces: Pieces,
+    asked: Asked,
+    *,
+    start: Position = FROM_THE_START,
+    best: Checkpoint | None = None,
+    wanted: Wanted = lambda: False,
 ) -> Iterator[Event]:
     """Run the loop and write the model file: of the best epoch, or of the last finite weights when it ends early."""
-    plan, keeper = pieces.plan, Keeper(run, save_every=pieces.prepared.recipe.train.save_every, best=best)
+    plan, keeper = pieces.plan, Keeper(run, pieces.prepared.recipe, start=start, best=best, wanted=wanted)
     yield Begun(run=run.name, total_steps=plan.max_steps, epochs=plan.epochs, first_step=start.step)
     run.set_status(state="running", step=start.step, total_steps=plan.max_steps)
     try:
         with memory_in_words(pieces):
             yield from recorded(run, pieces, keeper, asked, start)
     except TellapartError as error:
-        go_on = f"`tellapart resume {run.called}` goes on from here." if error.exit_code in (130, 143) else ""
-        error.hint = " ".join([error.hint, _kept(run, pieces, keeper), go_on]).strip()
+        error.hint = f"{error.hint} {_kept(run, pieces, keeper)}".strip()
         raise
     if keeper.best is None:
         raise DivergedError(
             "No epoch ended with a validation loss that is a number, so there is no model to judge.",
-            "Try a lower learning rate, such as --lr with a tenth of this one.",
+            LOWER_RATE,
         )
-    _save_model(run, pieces, keeper)
+    _save_model(run, pieces, keeper.best.model)
 
 
 @contextmanager
@@ -89,7 +95,8 @@ def memory_in_words(pieces: Pieces) -> Iterator[None]:
 
 def recorded(run: Run, pieces: Pieces, keeper: Keeper, asked: Asked, start: Position) -> Iterator[Event]:
     """The records of the loop, as they go to metrics.jsonl, to TensorBoard, and to whoever watches."""
-    records = loop(pieces, judge=lambda model: validated(model, pieces), keep=keeper.keep, asked=asked, start=start)
+    judge: Judge = lambda model: validated(model, pieces, asked)  # noqa: E731
+    records = loop(pieces, judge=judge, keep=keeper.keep, asked=asked, start=start)
     with Boarded(run.folder / "tensorboard") as board:
         board.pictures(pieces.prepared.pictures)
         if start.step:
@@ -125,9 +132,9 @@ def loop(pieces: Pieces, *, judge: Judge, keep: Keep, asked: Asked, start: Posit
     )
 
 
-def validated(model: nn.Module, pieces: Pieces) -> tuple[float, float, int]:
-    """Mean loss, accuracy and n of the validation part."""
-    pictures = pieces.prepared.pictures
+def validated(model: nn.Module, pieces: Pieces, asked: Asked = lambda: None) -> tuple[float, float, int]:
+    """Mean loss, accuracy and n of the validation part. Raises the ending that `asked` returns."""
+    pictures = to_judge(pieces.prepared.pictures, asked)
     labels = pictures.index.labels[pictures.index.rows("validation")]
     logits = logits_of_part(model, pictures, "validation", device=pieces.device)
     figures = {figure.name: figure for figure in headline(logits, labels, "validation")}
@@ -141,9 +148,8 @@ def as_json(record: Step | Epoch) -> dict[str, float | int | bool | str | None]:
     return {"kind": kind, **{k: (v if not isinstance(v, float) or np.isfinite(v) else None) for k, v in fields.items()}}
 
 
-def _save_model(run: Run, pieces: Pieces, keeper: Keeper) -> None:
-    """Write the model file from the best weights, or from those in memory when no epoch was finished."""
-    state = keeper.best.model if keeper.best is not None else pieces.model.state_dict()
+def _save_model(run: Run, pieces: Pieces, state: Mapping[str, torch.Tensor]) -> None:
+    """Write the model file with these weights."""
     index = pieces.prepared.pictures.index
     save_bundle(
         Bundle(
@@ -159,10 +165,17 @@ def _save_model(run: Run, pieces: Pieces, keeper: Keeper) -> None:
 
 def _kept(run: Run, pieces: Pieces, keeper: Keeper) -> str:
     """Keep what there is after an early end, and say what it is."""
-    if keeper.best is None and not is_finite(pieces.model):
-        return f"No finite model was reached; the log is in {run.folder}."
-    _save_model(run, pieces, keeper)
-    if keeper.best is None:
-        return f"No epoch was finished; the weights as they stood are in {run.bundle}."
-    at = keeper.best.position
-    return f"The best model so far (epoch {at.best_epoch + 1}, validation {at.best_accuracy:.1%}) is in {run.bundle}."
+    state, what = pieces.model.state_dict(), "No epoch was finished; the weights as they stood are in"
+    if keeper.best is not None:
+        at, state = keeper.best.position, keeper.best.model
+        what = f"The best model so far (epoch {at.best_epoch + 1}, validation {at.best_accuracy:.1%}) is in"
+    elif not is_finite(pieces.model):
+        if not keeper.recent:
+            return f"No finite model was reached; the log is in {run.folder}."
+        saved = load_checkpoint(keeper.folder / list(keeper.recent)[-1])
+        state, what = saved.model, f"The weights after step {saved.position.step}, saved while they were finite, are in"
+    try:
+        _save_model(run, pieces, state)
+    except StorageError:  # the disk that ended the training; its message says so
+        return ""
+    return f"{what} {run.bundle}."

@@ -2,44 +2,89 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
-import torch
-
+from tellapart.errors import DivergedError
+from tellapart.files import flush, writable
+from tellapart.recipe import Recipe
 from tellapart.run import Run
-from tellapart.training.checkpoint import Checkpoint, keep_only, save_checkpoint
+from tellapart.training.checkpoint import Checkpoint, Position, keep_only, save_checkpoint
+from tellapart.training.watch import LOWER_RATE, first_bad
 
-EVERY_SECONDS = 60.0
+FIRST_SECONDS = 2.0
+"""The first checkpoint comes early: a disk that cannot be written shows at once, and a training that is killed again
+and again gets on."""
+SHARE = 0.02
+"""Saving takes at most this share of the time."""
+
+Wanted = Callable[[], bool]
+"""Whether someone asked for a checkpoint now."""
 
 
 class Keeper:
-    """Takes what the loop offers. Writes last and best every minute, when told to stop, and at the end."""
+    """Takes what the loop offers. Writes the last and the best after the first seconds, then every
+    `machine.save_seconds` but never for more than SHARE of the time, when someone asks, and at the end.
 
-    def __init__(self, run: Run, *, save_every: int, best: Checkpoint | None = None) -> None:
-        self.run, self.save_every, self.best = run, save_every, best
-        self.saved_at = time.monotonic()
+    The last two, with their bests, stay; what is new is read back before anything older goes.
+    """
+
+    def __init__(
+        self, run: Run, recipe: Recipe, *, start: Position, best: Checkpoint | None = None, wanted: Wanted
+    ) -> None:
+        self.run, self.folder, self.best, self.wanted = run, run.folder / "checkpoints", best, wanted
+        self.save_every, self.seconds = recipe.train.save_every, recipe.machine.save_seconds
+        self.due = time.monotonic() + min(FIRST_SECONDS, self.seconds)
         self.kept: set[str] = set(run.status().get("kept", []))
+        self.recent: dict[str, set[str]] = {}
+        if start.step:  # it and its best were verified when they were read
+            self._remember(start)
+        self.whole = set().union(*self.recent.values())
 
     def keep(self, kind: str, make: Callable[[], Checkpoint]) -> None:
-        """One offer: "best", "epoch", "last" or "final"."""
+        """One offer: "step", "best", "epoch", "last" or "final". Raises StorageError, and DivergedError for weights
+        that are no numbers: those are never saved.
+        """
         if kind == "best":
             self.best = _frozen(make())
             return
-        if kind == "epoch" and self.save_every and (kept := make()).position.epoch % self.save_every == 0:
-            self.kept.add(save_checkpoint(self.run.folder / "checkpoints", kept).name)
-        if kind in ("last", "final") or time.monotonic() - self.saved_at > EVERY_SECONDS:
+        asked = self.wanted()
+        must = asked or kind in ("last", "final") or (kind == "epoch" and self._is_kept(make().position))
+        if must or time.monotonic() >= self.due:
             self._write(make())
+        if asked:
+            self.run.append("log.txt", f"saved after step {make().position.step}, as was asked")
 
     def _write(self, last: Checkpoint) -> None:
-        names = {"last": save_checkpoint(self.run.folder / "checkpoints", last).name}
-        if self.best is not None:
-            names["best"] = save_checkpoint(self.run.folder / "checkpoints", self.best).name
-        at = last.position
+        began, at = time.monotonic(), last.position
+        _refuse_bad(last)
+        records = self.run.folder / "metrics.jsonl"
+        if records.is_file():  # no checkpoint may outlive its records
+            with writable(records):
+                flush(records)
+        best = {} if self.best is None else {"best": self._saved(at.best_name, self.best)}
+        names = {"last": self._saved(at.name, last), **best}
+        self._remember(at)
         self.run.set_status(
             checkpoints=names, kept=sorted(self.kept), step=at.step, epoch=at.epoch, best=best_words(self.best)
         )
-        keep_only(self.run.folder / "checkpoints", {*names.values(), *self.kept})
-        self.saved_at = time.monotonic()
+        keep_only(self.folder, self.kept.union(*self.recent.values()))
+        ended = time.monotonic()
+        self.due = ended + max(self.seconds, (ended - began) / SHARE)
+
+    def _saved(self, name: str, checkpoint: Checkpoint) -> str:
+        if name not in self.whole:
+            save_checkpoint(self.folder, checkpoint, name)
+            self.whole.add(name)
+        return name
+
+    def _remember(self, at: Position) -> None:
+        """Count a checkpoint, and the best that belongs to it, among the last two; after an Nth epoch, for good."""
+        if self._is_kept(at):
+            self.kept.add(at.name)
+        self.recent[at.name] = {at.name, at.best_name}
+        self.recent = dict(list(self.recent.items())[-2:])
+
+    def _is_kept(self, at: Position) -> bool:
+        return bool(self.save_every and at.epoch and not at.step_in_epoch and at.epoch % self.save_every == 0)
 
 
 def best_words(best: Checkpoint | None) -> dict[str, float] | None:
@@ -51,6 +96,15 @@ def best_words(best: Checkpoint | None) -> dict[str, float] | None:
 
 
 def _frozen(checkpoint: Checkpoint) -> Checkpoint:
-    """A copy on the CPU that further steps do not change, without the optimiser's buffers."""
+    """The weights alone, in a copy on the CPU that further steps do not change."""
     copies = {name: tensor.detach().to("cpu", copy=True) for name, tensor in checkpoint.model.items()}
-    return replace(checkpoint, model=copies, optimiser={"none": torch.zeros(0)})
+    return Checkpoint(position=checkpoint.position, model=copies)
+
+
+def _refuse_bad(checkpoint: Checkpoint) -> None:
+    bad = first_bad(checkpoint.model) or first_bad(checkpoint.average)
+    if bad:
+        raise DivergedError(
+            f"After step {checkpoint.position.step} {bad} holds numbers that are not finite; this was not saved.",
+            LOWER_RATE,
+        )

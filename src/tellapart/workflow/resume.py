@@ -1,5 +1,6 @@
 """Resume: a run that was stopped goes on from its last checkpoint, with the same batches it would have met."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -10,7 +11,7 @@ import torch
 from tellapart.errors import StorageError, UsageError
 from tellapart.recipe import Recipe
 from tellapart.run import Run
-from tellapart.training.checkpoint import Checkpoint, Position, load_checkpoint
+from tellapart.training.checkpoint import Checkpoint, Position, load_checkpoint, newest_first
 from tellapart.workflow import devices
 from tellapart.workflow.begin import recipe_of, same_pictures
 from tellapart.workflow.events import Event, Said
@@ -54,7 +55,7 @@ def refuse_unfinished(run: Run) -> None:
 
 
 def _path(run: Run, asking: Asking) -> Iterator[Event]:
-    yield from continued(run, recipe_of(run), asking, newest(run))
+    yield from continued(run, recipe_of(run), asking, newest(run.folder / "checkpoints"))
 
 
 def continued(
@@ -70,11 +71,11 @@ def continued(
     commit()
     refuse_lost_beginning(run, last)
     pieces, start = in_cycle(run, pieces, taken_up(pieces, last))
-    cut(run, start.step)
+    cut(run, start)
     yield from _conditions(run, start.step, device)
     yield Said(stage=7, text=f"training goes on after step {start.step:,} of {pieces.plan.max_steps:,}")
-    yield from fitted(run, pieces, asking.asked, start=start, best=best)
-    yield from verdict(run, prepared, device, open_test=asking.open_test, began=began)
+    yield from fitted(run, pieces, asking.asked, start=start, best=best, wanted=asking.save_now)
+    yield from verdict(run, prepared, device, open_test=asking.open_test, began=began, asked=asking.asked)
 
 
 def _conditions(run: Run, step: int, device: torch.device) -> Iterator[Event]:
@@ -110,24 +111,33 @@ def in_cycle(run: Run, pieces: Pieces, start: Position) -> tuple[Pieces, Positio
     return replace(pieces, first=at["step"], plan=replace(pieces.plan, max_steps=steps)), start
 
 
-def newest(run: Run) -> Found:
-    """The newest whole checkpoint, the best one, and a note for each that is damaged."""
-    names = run.status().get("checkpoints", {})
+def newest(folder: Path) -> Found:
+    """The newest whole checkpoint whose best model is whole too, that best, and a note for each that is damaged.
+
+    Without any such pair, the newest whole one: its training then looks for a best anew.
+    """
     notes: list[str] = []
-    folders = sorted((run.folder / "checkpoints").glob("step-*"), key=lambda f: (len(f.name), f.name), reverse=True)
-    found = (
-        _whole(folder, notes) for folder in folders if folder.name != names.get("best") or folder.name == names["last"]
-    )
-    last = next((one for one in found if one is not None and "none" not in one.optimiser), None)
-    best = _whole(run.folder / "checkpoints" / names["best"], notes) if "best" in names else None
-    return last, best and as_judged(best), notes
+    alone: Checkpoint | None = None
+    for place in newest_first(folder):
+        last = _whole(place, notes)
+        if last is None:
+            continue
+        best = _whole(folder / last.position.best_name, notes) if last.position.best_name else None
+        if best is not None or not last.position.best_name:
+            return last, best, _told(notes, last.position.step)
+        alone = alone or last
+    if alone is None:
+        return None, None, _told(notes, 0)
+    notes.append("No whole best model is left; the best is looked for among the epochs to come.")
+    fresh = {"best_step": -1, "best_epoch": -1, "best_accuracy": -1.0, "best_loss": math.inf}
+    alone = replace(alone, position=replace(alone.position, **fresh))
+    return alone, None, _told(notes, alone.position.step)
 
 
-def as_judged(best: Checkpoint) -> Checkpoint:
-    """A best checkpoint with the weights that were judged. One that was saved to go on from has the average apart."""
-    if "none" in best.optimiser or not int(best.average.get("count", torch.tensor(0))):
-        return best
-    return replace(best, model={name: best.average.get(name, tensor) for name, tensor in best.model.items()})
+def _told(notes: list[str], step: int) -> list[str]:
+    """The notes, each once, with what is done about them."""
+    back = f"Going back to the checkpoint of step {step:,}." if step else "The training starts over."
+    return [*dict.fromkeys(notes), back] if notes else []
 
 
 def _whole(folder: Path, notes: list[str]) -> Checkpoint | None:
@@ -149,8 +159,9 @@ def taken_up(pieces: Pieces, last: Checkpoint | None) -> Position:
     return last.position
 
 
-def cut(run: Run, step: int) -> None:
-    """Leave out the records after the checkpoint: those steps are taken again, and curves must not overlap."""
+def cut(run: Run, at: Position) -> None:
+    """Leave out the records after the checkpoint: what they tell of happens again, and curves must not overlap."""
     if (run.folder / "metrics.jsonl").is_file():
-        lines = [line for line, record in run.records() if record["step"] <= step]
+        past = {"step": lambda one: one["step"] <= at.step, "epoch": lambda one: one["epoch"] < at.epoch}
+        lines = [line for line, one in run.records() if past[one["kind"]](one)]
         run.write("metrics.jsonl", "".join(f"{line}\n" for line in lines))

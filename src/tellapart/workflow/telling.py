@@ -27,8 +27,15 @@ def told(run: Run, events: Iterator[Event], *, fresh: bool = True) -> Iterator[E
             if fresh and refused and run.status()["state"] == "preparing":
                 shutil.rmtree(run.folder, ignore_errors=True)
             elif fresh or not refused:
+                _say_how_to_go_on(run, error)
                 _end(run, error)
             raise
+
+
+def _say_how_to_go_on(run: Run, error: BaseException) -> None:
+    """A training that was stopped, or that a disk ended, is not lost once its recipe is written."""
+    if isinstance(error, Interrupted | Terminated | StorageError) and (run.folder / "recipe.toml").is_file():
+        error.hint = f"{error.hint} `tellapart resume {run.called}` goes on from here.".strip()
 
 
 def _end(run: Run, error: BaseException) -> None:

@@ -36,6 +36,7 @@ from tellapart.workflow.begin import written
 from tellapart.workflow.events import Event, Said
 from tellapart.workflow.final import verdict
 from tellapart.workflow.fitting import Pieces, fitted
+from tellapart.workflow.keeping import Wanted
 from tellapart.workflow.prepare import Prepared, prepare
 from tellapart.workflow.same import conditions
 from tellapart.workflow.settle import (
@@ -60,7 +61,8 @@ class Asking:
     """How a training was asked for, beside its recipe. `origins`: where each value of the recipe is from.
 
     `index` stands for the recipe's source: pictures given in Python, such as `from_dataset` makes.
-    `asked` is called after each step and may return the ending to stop with; `progress` is told how many pictures are
+    `asked` is called after each step and may return the ending to stop with, `save_now` whether to save a checkpoint
+    now; `progress` is told how many pictures are
     decoded, and of how many; `fetching` how many bytes of which file of a named data set have come.
     `transform` is applied to each training picture (C S S) uint8 in place of our own augmentation.
     """
@@ -71,6 +73,7 @@ class Asking:
     command: str = ""
     origins: Origins = field(default_factory=dict)
     asked: Asked = lambda: None
+    save_now: Wanted = lambda: False
     progress: Progress = quiet
     fetching: Fetching | None = None
     index: Index | None = None
@@ -117,8 +120,8 @@ def trained(
     run.set_status(transform=asking.transform is not None)
     written(run, pieces.prepared, command=asking.command, conditions=conditions(device))
     yield from _described(pieces)
-    yield from fitted(run, pieces, asking.asked)
-    yield from verdict(run, pieces.prepared, device, open_test=asking.open_test, began=began)
+    yield from fitted(run, pieces, asking.asked, wanted=asking.save_now)
+    yield from verdict(run, pieces.prepared, device, open_test=asking.open_test, began=began, asked=asking.asked)
 
 
 def stoppable(asking: Asking) -> Progress:
