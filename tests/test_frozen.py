@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 
@@ -95,6 +96,8 @@ def test_a_head_may_be_missing_or_of_other_classes_and_nothing_else(tmp_path, we
         r"it has no more\.weight": {**state, "more.weight": torch.ones(2)},
         r"features.0.weight is \(1, 3\) where it has \(64, 3, 3, 3\)": {**state, first: torch.ones(1, 3)},
         "holds numbers that are not finite": {**state, first: state[first] * torch.inf},
+        r"features\.0\.weight holds int64 where it has fl": {**state, first: state[first].long()},
+        r"features\.0\.weight holds complex64 where it ": {**state, first: state[first].to(torch.complex64)},
     }
     for told, changed in wrong.items():
         save_file(changed, tmp_path / "wrong.safetensors")
@@ -127,6 +130,13 @@ def test_the_head_is_the_last_layer_and_the_random_state_is_left_alone(name, hea
     before = torch.random.get_rng_state()
     assert _shell(name)[1] == head
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_a_pipe_or_a_device_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/null")):
+        with pytest.raises(StorageError, match=f"{path.name} is not a file. Check the path."):
+            given(path, "")
 
 
 # --- at hand ---------------------------------------------------------------------------------------------------------
@@ -190,6 +200,24 @@ def test_planted_swaps_are_found_by_frozen_features_and_clean_pictures_are_not_d
     assert "2 of 64 labels contradicted by a classifier on frozen features of squeezenet1_1" in finding["title"]
     assert "n = 64 (a small classifier: " in finding["detail"]
     assert labels_of(tmp_path / "again")["findings"] == []  # the small one knows nothing of fine stripes
+
+
+def test_weights_that_too_few_pictures_leave_unused_are_not_passed_over_in_silence(tmp_path, weights):
+    stripes(tmp_path / "stripes")
+    for n in range(10, 32):
+        (tmp_path / f"stripes/down/{n:02d}.png").unlink()
+    told = f"labels are not judged, and {weights} is not used: that takes 50 whole pictures, 5 of each class"
+    for _ in ("read", "read before"):
+        assert labels_of(tmp_path, "--weights", str(weights))["said"][1].startswith(told)
+    assert len(labels_of(tmp_path)["said"]) == 1
+
+
+def test_weights_that_make_no_finite_numbers_of_pictures_are_refused(tmp_path, weights):
+    stripes(tmp_path / "stripes")
+    state = {key: value * 1e30 for key, value in load_file(weights).items()}
+    save_file(state, tmp_path / "huge.safetensors")
+    done = tellapart(tmp_path, "check", "stripes", "--only", "labels", "--weights", "huge.safetensors")
+    assert (done.code, "huge.safetensors as squeezenet1_1 gives no finite numbers." in done.err) == (3, True)
 
 
 def test_where_the_small_classifier_knows_better_it_is_used():

@@ -135,7 +135,7 @@ def test_classes_are_left_out_and_counted():
         (lambda i: chosen(i, include="bes,cat"), "--include: there is no class 'bes'", "'bee'", UsageError),
         (lambda i: chosen(i, exclude="zz"), "--exclude: there is no class 'zz'", "ant, bee", UsageError),
         (lambda i: chosen(i, include="ant"), "1 class is left: ant", "two or more", DataError),
-        (lambda i: chosen(i, exclude="ant,bee,cat,dog"), "0 class is left", "two or more", DataError),
+        (lambda i: chosen(i, exclude="ant,bee,cat,dog"), "No class is left", "two or more", DataError),
     ],
 )
 def test_choices_that_cannot_be(call, message, hint, kind):

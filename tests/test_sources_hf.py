@@ -149,6 +149,9 @@ def test_names_that_cannot_be_opened_end_in_a_sentence(datasets, tmp_path):
         huggingface(str(tmp_path / "nowhere"))
     with pytest.raises(DataError, match=r"The Hugging Face data set some/name:config cannot be opened: .*connection"):
         huggingface("hf:some/name:config")
+    for name in ("hf:", "hf: ", "hf::config"):
+        with pytest.raises(DataError, match=r"hf: is without the name of a data set\. For example"):
+            huggingface(name)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"cannot be opened: "):
         huggingface(str(tmp_path / "empty"))

@@ -85,6 +85,7 @@ def test_a_split_file_and_the_setting_deal_the_same_folds(pets):
     fold = ("--set", "data.folds=3", "--set", "data.fold=1")
     by_file = train(pets, "file", "pets", "--split", "f.csv", *fold, *QUICK).run("file")
     by_setting = train(pets, "setting", "pets", *fold, *QUICK).run("setting")
+    assert "Fold 1 of 0 to 2 is validation." in (by_setting.folder / "log.txt").read_text()
     parts = [{row["key"]: row["part"] for row in rows_of(run.folder / "split.csv")} for run in (by_file, by_setting)]
     assert parts[0] == parts[1]
 

@@ -138,6 +138,7 @@ def test_a_split_made_anew_gives_that_folder_a_test_part(tmp_path: Path) -> None
     make_folder(tmp_path / "pets", parts=("train", "val"))
     done = train(tmp_path, "a", "pets", "--epochs", "1", "--batch-size", "8", "--set", "data.split=new")
     assert "(48 train, 12 validation, 12 test)" in done.err
+    assert "These parts are not kept: data.split is new, all is divided anew." in done.err
     assert NEVER in done.out
 
 

@@ -92,6 +92,14 @@ def test_a_pickle_that_would_run_something_runs_nothing(tmp_path):
     assert not (tmp_path / "proof").exists()
 
 
+def spoiled(path: Path) -> None:
+    """A file of torch.save's in which one byte of a tensor is another; torch itself reads it without a word."""
+    raw = bytearray(saved(path, {"a": torch.full((9,), 3.0)}).read_bytes())
+    raw[raw.index(torch.full((9,), 3.0).numpy().tobytes()) + 5] ^= 1
+    path.write_bytes(raw)
+    assert not torch.equal(torch.load(path, weights_only=True)["a"], torch.full((9,), 3.0))
+
+
 def bomb(path: Path) -> None:
     """A file of torch.save's with a member that unpacks to 64 MB."""
     saved(path, {"a": torch.ones(2)})
@@ -116,8 +124,9 @@ def bomb(path: Path) -> None:
             "holds tensors that are sparse, quantized or ",
         ),
         (bomb, "holds packed members, which torch.save does not write"),
+        (spoiled, "holds members that are damaged: their checksums do not agree"),
     ],
-    ids=["model", "cut", "expanded", "sparse", "bomb"],
+    ids=["model", "cut", "expanded", "sparse", "bomb", "spoiled"],
 )
 def test_the_child_says_in_a_sentence_what_is_no_table_of_tensors(tmp_path, make: Callable[[Path], object], said):
     make(tmp_path / "weights.pth")

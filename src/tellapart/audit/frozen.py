@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from tellapart.audit.facts import Facts
 from tellapart.data import kept as cached
 from tellapart.data.progress import Progress, quiet
+from tellapart.errors import DataError
 from tellapart.models.pretrained import Pretrained
+from tellapart.recipe import printable
 from tellapart.run import cores
 
 BATCH, KEPT = 32, 4
@@ -51,6 +53,8 @@ def _made(facts: Facts, rows: NDArray[np.int64], by: Pretrained, progress: Progr
             progress(at, len(rows))
             squares = torch.from_numpy(pixels.gather(rows[at : at + BATCH]))
             answers = network(network_input(squares, PREPROCESS).contiguous(memory_format=torch.channels_last))
+            if not torch.isfinite(answers).all():
+                raise DataError(f"{printable(str(by.path))} as {name} gives no finite numbers.", "Take another file.")
             found.append(answers.clamp(-6e4, 6e4).numpy().astype(np.float16))
     progress(len(rows), len(rows))
     return name, np.concatenate(found)

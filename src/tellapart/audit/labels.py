@@ -26,6 +26,7 @@ RIDGE, FROZEN_RIDGE = 0.1, 3.0
 FEWEST, MOST_CLASSES, MOST, MOST_FROZEN = 50, 1000, 100_000, 50_000
 """With fewer pictures, or more classes, out-of-fold predictions say nothing. No more than MOST are looked at (n), and
 no more than MOST_FROZEN by a pretrained network."""
+TOO_LITTLE = f"that takes {FEWEST} whole pictures, {FOLDS} of each class, and at most {MOST_CLASSES:,} classes"
 SMALL, FROZEN = "a small classifier", "a classifier on frozen features of"
 SKILL = 0.4
 """Share of the way from the majority to always right that the classifier must go before it may doubt a label."""

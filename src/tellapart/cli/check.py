@@ -61,6 +61,8 @@ def command(
 
     chosen = [name.strip() for name in only.split(",") if name.strip()]
     network = _network(weights, model, judged=not chosen or "labels" in chosen or labels_out is not None)
+    for path in filter(None, (labels_out, groups_out)):
+        checking.refuse_existing(path)  # before minutes of reading
     with download_bar() as bar:
         checked = checking.check(
             given(flags, {"data.source": source, "data.root": root}),

@@ -203,5 +203,5 @@ def refuse_unknown(index: Index, names: list[str], flag: str) -> None:
 def _refuse_alone(classes: list[str] | tuple[str, ...]) -> None:
     if len(classes) < 2:
         raise DataError(
-            f"{len(classes)} class is left{f': {classes[0]}' if classes else ''}.", "Telling apart needs two or more."
+            f"1 class is left: {classes[0]}." if classes else "No class is left.", "Telling apart needs two or more."
         )

@@ -63,6 +63,9 @@ def _misfit(network: nn.Module, state: dict[str, Tensor], head: str) -> str:
     lost = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     if lost:
         return f"{lost[0]} is not there" + (f", nor are {len(lost) - 1} more" if len(lost) > 1 else "")
+    odd = next((key for key in own if own[key].is_floating_point() and not state[key].is_floating_point()), "")
+    if odd:
+        return f"{odd} holds {str(state[odd].dtype).removeprefix('torch.')} where it has floating-point numbers"
     odd = next((key for key in own if key in state and state[key].shape != own[key].shape), "")
     return f"{odd} is {tuple(state[odd].shape)} where it has {tuple(own[odd].shape)}" if odd else ""
 

@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from tellapart.errors import unknown
+from tellapart.errors import StorageError, unknown
 from tellapart.files import readable
 from tellapart.names import TORCHVISION_MODELS
 from tellapart.recipe import printable
@@ -35,6 +35,8 @@ def given(path: Path, name: str) -> Pretrained:
     """The file of someone who names it. Raises StorageError when it cannot be read, UsageError for an unknown name."""
     if name and name not in TORCHVISION_MODELS:
         raise unknown("pretrained model", name, TORCHVISION_MODELS)
+    if path.exists() and not path.is_file():  # a pipe or a device would be read for ever
+        raise StorageError(f"{printable(str(path))} is not a file.", "Check the path.")
     return Pretrained(path=path, name=name, digest=_sha256(path))
 
 

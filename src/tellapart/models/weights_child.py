@@ -41,6 +41,8 @@ def hand_over(path: Path, to: Path) -> None:
     mapped = zipfile.is_zipfile(path)  # files of before torch 1.6 are none
     if mapped and any(member.compress_type for member in zipfile.ZipFile(path).infolist()):
         raise ValueError("holds packed members, which torch.save does not write")
+    if mapped and zipfile.ZipFile(path).testzip():  # torch does not look at the checksums
+        raise ValueError("holds members that are damaged: their checksums do not agree")
     loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     state = state_of(loaded)
     if sum(tensor.numel() * tensor.element_size() for tensor in state.values()) > TIMES * path.stat().st_size:

@@ -66,7 +66,11 @@ class Seen:
 
     def judges(self) -> tuple[str, ...]:
         """Once labels were judged: by what, where there was a choice."""
-        doubts, (by, said) = self.__dict__.get("doubts"), self.__dict__.get("network", (None, ()))
+        if "doubts" not in self.__dict__:
+            return ()
+        doubts, (by, said) = self.doubts, self.network
+        if doubts is None and self.given:
+            said = (f"labels are not judged, and {self.given.path} is not used: {labels.TOO_LITTLE}",)
         if doubts is None or by is None:
             return said
         return (*said, f"labels are judged by {doubts.judge()}; the network's file is {by.path}")
@@ -191,7 +195,7 @@ def write_quarantine(checked: Checked, path: Path) -> int:
 
 def write_labels(checked: Checked, path: Path) -> int:
     """Write the doubtful labels to be reviewed, as an overlay; gives how many. An existing file is never replaced."""
-    _refuse_existing(path)
+    refuse_existing(path)
     doubts = checked.seen.doubts
     _written(checked, path, labels.as_overlay(checked.seen.facts, doubts))
     return 0 if doubts is None else len(doubts.rows)
@@ -202,7 +206,7 @@ def write_groups(checked: Checked, path: Path) -> int:
 
     Every part is empty, so that all are placed anew. An existing file is never replaced.
     """
-    _refuse_existing(path)
+    refuse_existing(path)
     index, names = checked.seen.facts.index, bursts.kept_together(checked.seen.facts, checked.seen.units)
     _written(
         checked,
@@ -212,7 +216,8 @@ def write_groups(checked: Checked, path: Path) -> int:
     return len({name for name in names if name})
 
 
-def _refuse_existing(path: Path) -> None:
+def refuse_existing(path: Path) -> None:
+    """Raises UsageError for an output that is there and may have been edited."""
     if path.exists():
         raise UsageError(f"{path} exists, and may hold decisions.", "Name another file, or move it away.")
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tellapart.audit.first import first_look
 from tellapart.data import download, identity, split_file
 from tellapart.data.cache import default_room
-from tellapart.data.index import Ignored, Index, Strings
+from tellapart.data.index import NO_PART, Ignored, Index, Strings
 from tellapart.data.official import expanded
 from tellapart.data.overlay import overlaid
 from tellapart.data.pictures import (
@@ -141,6 +141,10 @@ def _placed(recipe: Recipe, index: Index) -> Index:
     if from_file:
         fold = data.fold if data.folds else None
         index = split_file.read(expanded(data.split), index, folds=data.folds, fold=fold)
+    if data.split == "new" and bool((index.parts != NO_PART).any()):
+        index = replace(index, said=(*index.said, "These parts are not kept: data.split is new, all is divided anew."))
+    if data.folds:
+        index = replace(index, said=(*index.said, f"Fold {data.fold} of 0 to {data.folds - 1} is validation."))
     return divided(
         index,
         validation=data.validation,

@@ -69,6 +69,8 @@ def _library() -> Any:
 def _opened(name: str) -> dict[str, Any]:
     """The splits by name; '' for a data set without splits."""
     datasets = _library()
+    if not name.partition(":")[0].strip():
+        raise DataError("hf: is without the name of a data set.", "For example hf:mnist, or hf:FOLDER.")
     folder = expanded(name)
     if name.startswith((".", "/", "~")) and not folder.is_dir():
         raise DataError(f"There is no folder {shown(folder)}.", "Check the path.")
