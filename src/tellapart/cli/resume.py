@@ -17,12 +17,12 @@ def command(words: str, run: str, runs: Path, no_test: bool, as_json: bool) -> N
     """Go on with RUN, which was stopped, from its last checkpoint."""
     from tellapart.cli.show import Screen, ended
     from tellapart.run import Run
-    from tellapart.workflow.resume import resume
+    from tellapart.workflow.many import go_on
     from tellapart.workflow.stopping import Stopping
     from tellapart.workflow.train import Asking
 
     screen = Screen()
     with Stopping() as stopping:
         asking = Asking(runs=runs, open_test=not no_test, command=words, asked=stopping.asked, progress=screen.decoding)
-        verdict = screen.follow(resume(Run.open(runs, run), asking))
+        verdict = screen.follow(go_on(Run.find(runs, run), asking))
     click.echo(ended(verdict, as_json=as_json))

@@ -25,12 +25,17 @@ def resume(run: Run, asking: Asking) -> Iterator[Event]:
         raise UsageError(
             f"The run {run.name} is finished.", f"Judge it with `tellapart test {run.called}`, or train anew."
         )
+    refuse_other_transform(run, asking)
+    return told(run, _path(run, asking), fresh=False)
+
+
+def refuse_other_transform(run: Run, asking: Asking) -> None:
+    """Raises UsageError for a transform in Python that was not there, or is no longer."""
     if run.status().get("transform", False) != (asking.transform is not None):
         raise UsageError(
             f"The run {run.name} was {'not ' * (asking.transform is not None)}trained with a transform from Python.",
             "Go on with the same one: resume(run, Asking(transform=...)).",
         )
-    return told(run, _path(run, asking), fresh=False)
 
 
 def _path(run: Run, asking: Asking) -> Iterator[Event]:
