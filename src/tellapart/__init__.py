@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tellapart.data.given import from_dataset as from_dataset
     from tellapart.errors import TellapartError as TellapartError
     from tellapart.recipe import Recipe as Recipe
+    from tellapart.workflow.many import train_many as train_many
     from tellapart.workflow.train import Asking as Asking
     from tellapart.workflow.train import train as train
 
@@ -20,9 +21,10 @@ _HOMES = {
     "from_arrays": "tellapart.data.given",
     "from_dataset": "tellapart.data.given",
     "train": "tellapart.workflow.train",
+    "train_many": "tellapart.workflow.many",
 }
 
-__all__ = ["Asking", "Recipe", "TellapartError", "__version__", "from_arrays", "from_dataset", "train"]
+__all__ = ["Asking", "Recipe", "TellapartError", "__version__", "from_arrays", "from_dataset", "train", "train_many"]
 
 
 def __getattr__(name: str) -> Any:

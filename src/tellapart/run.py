@@ -19,6 +19,8 @@ from tellapart.files import cannot_write, read_text, writable, write_atomically
 
 RUNS = Path("runs")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+MEMBERS = "members.json"
+"""Stands in a folder of several trainings of one recipe, whose run folders lie in it."""
 PACKAGES = ("tellapart", "torch", "torchvision", "numpy", "pillow", "simplejpeg", "safetensors")
 
 
@@ -57,7 +59,17 @@ class Run:
 
     @classmethod
     def open(cls, runs: Path, name: str) -> "Run":
-        """The run of that name, or at that path. Raises UsageError with the nearest name."""
+        """The training of that name, or at that path. Raises UsageError for a folder of several, and as `find` does."""
+        run = cls.find(runs, name)
+        if run.several:
+            inside = [f"{run.called}/{one.folder.name}" for one in every_run(run.folder)]
+            hint = f"Name one of them: {', '.join(inside[:3])}{' …' if len(inside) > 3 else ''}."
+            raise UsageError(f"{run.name} holds {len(inside)} trainings.", hint)
+        return run
+
+    @classmethod
+    def find(cls, runs: Path, name: str) -> "Run":
+        """The run of that name, or at that path, or a folder of several. Raises UsageError with the nearest name."""
         for folder in (Path(name), runs / name):
             if (folder / "status.json").is_file():
                 return cls(folder.absolute())
@@ -71,8 +83,19 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The name of the folder."""
-        return self.folder.name
+        """The name of the folder; of one training of several, that of both folders."""
+        return self.folder.relative_to(self.home).as_posix()
+
+    @property
+    def several(self) -> bool:
+        """Whether it is a folder of several trainings."""
+        return (self.folder / MEMBERS).is_file()
+
+    @property
+    def home(self) -> Path:
+        """The folder that all runs lie in, with the ledger of openings."""
+        above = Run(self.folder.parent)
+        return above.folder.parent if above.several else above.folder
 
     @property
     def called(self) -> str:
@@ -179,10 +202,11 @@ def _make_new(folder: Path, *, numbered: bool) -> Path:
 
 
 def every_run(runs: Path) -> list[Run]:
-    """All runs in a folder, by name."""
+    """All runs in a folder, by name; behind one that holds several come those."""
     if not runs.is_dir():
         return []
-    return [Run(f.absolute()) for f in sorted(runs.iterdir()) if (f / "status.json").is_file()]
+    found = [Run(f.absolute()) for f in sorted(runs.iterdir()) if (f / "status.json").is_file()]
+    return [one for run in found for one in (run, *(every_run(run.folder) if run.several else ()))]
 
 
 def now() -> str:

@@ -41,7 +41,8 @@ def folder_of(run: str | None, runs: Path) -> Path:
     from tellapart.run import Run
 
     if run is not None:
-        return Run.open(runs, run).folder / "tensorboard"
+        found = Run.find(runs, run)
+        return found.folder if found.several else found.folder / "tensorboard"
     if not runs.is_dir():
         raise DataError(f"There is no folder {runs.absolute()}.", "Train first, or name the place with --runs.")
     return runs.absolute()

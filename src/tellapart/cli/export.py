@@ -28,7 +28,7 @@ def script(model: str, out: Path | None, force: bool, runs: Path) -> None:
 
     bundle, name = find_model(runs, model)
     # The prefix keeps a run that is called `torch` from standing in the way of `import torch`.
-    file = out or Path(f"train-{name.removesuffix('.safetensors')}.py")
+    file = out or Path(f"train-{name.removesuffix('.safetensors').replace('/', '-')}.py")
     if file.exists() and not force:
         raise UsageError(f"{file} exists already.", "Choose another --out, or give --force to write over it.")
     if not isinstance(bundle.origin.get("recipe"), str):

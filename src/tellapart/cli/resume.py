@@ -20,7 +20,7 @@ def command(words: str, run: str, runs: Path, no_test: bool, as_json: bool) -> N
     with Stopping() as stopping:  # before torch is loaded, which takes its time
         from tellapart.cli.show import Asking, followed
         from tellapart.run import Run
-        from tellapart.workflow.resume import resume
+        from tellapart.workflow.many import go_on
 
         asking = Asking(runs=runs, open_test=not no_test, command=words)
-        followed(lambda asking: resume(Run.open(runs, run), asking), asking, stopping, as_json=as_json)
+        followed(lambda asking: go_on(Run.find(runs, run), asking), asking, stopping, as_json=as_json)

@@ -12,7 +12,7 @@ import click
 
 from tellapart.evaluation.metrics import Figure
 from tellapart.recipe import printable
-from tellapart.workflow.events import Begun, Event, Step, Verdict, line_of
+from tellapart.workflow.events import Begun, Event, Step, Summary, Verdict, line_of
 from tellapart.workflow.stopping import Stopping
 from tellapart.workflow.train import Asking
 
@@ -28,14 +28,15 @@ class Screen:
     def __init__(self) -> None:
         self.bar, self.task = None, None
         self.files: dict[str, Any] = {}
+        self.of = ""
         self.epochs, self.seen, self.began, self.drawn = 0, 0, 0.0, 0.0
 
-    def follow(self, events: Iterable[Event]) -> Verdict:
-        """Show every event as it comes; the last one, the verdict, is returned instead."""
+    def follow(self, events: Iterable[Event]) -> Verdict | Summary:
+        """Show every event as it comes; the last one, the verdict or the summary, is returned instead."""
         verdict = None
         with self.bar_shown():
             for event in events:
-                verdict = event if isinstance(event, Verdict) else verdict
+                verdict = event if isinstance(event, Verdict | Summary) else verdict
                 self._show(event)
         if verdict is None:
             raise RuntimeError("a training ended without a verdict")
@@ -95,6 +96,9 @@ class Screen:
 
     def _start(self, begun: Begun) -> None:
         if self.bar is not None:
+            if self.task is not None:  # of the training before
+                self.bar.update(self.task, visible=False)
+            self.of = f"{begun.of}, " * bool(begun.of)
             self.task = self.bar.add_task("training", total=begun.total_steps, completed=begun.first_step, speed="")
         self.began, self.seen, self.epochs = time.monotonic(), 0, begun.epochs
 
@@ -104,7 +108,10 @@ class Screen:
         if self.bar is not None and self.task is not None and now - self.drawn > 0.1:
             speed = f"{self.seen / max(now - self.began, 1e-9):,.0f} pictures/s"
             self.bar.update(
-                self.task, completed=step.step, speed=speed, description=f"epoch {step.epoch + 1}/{self.epochs}"
+                self.task,
+                completed=step.step,
+                speed=speed,
+                description=f"{self.of}epoch {step.epoch + 1}/{self.epochs}",
             )
             self.drawn = now
 
@@ -129,7 +136,7 @@ def verdict_lines(verdict: Verdict) -> Iterator[str]:
         yield "            this test part was never opened before"
 
 
-def class_table(verdict: Verdict, *, most: int = 40) -> Iterator[str]:
+def class_table(verdict: Verdict | Summary, *, most: int = 40) -> Iterator[str]:
     """Recall and precision of each class with n and interval."""
     recalls = [figure for figure in verdict.by_class if figure.name == "recall"]
     precisions = [figure for figure in verdict.by_class if figure.name == "precision"]
@@ -169,6 +176,31 @@ def as_document(verdict: Verdict) -> dict[str, Any]:
     }
 
 
+def summary_lines(summary: Summary) -> Iterator[str]:
+    """Several trainings for a person: each with its accuracy, mean and deviation, and what was said out of fold."""
+    width = max(len("training"), *(len(one.run) for one in summary.members))
+    yield f"{'training':<{width}}  {'seed':>6}  {'validation accuracy [95 % interval]':<35}  {'n':>6}"
+    for one in summary.members:
+        yield f"{one.run:<{width}}  {one.seed:>6}  {percent(one.figures[0]):<35}  {one.figures[0].n:>6,}"
+    for one in summary.spreads:
+        if one.name == "accuracy":
+            yield f"{100 * one.mean:.2f} ± {100 * one.sd:.2f} %  mean and standard deviation over {one.over}"
+    if any("seeds" in one.over for one in summary.spreads):
+        yield "Seeds differ by chance in training alone: their pictures are the same."
+    if summary.pooled:
+        yield "Folds differ by their pictures as well, and share most of those they train on."
+    for one in summary.pooled:
+        if one.name == "accuracy":
+            about = f", {one.about}" * bool(one.about)
+            yield f"out of fold accuracy  {percent(one)}  (95 % interval, n = {one.n:,}{about})"
+    yield "The best epoch of each training is chosen by the pictures it is judged by here, which flatters it a little."
+    one = f"{summary.called}/{summary.members[0].run}"
+    if summary.test == "sealed":
+        yield f"The test part is still sealed in all of them; `tellapart test {one}` opens it with this one."
+    elif summary.test == "none":
+        yield "There is no sealed test: the data bring none, and none was made."
+
+
 def followed(begin: Callable[[Asking], Iterable[Event]], asking: Asking, stopping: Stopping, *, as_json: bool) -> None:
     """Show a training until it ends, or is told to stop, and print the verdict."""
     screen = Screen()
@@ -177,8 +209,12 @@ def followed(begin: Callable[[Asking], Iterable[Event]], asking: Asking, stoppin
     click.echo(ended(verdict, as_json=as_json))
 
 
-def ended(verdict: Verdict, *, as_json: bool) -> str:
-    """What a training prints on standard output when it is done."""
+def ended(verdict: Verdict | Summary, *, as_json: bool) -> str:
+    """What a training, or several, print on standard output when they are done."""
+    if isinstance(verdict, Summary):
+        table = ["", *class_table(verdict)] if verdict.by_class else []
+        lines = [*summary_lines(verdict), *table, "", f"folder of the runs: {verdict.folder}"]
+        return json.dumps(verdict.to_json(), indent=1) if as_json else "\n".join(lines)
     if as_json:
         return json.dumps(as_document(verdict), indent=1)
     lines = [*verdict_lines(verdict), "", *class_table(verdict), "", f"run folder: {verdict.folder}"]

@@ -13,10 +13,21 @@ from tellapart.cli.recipe_flags import asked, recipe_flags
 @recipe_flags
 @name_option
 @runs_option
+@click.option("--folds", type=click.IntRange(2, 1000), help="Train on each of so many folds; the test stays sealed.")
+@click.option("--seeds", type=click.IntRange(2, 1000), help="Train with so many seeds; the test stays sealed.")
 @no_test_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document with every figure on standard output.")
 @click.pass_obj
-def command(words: str, name: str, runs: Path, no_test: bool, as_json: bool, **flags: Any) -> None:
+def command(
+    words: str,
+    name: str,
+    runs: Path,
+    folds: int | None,
+    seeds: int | None,
+    no_test: bool,
+    as_json: bool,
+    **flags: Any,
+) -> None:
     """Train a classifier on SOURCE and judge it.
 
     SOURCE is a folder of pictures, a table of files and labels, tar shards, or the name of a data set such as digits.
@@ -27,7 +38,10 @@ def command(words: str, name: str, runs: Path, no_test: bool, as_json: bool, **f
 
     with Stopping() as stopping:  # before torch is loaded, which takes its time
         from tellapart.cli.show import Asking, followed
+        from tellapart.workflow.many import train_many
         from tellapart.workflow.train import train
 
         asking = Asking(runs=runs, name=name, open_test=not no_test, command=words, origins=origins)
-        followed(lambda asking: train(recipe, asking), asking, stopping, as_json=as_json)
+        several = lambda asking: train_many(recipe, asking, folds=folds or 0, seeds=seeds or 1)  # noqa: E731
+        begin = several if folds or seeds else lambda asking: train(recipe, asking)
+        followed(begin, asking, stopping, as_json=as_json)

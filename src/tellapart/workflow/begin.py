@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ def pictures_of(run: Run, settled: Settled, *, index: Index | None = None, progr
     are. Raises MismatchError as `same_pictures` does.
     """
     recipe = settled.recipe
-    own = _from_where_it_began(recipe, run.status().get("at", ""))
+    own = from_where_it_began(recipe, run.status().get("at", ""))
     # the files that the recipe names may be gone by now, or edited
     if recipe.data.split not in ("auto", "new"):
         own |= {"data.split": str(run.folder / "split.csv"), "data.folds": 0, "data.fold": 0}
@@ -118,9 +118,9 @@ def pictures_of(run: Run, settled: Settled, *, index: Index | None = None, progr
     return prepared
 
 
-def _from_where_it_began(recipe: Recipe, at: str) -> dict[str, Any]:
+def from_where_it_began(recipe: Recipe, at: str, paths: Iterable[str] = PATHS) -> dict[str, Any]:
     """The relative paths of a recipe as they were meant: from the folder in which the run began, if they are there."""
-    values = {path: recipe.values()[path] for path in PATHS}
+    values = {path: recipe.values()[path] for path in paths}
     meant = {path: os.path.join(at, value) for path, value in values.items() if value and value not in NAMED_SOURCES}
     return {path: there for path, there in meant.items() if at and os.path.exists(there)}
 

@@ -4,10 +4,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tellapart.evaluation.metrics import Figure
+from tellapart.evaluation.several import Spread
 from tellapart.recipe import printable
 from tellapart.training.fit import Epoch, Step
 
-__all__ = ["Begun", "Epoch", "Event", "Said", "Step", "Verdict", "line_of"]
+__all__ = ["Begun", "Epoch", "Event", "Member", "Said", "Step", "Summary", "Verdict", "line_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +21,13 @@ class Said:
 
 @dataclass(frozen=True, kw_only=True)
 class Begun:
-    """The loop starts: how many steps and epochs it will take at most, from which step."""
+    """The loop starts: how many steps and epochs it will take at most, from which step; `of` which fold or seed."""
 
     run: str
     total_steps: int
     epochs: int
     first_step: int = 0
+    of: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,47 @@ class Verdict:
         return "test" if self.opened_before is not None else "validation"
 
 
-Event = Said | Begun | Step | Epoch | Verdict
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One training of several: its run, its seed, the fold it is judged by, and its headline figures there."""
+
+    run: str
+    seed: int
+    fold: int | None
+    figures: list[Figure]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What may be said of several trainings of one recipe.
+
+    `pooled` are the out-of-fold figures: of every picture that is not sealed, once for each seed, which they are
+    `about` when there are several; `by_class` is for one seed. `test` is sealed, opened (by one of them), or none.
+    """
+
+    run: str
+    called: str
+    folder: str
+    members: list[Member]
+    spreads: list[Spread]
+    pooled: list[Figure]
+    by_class: list[Figure]
+    test: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The summary as plain data, without the place it lies in: equal trainings have equal ones."""
+        members = [{**vars(one), "figures": [figure.to_json() for figure in one.figures]} for one in self.members]
+        return {
+            "format": 1,
+            "run": self.run,
+            "members": members,
+            "spreads": [vars(spread) for spread in self.spreads],
+            "out_of_fold": [figure.to_json() for figure in [*self.pooled, *self.by_class]],
+            "test": self.test,
+        }
+
+
+Event = Said | Begun | Step | Epoch | Verdict | Summary
 
 
 def line_of(event: Event) -> str | None:

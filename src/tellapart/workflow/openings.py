@@ -21,13 +21,13 @@ def noted(run: Run, index: Index) -> tuple[list[str], int]:
     """
     digests, part = _digests(index), identity.test_part(index)
     before = opened_before(run, part, digests)
-    folder = run.folder.parent / ".openings"
+    folder = run.home / ".openings"
     with writable(folder):
         folder.mkdir(exist_ok=True)
     write_atomically(folder / f"{part}.digests", digests.tobytes())
     own = {"test_part": part, "run": run.name, "id": run.status().get("id"), "extended": _extended(run)}
     line = {**own, "time": now(), "n": len(digests)}
-    _append(run.folder.parent / "openings.jsonl", json.dumps(line) + "\n")
+    _append(run.home / "openings.jsonl", json.dumps(line) + "\n")
     return before
 
 
@@ -36,14 +36,14 @@ def opened_before(run: Run, test_part: str, digests: NDArray[np.void] | None = N
 
     A run that was extended is among them when it had opened them before that: its model is another one since.
     """
-    ledger = run.folder.parent / "openings.jsonl"
+    ledger = run.home / "openings.jsonl"
     lines = read_text(ledger).splitlines() if ledger.is_file() else []
     entries: list[dict[str, Any]] = [entry for entry in map(json_object, lines) if entry]
     own = run.status().get("id"), test_part, _extended(run)
     keys = [(entry.get("id"), entry.get("test_part"), entry.get("extended", 0)) for entry in entries]
     earlier = entries[: keys.index(own)] if own in keys else entries
-    mine = {one.tobytes() for one in (digests if digests is not None else _kept(run.folder.parent, test_part))}
-    shared = {part: _shared(run.folder.parent, part, mine) for part in {str(e.get("test_part")) for e in earlier}}
+    mine = {one.tobytes() for one in (digests if digests is not None else _kept(run.home, test_part))}
+    shared = {part: _shared(run.home, part, mine) for part in {str(e.get("test_part")) for e in earlier}}
     seen = set[bytes]().union(*shared.values())
     names = [str(e.get("run", "a run without a name")) for e in earlier if shared[str(e.get("test_part"))]]
     return names, len(seen)

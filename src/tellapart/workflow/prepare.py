@@ -105,6 +105,26 @@ def divided_pictures(
     fetching: download.Progress | None = None,
 ) -> Divided:
     """The pictures that a recipe asks for, decoded once and divided."""
+    decoded = decoded_whole(settled, index=index, progress=progress, fetching=fetching)
+    placed = in_parts(settled.recipe, decoded.index)
+    # Only now is it known which rows are test rows; they must not have a say in size, colour or augmentation.
+    shapes = sizes(placed)
+    settled = settle_input(settled, shapes)
+    if geometry(settled.recipe) != decoded.preprocess:
+        pictures = replace(_decoded(settled.recipe, placed, progress), index=placed)
+    else:
+        pictures = _of_rows(decoded, placed)
+    return Divided(settled=settled, pictures=pictures, keys=decoded.index.keys, sizes=shapes)
+
+
+def decoded_whole(
+    settled: Settled,
+    *,
+    index: Index | None = None,
+    progress: Progress = quiet,
+    fetching: download.Progress | None = None,
+) -> Pictures:
+    """The pictures that a recipe asks for, decoded; their parts are those that the source brings."""
     recipe = settled.recipe
     refuse_unclear_split(recipe)
 
@@ -114,16 +134,7 @@ def divided_pictures(
 
     found = selected(recipe, opened)
     refuse_empty(found, from_elsewhere(recipe) if recipe.data.split == "auto" else PARTS)
-    decoded = _decoded(settle_input(settled, sizes(found)).recipe, found, progress)
-    placed = _placed(recipe, decoded.index)
-    # Only now is it known which rows are test rows; they must not have a say in size, colour or augmentation.
-    shapes = sizes(placed)
-    settled = settle_input(settled, shapes)
-    if geometry(settled.recipe) != decoded.preprocess:
-        pictures = replace(_decoded(settled.recipe, placed, progress), index=placed)
-    else:
-        pictures = _of_rows(decoded, placed)
-    return Divided(settled=settled, pictures=pictures, keys=decoded.index.keys, sizes=shapes)
+    return _decoded(settle_input(settled, sizes(found)).recipe, found, progress)
 
 
 def _of_rows(pictures: Pictures, index: Index) -> Pictures:
@@ -135,7 +146,7 @@ def _of_rows(pictures: Pictures, index: Index) -> Pictures:
     return replace(pictures, index=index, pixels=ChosenPixels(pictures.pixels, chosen))
 
 
-def _placed(recipe: Recipe, index: Index) -> Index:
+def in_parts(recipe: Recipe, index: Index) -> Index:
     """The index with every row in a part: by the split file, by what the data bring, or by a hash."""
     data, from_file = recipe.data, recipe.data.split not in ("auto", "new")
     if from_file:

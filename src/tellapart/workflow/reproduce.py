@@ -10,7 +10,7 @@ from tellapart.training.checkpoint import load_checkpoint
 from tellapart.workflow import devices
 from tellapart.workflow.begin import origins_of, recipe_of, recipe_texts
 from tellapart.workflow.branch import FIRST, anew
-from tellapart.workflow.events import Event, Verdict
+from tellapart.workflow.events import Event
 from tellapart.workflow.extend import gone_on
 from tellapart.workflow.resume import refuse_other_transform, refuse_unfinished
 from tellapart.workflow.same import changed, conditions_of, fingerprint
@@ -18,7 +18,7 @@ from tellapart.workflow.settle import Settled
 from tellapart.workflow.telling import told
 from tellapart.workflow.train import Asking
 
-Follow = Callable[[Iterable[Event]], Verdict]
+Follow = Callable[[Iterable[Event]], object]
 """Goes through the events of a training and gives back the last one."""
 
 

@@ -65,7 +65,7 @@ def _row(name: str, status: dict[str, Any]) -> Row:
         state=status.get("state", "unknown"),
         source=status.get("source", ""),
         model=status.get("model", ""),
-        validation=accuracies.get("validation"),
+        validation=accuracies.get("validation") or accuracies.get("out-of-fold"),
         test=accuracies.get("test"),
         heartbeat=status.get("heartbeat", ""),
         lineage=", ".join(_lineage(status)),
