@@ -7,6 +7,7 @@ import click
 
 from tellapart.cli.options import runs_option
 from tellapart.cli.recipe_flags import asked, recipe_flags
+from tellapart.errors import UsageError
 
 
 @click.command("train", epilog="Examples: tellapart train digits · tellapart train FOLDER --model resnet18 --epochs 10")
@@ -20,16 +21,20 @@ from tellapart.cli.recipe_flags import asked, recipe_flags
 )
 @runs_option
 @click.option("--no-test", is_flag=True, help="Leave the test part sealed while you are still trying things.")
+@click.option("--debug", is_flag=True, help="Only take two steps and print each layer's shape and gradient; no run.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document with every figure on standard output.")
 @click.pass_obj
-def command(words: str, name: str, runs: Path, no_test: bool, as_json: bool, **flags: Any) -> None:
+def command(words: str, name: str, runs: Path, no_test: bool, debug: bool, as_json: bool, **flags: Any) -> None:
     """Train a classifier on SOURCE and judge it.
 
     SOURCE is a folder of pictures, a table of files and labels, tar shards, or the name of a data set such as digits.
     Without one, the handwritten digits that come with tellapart are used.
     """
+    if debug and (name or no_test or as_json):
+        raise UsageError("--debug makes no run and judges nothing.", "Leave --run, --no-test and --json out.")
     recipe, origins = asked(flags)
     from tellapart.cli.show import Screen, ended
+    from tellapart.workflow.inspecting import inspected
     from tellapart.workflow.stopping import Stopping
     from tellapart.workflow.train import Asking, train
 
@@ -45,5 +50,8 @@ def command(words: str, name: str, runs: Path, no_test: bool, as_json: bool, **f
             progress=screen.decoding,
             fetching=screen.fetching,
         )
-        verdict = screen.follow(train(recipe, asking))
-    click.echo(ended(verdict, as_json=as_json))
+        if not debug:
+            click.echo(ended(screen.follow(train(recipe, asking)), as_json=as_json))
+            return
+        for line in inspected(recipe, asking):
+            click.echo(line)
