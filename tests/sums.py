@@ -7,7 +7,7 @@ from pathlib import Path
 from tellapart.models.bundle import load_bundle
 from tellapart.training.checkpoint import newest_first
 
-UNTIMED = ("seconds", "pictures_per_second")
+UNTIMED = ("seconds", "pictures_per_second", "waiting", "augmenting")
 
 
 def sums(folder: Path) -> dict[str, str]:

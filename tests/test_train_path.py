@@ -119,7 +119,8 @@ def test_status_and_log_say_that_it_finished(two: Done) -> None:
     run = two.run("first")
     assert run.status()["state"] == "finished"
     assert run.status()["step"] == run.status()["total_steps"] == 40
-    assert (run.folder / "log.txt").read_text() == two.err
+    said = [line for line in two.out.splitlines() if line.startswith(("fits", "validation and test"))]
+    assert (run.folder / "log.txt").read_text() == two.err + "\n".join(said) + "\n"
 
 
 def test_command_txt_holds_the_words_that_were_typed(two: Done) -> None:

@@ -69,10 +69,9 @@ def group(debug: bool) -> None:
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with the code of errors.py."""
     words = sys.argv[1:] if args is None else args
+    debug = words[:1] == ["--debug"]  # `train` has a flag of that name that means something else
     group.context_settings["obj"] = shlex.join(["tellapart", *words])
-    sys.exit(
-        guarded(lambda: group.main(args=words, prog_name="tellapart", standalone_mode=False), debug="--debug" in words)
-    )
+    sys.exit(guarded(lambda: group.main(args=words, prog_name="tellapart", standalone_mode=False), debug=debug))
 
 
 def guarded(work: Callable[[], Any], *, debug: bool) -> int:

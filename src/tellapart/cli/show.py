@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import click
@@ -48,7 +48,7 @@ class Screen:
             self._advance(event)
         elif isinstance(event, Begun):
             self._start(event)
-        elif line is not None:
+        if line is not None:
             self.say(line)
 
     def decoding(self, done: int, total: int) -> None:
@@ -134,6 +134,7 @@ def verdict_lines(verdict: Verdict) -> Iterator[str]:
         yield f"            {part}opened {times} before, last by {shown}: the more often, the less it is a test"
     else:
         yield "            this test part was never opened before"
+    yield from (printable(finding.line()) for finding in verdict.diagnosis)
 
 
 def class_table(verdict: Verdict | Summary, *, most: int = 40) -> Iterator[str]:
@@ -172,6 +173,7 @@ def as_document(verdict: Verdict) -> dict[str, Any]:
         "seen_before": verdict.seen_before,
         "seconds": round(verdict.seconds, 3),
         "classes": list(verdict.classes),
+        "diagnosis": [asdict(finding) for finding in verdict.diagnosis],
         "figures": [figure.to_json() for figure in [*verdict.figures, *verdict.by_class]],
     }
 

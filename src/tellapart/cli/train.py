@@ -1,5 +1,6 @@
 """`tellapart train`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import click
 
 from tellapart.cli.options import name_option, no_test_option, runs_option
 from tellapart.cli.recipe_flags import asked, recipe_flags
+from tellapart.errors import UsageError
 
 
 @click.command("train", epilog="Examples: tellapart train digits · tellapart train FOLDER --model resnet18 --epochs 10")
@@ -16,6 +18,7 @@ from tellapart.cli.recipe_flags import asked, recipe_flags
 @click.option("--folds", type=click.IntRange(2, 1000), help="Train on each of so many folds; the test stays sealed.")
 @click.option("--seeds", type=click.IntRange(2, 1000), help="Train with so many seeds; the test stays sealed.")
 @no_test_option
+@click.option("--debug", is_flag=True, help="Only take two steps and print each layer's shape and gradient; no run.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document with every figure on standard output.")
 @click.pass_obj
 def command(
@@ -25,6 +28,7 @@ def command(
     folds: int | None,
     seeds: int | None,
     no_test: bool,
+    debug: bool,
     as_json: bool,
     **flags: Any,
 ) -> None:
@@ -33,15 +37,24 @@ def command(
     SOURCE is a folder of pictures, a table of files and labels, tar shards, or the name of a data set such as digits.
     Without one, the handwritten digits that come with tellapart are used.
     """
+    if debug and (name or no_test or as_json or folds or seeds):
+        raise UsageError(
+            "--debug makes no run and judges nothing.", "Leave --run, --no-test, --json, --folds and --seeds out."
+        )
     recipe, origins = asked(flags)
     from tellapart.workflow.stopping import Stopping
 
     with Stopping() as stopping:  # before torch is loaded, which takes its time
         from tellapart.cli.show import Asking, followed
+        from tellapart.workflow.inspecting import inspected
         from tellapart.workflow.many import train_many
         from tellapart.workflow.train import train
 
         asking = Asking(runs=runs, name=name, open_test=not no_test, command=words, origins=origins)
+        if debug:
+            for line in inspected(recipe, replace(asking, asked=stopping.asked)):
+                click.echo(line)
+            return
         several = lambda asking: train_many(recipe, asking, folds=folds or 0, seeds=seeds or 1)  # noqa: E731
         begin = several if folds or seeds else lambda asking: train(recipe, asking)
         followed(begin, asking, stopping, as_json=as_json)

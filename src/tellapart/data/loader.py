@@ -1,5 +1,6 @@
 """Batches: the order of an epoch by arithmetic, pictures as uint8 until the device, every batch with its rows."""
 
+import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +19,8 @@ from tellapart.data.pictures import Pictures
 class Batch:
     """B pictures on the device. images (B H W C) uint8, labels (B) int64 or shares (B K), rows (B).
 
-    For augmentation: chance (4, B), and the seed and epoch from which more of it can be drawn.
+    For augmentation: chance (4, B), and the seed and epoch from which more of it can be drawn. `waited`: the seconds
+    that whoever asked for it waited for its pixels.
     """
 
     images: Tensor
@@ -27,6 +29,7 @@ class Batch:
     chance: NDArray[np.float32]
     seed: int
     epoch: int
+    waited: float = 0.0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -78,8 +81,14 @@ class Loader:
         chance = uniform(self.seed, Purpose.AUGMENT, number, rows)
         ends = np.cumsum(self.sizes())
         spans = [slice(int(end - size), int(end)) for end, size in zip(ends, self.sizes(), strict=True)][skip:]
-        for span, pixels in zip(spans, self._fetched([rows[span] for span in spans]), strict=True):
-            yield self._batch(rows[span], pixels, chance[:, span], number)
+        fetched = self._fetched([rows[span] for span in spans])
+        for span in spans:
+            began, step_before = time.perf_counter(), _mark(self.device)
+            pixels = next(fetched)
+            # A GPU that is still at work has not waited; on the way to it, the pixels would wait for it.
+            idle = step_before is None or step_before.query()
+            waited = (time.perf_counter() - began) * idle
+            yield replace(self._batch(rows[span], pixels, chance[:, span], number), waited=waited)
 
     def _fetched(self, batches: list[NDArray[np.int64]]) -> Iterator[NDArray[np.uint8]]:
         """The pixels of each batch in turn; with workers, the next batches are decoded beside the training."""
@@ -101,3 +110,12 @@ class Loader:
         images = torch.from_numpy(pixels).to(self.device, non_blocking=True)
         labels = torch.from_numpy(self.pictures.index.labels[rows]).to(self.device, non_blocking=True)
         return Batch(images, labels, rows, chance, self.seed, epoch)
+
+
+def _mark(device: torch.device) -> torch.cuda.Event | None:
+    """A mark behind all that a GPU was given to do, which can be asked without waiting; None elsewhere."""
+    if device.type != "cuda":
+        return None
+    mark = torch.cuda.Event()
+    mark.record(torch.cuda.current_stream(device))
+    return mark

@@ -1,5 +1,6 @@
 """Numbers from (logits, labels), each with its n and its 95 % interval. NumPy only; pure functions."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -66,6 +67,12 @@ def proportion(name: str, hits: int, n: int, part: str, about: str = "") -> Figu
     """A share of n pictures with its Wilson interval."""
     low, high = wilson(hits, n)
     return Figure(name=name, value=hits / n if n else float("nan"), n=n, low=low, high=high, part=part, about=about)
+
+
+def difference(a: Figure, b: Figure) -> tuple[float, float]:
+    """The interval of a - b, proportions of different pictures (R. G. Newcombe, Stat. Med. 17, 1998, method 10)."""
+    gap = a.value - b.value
+    return gap - math.hypot(a.value - a.low, b.high - b.value), gap + math.hypot(a.high - a.value, b.value - b.low)
 
 
 def judge(predictions: Predictions) -> list[Figure]:

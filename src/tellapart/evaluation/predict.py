@@ -32,7 +32,13 @@ def logits_of(model: nn.Module, batches: Iterable[Batch], preprocess: Preprocess
 
 def logits_of_part(model: nn.Module, pictures: Pictures, part: str, *, device: torch.device) -> NDArray[np.float32]:
     """The logits (N K) of every picture of one part, in the order of the index."""
-    rows = pictures.index.rows(part)
+    return logits_of_rows(model, pictures, pictures.index.rows(part), device=device)
+
+
+def logits_of_rows(
+    model: nn.Module, pictures: Pictures, rows: NDArray[np.int64], *, device: torch.device
+) -> NDArray[np.float32]:
+    """The logits (N K) of some rows, in their order, as they are: no augmentation."""
     loader = Loader(pictures=pictures, rows=rows, batch_size=BATCH, device=device, shuffle=False)
     return np.concatenate(list(logits_of(model, loader.epoch(0), pictures.preprocess)))
 

@@ -37,7 +37,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """One epoch is done and validated."""
+    """One epoch is done and validated. `waiting` for pictures and `augmenting` are shares of its seconds."""
 
     epoch: int
     epochs: int
@@ -49,6 +49,8 @@ class Epoch:
     lr: float
     seconds: float
     pictures_per_second: float
+    waiting: float
+    augmenting: float
     best: bool
 
 
@@ -123,9 +125,12 @@ def fit(
     model.train()
     for epoch in range(start.epoch, start.epoch if is_over(start, plan) else plan.epochs):
         began, total, seen = time.monotonic(), torch.tensor(at.loss_total, device=device), at.seen
+        waiting = augmenting = 0.0
         lr = rate(max(step - 1, 0)) * plan.drop_factor**at.drops  # of the step before, should none be left
         for batch in islice(train.epoch(epoch, skip=at.step_in_epoch), plan.max_steps - step):
+            waiting, moved = waiting + batch.waited, time.monotonic()
             batch = plan.augment(batch)
+            augmenting += time.monotonic() - moved
             seed_dropout(device, step_seed(plan.seed, step))
             optimiser.zero_grad()
             loss, whole = torch.zeros((), device=device), loss_function.weight(batch.labels)
@@ -192,6 +197,8 @@ def fit(
             lr=lr,
             seconds=seconds,
             pictures_per_second=speed,
+            waiting=waiting / max(seconds, 1e-9),
+            augmenting=augmenting / max(seconds, 1e-9),
             best=best,
         )
         keep("epoch", now)  # after the record, so that no record is missing where a checkpoint exists

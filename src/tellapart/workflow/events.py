@@ -6,6 +6,7 @@ from typing import Any
 from tellapart.evaluation.metrics import Figure
 from tellapart.evaluation.several import Spread
 from tellapart.recipe import printable
+from tellapart.reporting.diagnosis import Finding
 from tellapart.training.fit import Epoch, Step
 
 __all__ = ["Begun", "Epoch", "Event", "Member", "Said", "Step", "Summary", "Verdict", "line_of"]
@@ -51,6 +52,7 @@ class Verdict:
     test: str = ""
     seconds: float = 0.0
     origin: dict[str, Any] = field(default_factory=dict)
+    diagnosis: list[Finding] = field(default_factory=list)
 
     @property
     def part(self) -> str:
@@ -106,6 +108,8 @@ def line_of(event: Event) -> str | None:
     if isinstance(event, Said):
         lead = f"{event.stage}/9 " if event.stage > 0 else "note: " if event.stage < 0 else "    "
         return printable(lead + event.text)
+    if isinstance(event, Step) and event.loss is not None:
+        return f"step {event.step:,}  loss {event.loss:.4f}  rate {event.lr:.3g}  gradient {event.grad_norm:.3g}"
     if not isinstance(event, Epoch):
         return None
     return (

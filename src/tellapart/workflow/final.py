@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import torch
 from torch import nn
@@ -14,8 +14,10 @@ from tellapart.evaluation.metrics import Figure, judge, judge_classes
 from tellapart.evaluation.predict import predict_part
 from tellapart.evaluation.predictions import Predictions
 from tellapart.models.bundle import Bundle, load_bundle, save_bundle
+from tellapart.reporting.diagnosis import Finding
 from tellapart.run import Run
 from tellapart.training.fit import Asked
+from tellapart.workflow.diagnosing import diagnosed
 from tellapart.workflow.events import Event, Said, Verdict
 from tellapart.workflow.openings import noted
 from tellapart.workflow.prepare import Prepared
@@ -34,13 +36,15 @@ def verdict(
     validation = predict_part(model, to_judge(prepared.pictures, asked), "validation", device=device)
     _refuse_other_score(run, validation)
     validation.save(run.predictions("validation"))
-    figures, by_class, before, seen = judge(validation), judge_classes(validation), None, 0
+    figures, by_class, test, before, seen = judge(validation), judge_classes(validation), None, None, 0
     if open_test and prepared.test_part:
         yield Said(stage=8, text=f"test: the seal on {prepared.counts['test']:,} pictures is opened")
         (before, seen), test = opened(run, model, prepared.pictures, device, asked=asked)
         figures, by_class = [*figures, *judge(test)], judge_classes(test)
-    finish(run, bundle, [*figures, *by_class])
+    found = diagnosed(run, prepared, model, validation=validation, test=test, device=device)
+    finish(run, bundle, [*figures, *by_class], found)
     yield Said(stage=9, text=f"saved: {run.folder}")
+    run.append("log.txt", "\n".join(finding.line() for finding in found))
     yield Verdict(
         run=run.name,
         called=run.called,
@@ -53,6 +57,7 @@ def verdict(
         seen_before=seen,
         test="opened" if before is not None else "sealed" if prepared.test_part else "none",
         seconds=time.monotonic() - began,
+        diagnosis=found,
     )
 
 
@@ -83,12 +88,15 @@ def _refuse_other_score(run: Run, validation: Predictions) -> None:
             )
 
 
-def finish(run: Run, bundle: Bundle, figures: list[Figure]) -> None:
-    """Put the figures into the model file, read it back, and only then say in status.json that the run is finished."""
+def finish(run: Run, bundle: Bundle, figures: list[Figure], found: list[Finding]) -> None:
+    """Put the figures into the model file, read it back, and only then say in status.json that the run is finished,
+    with the findings.
+    """
     scores = tuple(figure.to_json() for figure in figures)
     save_bundle(replace(bundle, scores=scores), run.bundle)
     saved, wrong = load_bundle(run.bundle).state, f"{run.bundle} does not hold the weights that were judged."
     if saved.keys() != bundle.state.keys() or not all(torch.equal(saved[k], v) for k, v in bundle.state.items()):
         raise StorageError(wrong, "The checkpoints are untouched.")
     headline = [figure.to_json() for figure in figures if not figure.about]
-    run.set_status(state="finished", figures=headline, error=None)
+    diagnosis = [asdict(finding) for finding in found]
+    run.set_status(state="finished", figures=headline, diagnosis=diagnosis, error=None)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from tellapart.evaluation.metrics import headline
 from tellapart.evaluation.predict import logits_of_part
 from tellapart.models.build import Architecture
 from tellapart.models.bundle import Bundle, save_bundle
+from tellapart.reporting.diagnosis import ended_badly
 from tellapart.run import Run
 from tellapart.training.average import Average
 from tellapart.training.checkpoint import Checkpoint, Position, load_checkpoint
@@ -25,6 +26,7 @@ from tellapart.training.schedule import rate_of
 from tellapart.training.watch import LOWER_RATE, is_finite
 from tellapart.workflow.begin import origin_of
 from tellapart.workflow.board import Boarded
+from tellapart.workflow.diagnosing import Watching, about_of
 from tellapart.workflow.events import Begun, Event
 from tellapart.workflow.keeping import Keeper, Wanted
 from tellapart.workflow.prepare import Prepared
@@ -68,6 +70,9 @@ def fitted(
         with memory_in_words(pieces):
             yield from recorded(run, pieces, keeper, asked, start)
     except TellapartError as error:
+        if isinstance(error, DivergedError):
+            found = ended_badly(error.message, about_of(pieces.prepared, pieces.model, pieces.device))
+            run.set_status(diagnosis=[asdict(found)])
         error.hint = f"{error.hint} {_kept(run, pieces, keeper)}".strip()
         raise
     if keeper.best is None:
@@ -97,11 +102,13 @@ def recorded(run: Run, pieces: Pieces, keeper: Keeper, asked: Asked, start: Posi
     """The records of the loop, as they go to metrics.jsonl, to TensorBoard, and to whoever watches."""
     judge: Judge = lambda model: validated(model, pieces, asked)  # noqa: E731
     records = loop(pieces, judge=judge, keep=keeper.keep, asked=asked, start=start)
+    earlier = [line for _, line in run.records()] if start.step else []
+    about = about_of(pieces.prepared, pieces.model, pieces.device)
+    watching = Watching(about, [line for line in earlier if line["kind"] == "epoch"])
     with Boarded(run.folder / "tensorboard") as board:
         board.pictures(pieces.prepared.pictures)
-        if start.step:
-            for _, line in run.records():
-                board.record(line)
+        for line in earlier:
+            board.record(line)
         for record in records:
             if isinstance(record, Epoch) or record.loss is not None:
                 line = as_json(record)
@@ -110,6 +117,8 @@ def recorded(run: Run, pieces: Pieces, keeper: Keeper, asked: Asked, start: Posi
                 run.record(line)
                 board.record(line)
             yield record
+            if isinstance(record, Epoch):
+                yield from watching.after(as_json(record))
         board.graph(pieces.model, pieces.train.pictures.preprocess, pieces.device)
 
 

@@ -22,6 +22,7 @@ from tellapart.files import read_text
 from tellapart.models.bundle import Bundle, load_bundle
 from tellapart.names import PARTS
 from tellapart.recipe import Machine, Recipe
+from tellapart.reporting.diagnosis import Finding, tuned
 from tellapart.run import Run, cores
 from tellapart.workflow.begin import recipe_of, same_pictures
 from tellapart.workflow.choose import open_for
@@ -57,7 +58,8 @@ def judge_run(run: Run, *, device: torch.device, index: Index | None = None) -> 
     if not run.status().get("test_part"):
         return _judged(run, validation, None, None, began)
     before, test = _open_now(run, device, index)
-    finish(run, load_bundle(run.bundle), [*judge(validation), *judge(test), *judge_classes(test)])
+    found = [*_found(run), tuned(validation, test)]
+    finish(run, load_bundle(run.bundle), [*judge(validation), *judge(test), *judge_classes(test)], found)
     return _judged(run, validation, test, before, began)
 
 
@@ -66,6 +68,11 @@ def _open_now(run: Run, device: torch.device, index: Index | None) -> tuple[tupl
     bundle = load_bundle(run.bundle)
     pictures = replace(prepared.pictures, preprocess=bundle.preprocess)
     return opened(run, bundle.module(device), pictures, device)
+
+
+def _found(run: Run) -> list[Finding]:
+    """The findings that the run ended with."""
+    return [Finding(**{**one, "remedies": tuple(one["remedies"])}) for one in run.status().get("diagnosis", [])]
 
 
 def _judged(
@@ -86,6 +93,7 @@ def _judged(
             seen_before=0 if before is None else before[1],
             test="opened" if test else "none",
             seconds=time.monotonic() - began,
+            diagnosis=_found(run),
         ),
         shown,
     )

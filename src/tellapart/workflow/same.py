@@ -14,7 +14,7 @@ from tellapart.models.bundle import load_bundle
 from tellapart.run import Run, environment, json_object, now
 from tellapart.workflow import devices
 
-TIMES = ("seconds", "pictures_per_second")
+TIMES = ("seconds", "pictures_per_second", "waiting", "augmenting")
 CONDITIONS = ("device", "torch", "instructions", "cores")
 
 
