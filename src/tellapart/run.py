@@ -109,7 +109,8 @@ class Run:
 
     def records(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """The lines of metrics.jsonl with the objects they hold; a line that was torn by a crash is left out."""
-        for line in read_text(self.folder / "metrics.jsonl").splitlines():
+        path = self.folder / "metrics.jsonl"
+        for line in read_text(path).splitlines() if path.is_file() else ():
             with contextlib.suppress(ValueError):
                 yield line, json.loads(line)
 

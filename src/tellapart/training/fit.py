@@ -56,7 +56,8 @@ class Plan:
     """How long, how often, and how the pictures are moved.
 
     clip: the largest gradient norm (0: any). drop_after, drop_factor: what the rate does on a plateau. A training ends
-    early when validation reaches `target` (accuracy) or the mean training loss of an epoch falls to `target_loss`.
+    early when validation reaches `target` (accuracy) or the mean training loss of an epoch falls to `target_loss`, and
+    after the step at which `spent` says that its time is over.
     """
 
     epochs: int
@@ -67,6 +68,7 @@ class Plan:
     drop_factor: float = 1.0
     target: float = math.inf
     target_loss: float = 0.0
+    spent: Callable[[], bool] = lambda: False
     accumulate: int
     log_every: int
     seed: int
@@ -78,7 +80,7 @@ Judge = Callable[[nn.Module], tuple[float, float, int]]
 """Validation: the model to (mean loss, accuracy, n)."""
 
 Keep = Callable[[str, Callable[[], Checkpoint]], None]
-"""Is offered a checkpoint as "best", "epoch", "last" or "final", and makes it when it wants it."""
+"""Is offered a checkpoint as "step", "best", "epoch", "last" or "final", and makes it when it wants it."""
 
 Asked = Callable[[], TellapartError | None]
 """Whether someone asked to stop, and with which ending."""
@@ -160,11 +162,12 @@ def fit(
                     lr=lr,
                     grad_norm=norm.item(),
                 )
+            keep("step", midway)
             ending = asked()
             if ending is not None:
                 keep("last", midway)
                 raise ending
-            if step >= plan.max_steps:
+            if step >= plan.max_steps or plan.spent():
                 break
 
         seconds = time.monotonic() - began
@@ -191,6 +194,6 @@ def fit(
         )
         keep("epoch", now)  # after the record, so that no record is missing where a checkpoint exists
         reached = val_accuracy >= plan.target or total.item() / seen <= plan.target_loss
-        if at.stale_epochs >= plan.patience or step >= plan.max_steps or reached:
+        if at.stale_epochs >= plan.patience or step >= plan.max_steps or reached or plan.spent():
             break
     keep("final", now)

@@ -18,10 +18,14 @@ class Keeper:
     def __init__(self, run: Run, *, save_every: int, best: Checkpoint | None = None) -> None:
         self.run, self.save_every, self.best = run, save_every, best
         self.saved_at = time.monotonic()
+        self.midway: Callable[[], Checkpoint] | None = None
         self.kept: set[str] = set(run.status().get("kept", []))
 
     def keep(self, kind: str, make: Callable[[], Checkpoint]) -> None:
-        """One offer: "best", "epoch", "last" or "final"."""
+        """One offer: "step", "best", "epoch", "last" or "final"."""
+        if kind == "step":
+            self.midway = make
+            return
         if kind == "best":
             self.best = _frozen(make())
             return
