@@ -240,7 +240,7 @@ def watched(*, accumulate: int) -> list[torch.Tensor]:
     """The gradients of five steps of the loop, each with the same pictures and, at a rate of 0, the same weights."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(36, 2))
-    counts = {"epochs": 5, "max_steps": 5, "patience": 9, "accumulate": accumulate, "log_every": 9, "seed": 0}
+    counts: Any = {"epochs": 5, "max_steps": 5, "patience": 9, "accumulate": accumulate, "log_every": 9, "seed": 0}
     plan = Plan(**counts, augment=augmenter(Augment(), 2), channels_last=False)
     records = fit(
         model,

@@ -4,6 +4,7 @@ import ast
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -264,7 +265,7 @@ def test_only_sealed_pictures_can_be_opened(closed):
 def test_a_sealed_row_among_the_training_rows_stops_the_loop(closed):
     recipe, model = Recipe.from_values({"optim.lr": 0.01}), build_linear(3, 3, 12)
     rows = np.append(closed.index.rows("train"), closed.index.rows("test")[0])
-    counts = {"epochs": 5, "max_steps": 5, "patience": 9, "accumulate": 1, "log_every": 9, "seed": 0}
+    counts: Any = {"epochs": 5, "max_steps": 5, "patience": 9, "accumulate": 1, "log_every": 9, "seed": 0}
     plan = Plan(**counts, augment=augmenter(Augment(), 2), channels_last=False)
     records = fit(
         model,

@@ -145,6 +145,9 @@ class Train:
     patience: int = _f(
         None, "stop when validation has not improved for this many epochs", kind=int, flag="--patience", low=1
     )
+    budget: str = _f(
+        "", "time the training may take, such as 90s, 10m or 2h: the steps are chosen by it", flag="--budget"
+    )
     target: float = _f(0.0, "end when validation reaches this accuracy (0: never)", low=0.0, high=1.0)
     target_loss: float = _f(0.0, "end when the mean training loss of an epoch is no more than this", low=0.0)
     ema: float = _f(0.0, "judge and keep the weights' moving average of this decay (0: none)", low=0.0, high=0.99999)
@@ -175,6 +178,11 @@ class Machine:
     )
     precision: str = _f(
         "fp32", "numbers of the forward pass: fp32, bf16, or fp16 with a scaled loss", choices=names.PRECISIONS
+    )
+    retry: str = _f(
+        "exact",
+        "when memory lacks, compute each step in parts: exact (where that gives the same), always, never",
+        choices=names.RETRIES,
     )
     deterministic: bool = _f(False, "refuse operations whose result differs from time to time (some need a GPU)")
     channels_last: bool = _f(True, "keep pictures in NHWC memory order, which is faster for convolutions")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,6 +105,21 @@ def _is_text(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def seconds_of(budget: str) -> float:
+    """The seconds of a time budget: a number and s, m or h. Raises UsageError.
+
+    >>> seconds_of("90s"), seconds_of("10m"), seconds_of("1.5h")
+    (90.0, 600.0, 5400.0)
+    """
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smh])", budget)
+    if found is None or not 0 < (seconds := float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]) < math.inf:
+        raise UsageError(
+            f"train.budget: expected a time above 0, such as 90s, 10m or 2h. Received: {budget!r}.",
+            "One number and one of the letters s, m, h, without a space.",
+        )
+    return seconds
 
 
 def to_toml_value(value: Any) -> str:

@@ -31,16 +31,13 @@ class Screen:
         self.of = ""
         self.epochs, self.seen, self.began, self.drawn = 0, 0, 0.0, 0.0
 
-    def follow(self, events: Iterable[Event]) -> Verdict | Summary:
-        """Show every event as it comes; the last one, the verdict or the summary, is returned instead."""
-        verdict = None
+    def follow(self, events: Iterable[Any]) -> Any:
+        """Show every event as it comes; the last one, the verdict or what else it was all for, is returned instead."""
+        last = None
         with self.bar_shown():
-            for event in events:
-                verdict = event if isinstance(event, Verdict | Summary) else verdict
-                self._show(event)
-        if verdict is None:
-            raise RuntimeError("a training ended without a verdict")
-        return verdict
+            for last in events:
+                self._show(last)
+        return last
 
     def _show(self, event: Event) -> None:
         line = line_of(event)

@@ -8,6 +8,7 @@ import click
 
 from tellapart.cli.options import name_option, no_test_option, runs_option
 from tellapart.cli.recipe_flags import asked, recipe_flags
+from tellapart.cli.rehearse import instead, rehearsal_flags, rehearsed
 from tellapart.errors import UsageError
 
 
@@ -20,6 +21,7 @@ from tellapart.errors import UsageError
 @no_test_option
 @click.option("--debug", is_flag=True, help="Only take two steps and print each layer's shape and gradient; no run.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document with every figure on standard output.")
+@rehearsal_flags
 @click.pass_obj
 def command(
     words: str,
@@ -41,20 +43,23 @@ def command(
         raise UsageError(
             "--debug makes no run and judges nothing.", "Leave --run, --no-test, --json, --folds and --seeds out."
         )
-    recipe, origins = asked(flags)
+    way, (recipe, origins) = instead(flags), asked(flags)
+    many = folds or seeds
+    if way and (debug or many):
+        raise UsageError("Asked for two things instead of one training.", "Give one of the flags.")
     from tellapart.workflow.stopping import Stopping
 
     with Stopping() as stopping:  # before torch is loaded, which takes its time
         from tellapart.cli.show import Asking, followed
-        from tellapart.workflow.inspecting import inspected
         from tellapart.workflow.many import train_many
         from tellapart.workflow.train import train
 
-        asking = Asking(runs=runs, name=name, open_test=not no_test, command=words, origins=origins)
-        if debug:
-            for line in inspected(recipe, replace(asking, asked=stopping.asked)):
-                click.echo(line)
+        where = {"runs": runs, "name": name, "schedule": flags["schedule"]}
+        asking = Asking(**where, open_test=not no_test, command=words, origins=origins)
+        if way or debug:
+            asking = replace(asking, asked=stopping.asked)
+            click.echo(rehearsed(way or "--debug", recipe, asking, file=flags["find_lr"], as_json=as_json))
             return
         several = lambda asking: train_many(recipe, asking, folds=folds or 0, seeds=seeds or 1)  # noqa: E731
-        begin = several if folds or seeds else lambda asking: train(recipe, asking)
+        begin = several if many else lambda asking: train(recipe, asking)
         followed(begin, asking, stopping, as_json=as_json)

@@ -1,6 +1,7 @@
-"""Finding the largest batch that fits: by arithmetic on a CPU, by trying on a device that refuses politely."""
+"""Finding the largest batch that fits, and a learning rate, from how the loss moves while the rate rises."""
 
 import copy
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -37,3 +38,47 @@ def _fits(trial: nn.Module, images: torch.Tensor) -> bool:
     finally:
         trial.zero_grad(set_to_none=True)
     return True
+
+
+SMOOTH = 0.9
+"""How much of the loss before counts in the smoothed one."""
+DIVERGED = 4.0
+"""A smoothed loss this many times the least so far does not come back (Smith, "Cyclical learning rates", 2017)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rise:
+    """What happened while the rate rose: the rate and the loss of each step."""
+
+    rates: list[float]
+    losses: list[float]
+
+    @property
+    def smooth(self) -> list[float]:
+        """The moving average of the losses, without the pull towards 0 of its beginning (as Adam corrects its own)."""
+        found, total = [], 0.0
+        for n, loss in enumerate(self.losses, 1):
+            total = SMOOTH * total + (1 - SMOOTH) * loss
+            found.append(total / (1 - SMOOTH**n))
+        return found
+
+    @property
+    def best(self) -> float:
+        """The rate at which the smoothed loss was least."""
+        smooth = self.smooth
+        return self.rates[smooth.index(min(smooth))]
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the smoothed loss has gone far above its least value."""
+        smooth = self.smooth
+        return smooth[-1] > DIVERGED * min(smooth)
+
+
+def rising(low: float, high: float, steps: int) -> list[float]:
+    """`steps` rates from low to high, each the same factor above the one before.
+
+    >>> rising(0.01, 1.0, 3)
+    [0.01, 0.1, 1.0]
+    """
+    return [low * (high / low) ** (n / (steps - 1)) for n in range(steps)]

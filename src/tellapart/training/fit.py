@@ -59,7 +59,8 @@ class Plan:
     """How long, how often, and how the pictures are moved.
 
     clip: the largest gradient norm (0: any). drop_after, drop_factor: what the rate does on a plateau. A training ends
-    early when validation reaches `target` (accuracy) or the mean training loss of an epoch falls to `target_loss`.
+    early when validation reaches `target` (accuracy) or the mean training loss of an epoch falls to `target_loss`, and
+    after the step at which `spent` says that its time is over.
     """
 
     epochs: int
@@ -70,6 +71,7 @@ class Plan:
     drop_factor: float = 1.0
     target: float = math.inf
     target_loss: float = 0.0
+    spent: Callable[[], bool] = lambda: False
     accumulate: int
     log_every: int
     seed: int
@@ -171,6 +173,8 @@ def fit(
             if ending is not None:
                 keep("last", midway)
                 raise ending
+            if plan.spent():
+                break
 
         seconds, unjudged = time.monotonic() - began, midway()
         average.after_epoch(step / plan.max_steps)
@@ -202,7 +206,7 @@ def fit(
             best=best,
         )
         keep("epoch", now)  # after the record, so that no record is missing where a checkpoint exists
-        if is_over(at, plan):
+        if is_over(at, plan) or plan.spent():
             break
     keep("final", now)
 

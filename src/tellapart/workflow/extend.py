@@ -16,7 +16,7 @@ from tellapart.workflow.train import Asking
 RESTING = ("one-cycle", "linear", "cosine")
 """The schedules that have come to rest at a rate of 0 when a training ends."""
 
-ENDINGS = {"train.max_steps": None, "train.target": 0.0, "train.target_loss": 0.0}
+ENDINGS = {"train.max_steps": None, "train.budget": "", "train.target": 0.0, "train.target_loss": 0.0}
 """What may have ended a run before its epochs were over, and would end it again at once; with the value for never."""
 
 

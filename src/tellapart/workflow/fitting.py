@@ -1,8 +1,7 @@
 """Fitting: the loop run over the pieces of one training, its records written down, its model kept whatever happens."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -26,13 +25,15 @@ from tellapart.training.schedule import rate_of
 from tellapart.training.watch import LOWER_RATE, is_finite
 from tellapart.workflow.begin import origin_of
 from tellapart.workflow.board import Boarded
+from tellapart.workflow.clock import clocked
 from tellapart.workflow.diagnosing import Watching, about_of
-from tellapart.workflow.events import Begun, Event
+from tellapart.workflow.events import Begun, Event, Said
 from tellapart.workflow.keeping import Keeper, Wanted
 from tellapart.workflow.prepare import Prepared
 from tellapart.workflow.stoppable import to_judge
 
 FROM_THE_START = Position()
+SPENT = "the budget of {} was spent after step {:,} of {:,}, before the learning rate had come to rest"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +68,10 @@ def fitted(
     yield Begun(run=run.name, total_steps=plan.max_steps, epochs=plan.epochs, first_step=start.step)
     run.set_status(state="running", step=start.step, total_steps=plan.max_steps)
     try:
-        with memory_in_words(pieces):
-            yield from recorded(run, pieces, keeper, asked, start)
+        with clocked(run, plan, pieces.prepared.recipe.train.budget) as timed:
+            yield from in_parts_that_fit(run, replace(pieces, plan=timed), keeper, asked, start)
+            if timed.spent() and (step := run.status()["step"]) < plan.max_steps:
+                yield Said(stage=-1, text=SPENT.format(pieces.prepared.recipe.train.budget, step, plan.max_steps))
     except TellapartError as error:
         if isinstance(error, DivergedError):
             found = ended_badly(error.message, about_of(pieces.prepared, pieces.model, pieces.device))
@@ -83,19 +86,59 @@ def fitted(
     _save_model(run, pieces, keeper.best.model)
 
 
-@contextmanager
-def memory_in_words(pieces: Pieces) -> Iterator[None]:
-    """Turn a lack of memory into a sentence that names the batch size."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
-            raise
-        size = pieces.train.batch_size
-        raise UsageError(
-            f"{pieces.device} has too little memory for a batch of {size} pictures.",
-            f"Use --batch-size {max(1, size // 2)}, with --set train.accumulate=2 to keep the same steps.",
-        ) from error
+def in_parts_that_fit(run: Run, pieces: Pieces, keeper: Keeper, asked: Asked, start: Position) -> Iterator[Event]:
+    """The records of the loop. When memory lacks, the step is taken again in twice as many parts, where `machine.retry`
+    lets it; the step that failed has changed no weight.
+    """
+    while True:
+        try:
+            yield from recorded(run, pieces, keeper, asked, start)
+            return
+        except RuntimeError as error:
+            parts = 2 * pieces.plan.accumulate
+            if not lacks_memory(error):
+                raise
+            if parts > pieces.train.batch_size or not _may_retry(pieces):
+                raise memory_in_words(pieces) from error
+        start = start if keeper.midway is None else keeper.midway().position
+        pieces = replace(pieces, plan=replace(pieces.plan, accumulate=parts))
+        if pieces.device.type == "cuda":
+            torch.cuda.empty_cache()
+        why = drawn_by_part(pieces.model)
+        same = f"not the same result, as the network {why}" if why else "the same result up to rounding"
+        lack = f"{pieces.device} has too little memory; from step {start.step + 1} on a step is {parts} parts ({same})"
+        yield Said(stage=-1, text=lack)
+
+
+def _may_retry(pieces: Pieces) -> bool:
+    """Whether the recipe lets a step be computed in more parts than it says."""
+    retry = pieces.prepared.recipe.machine.retry
+    return retry == "always" or (retry == "exact" and not drawn_by_part(pieces.model))
+
+
+def drawn_by_part(model: nn.Module) -> str:
+    """What of this network depends on the parts of a batch, in words; "" when its gradients do not."""
+    kinds = {type(module).__name__ for module in model.modules() if module.training and getattr(module, "p", 1)}
+    if any("BatchNorm" in kind for kind in kinds):
+        return "normalises over each part"
+    return "draws its dropout for each part" if any("Drop" in k or k == "StochasticDepth" for k in kinds) else ""
+
+
+def lacks_memory(error: RuntimeError) -> bool:
+    """Whether this is what torch raises when a device, or the processor, has no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
+def memory_in_words(pieces: Pieces) -> UsageError:
+    """A lack of memory as a sentence that names the batch size."""
+    parts = pieces.plan.accumulate
+    size = pieces.train.batch_size // parts
+    hint = f"Use --batch-size {size // 2}, with --set train.accumulate={2 * parts} to keep the same steps."
+    if size < 2:
+        hint = "Use a smaller --set input.size, or another --model."
+    elif why := drawn_by_part(pieces.model):
+        hint += f" By itself that is done with --set machine.retry=always only, as the network {why}."
+    return UsageError(f"{pieces.device} has too little memory for a batch of {size} pictures.", hint)
 
 
 def recorded(run: Run, pieces: Pieces, keeper: Keeper, asked: Asked, start: Position) -> Iterator[Event]:
@@ -122,9 +165,17 @@ def recorded(run: Run, pieces: Pieces, keeper: Keeper, asked: Asked, start: Posi
         board.graph(pieces.model, pieces.train.pictures.preprocess, pieces.device)
 
 
-def loop(pieces: Pieces, *, judge: Judge, keep: Keep, asked: Asked, start: Position) -> Iterator[Step | Epoch]:
-    """`fit` over the pieces, with the loss and the schedule of their recipe."""
-    recipe, plan = pieces.prepared.recipe, pieces.plan
+def loop(
+    pieces: Pieces,
+    *,
+    judge: Judge,
+    keep: Keep,
+    asked: Asked,
+    start: Position,
+    rate: Callable[[int], float] | None = None,
+) -> Iterator[Step | Epoch]:
+    """`fit` over the pieces, with the loss of their recipe, and with its schedule when no `rate` is given."""
+    plan = pieces.plan
     return fit(
         pieces.model,
         pieces.train,
@@ -132,13 +183,19 @@ def loop(pieces: Pieces, *, judge: Judge, keep: Keep, asked: Asked, start: Posit
         optimiser=pieces.optimiser,
         precision=pieces.precision,
         average=pieces.average,
-        rate=rate_of(recipe.optim, total_steps=plan.max_steps, steps_per_epoch=len(pieces.train), first=pieces.first),
+        rate=rate or _rate(pieces),
         judge=judge,
         plan=plan,
         keep=keep,
         asked=asked,
         start=start,
     )
+
+
+def _rate(pieces: Pieces) -> Callable[[int], float]:
+    """The schedule of the recipe, from the step at which it begins."""
+    optim, steps = pieces.prepared.recipe.optim, pieces.plan.max_steps
+    return rate_of(optim, total_steps=steps, steps_per_epoch=len(pieces.train), first=pieces.first)
 
 
 def validated(model: nn.Module, pieces: Pieces, asked: Asked = lambda: None) -> tuple[float, float, int]:

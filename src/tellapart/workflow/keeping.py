@@ -33,6 +33,7 @@ class Keeper:
         self.run, self.folder, self.best, self.wanted = run, run.folder / "checkpoints", best, wanted
         self.save_every, self.seconds = recipe.train.save_every, recipe.machine.save_seconds
         self.due = time.monotonic() + min(FIRST_SECONDS, self.seconds)
+        self.midway: Callable[[], Checkpoint] | None = None
         self.kept: set[str] = set(run.status().get("kept", []))
         self.recent: dict[str, set[str]] = {}
         if start.step:  # it and its best were verified when they were read
@@ -43,6 +44,8 @@ class Keeper:
         """One offer: "step", "best", "epoch", "last" or "final". Raises StorageError, and DivergedError for weights
         that are no numbers: those are never saved.
         """
+        if kind == "step":
+            self.midway = make
         if kind == "best":
             self.best = _frozen(make())
             return

@@ -13,7 +13,7 @@ from tellapart.errors import UsageError, unknown
 from tellapart.names import OWN_MODELS, SMOOTHED, TORCHVISION_MODELS, is_model
 from tellapart.recipe import Recipe
 from tellapart.recipe_augment import COLOURS, PRESETS
-from tellapart.recipe_values import AUTO
+from tellapart.recipe_values import AUTO, seconds_of
 from tellapart.training.own import rates_of
 
 Origins = Mapping[str, str]
@@ -73,6 +73,8 @@ def refuse_impossible(settled: Settled) -> None:
     if recipe.train.ema and recipe.train.swa:
         raise UsageError("Asked for train.ema and for train.swa together.", "Give one of them.")
     rates_of(recipe.optim.rates)
+    if recipe.train.budget:
+        seconds_of(recipe.train.budget)
     for path, (choice, meant) in MEANT_FOR.items():
         if settled.origins.get(path, "").startswith("--") and values[choice] not in meant:
             raise UsageError(

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -28,15 +29,17 @@ from tellapart.run import RUNS, Run, cores
 from tellapart.training.average import Average
 from tellapart.training.finder import largest_batch
 from tellapart.training.fit import Asked, Plan
-from tellapart.training.losses import LossFunction, check_targets, loss_words, make_loss
+from tellapart.training.losses import LossFunction, check_targets, make_loss
 from tellapart.training.optim import make_optimiser
 from tellapart.training.precision import Precision
 from tellapart.workflow import devices
 from tellapart.workflow.begin import written
+from tellapart.workflow.described import described
 from tellapart.workflow.events import Event, Said
 from tellapart.workflow.final import verdict
 from tellapart.workflow.fitting import Pieces, fitted
 from tellapart.workflow.keeping import Wanted
+from tellapart.workflow.pace import within_budget
 from tellapart.workflow.prepare import Prepared, prepare
 from tellapart.workflow.same import conditions
 from tellapart.workflow.settle import (
@@ -64,7 +67,8 @@ class Asking:
     `asked` is called after each step and may return the ending to stop with, `save_now` whether to save a checkpoint
     now; `progress` is told how many pictures are
     decoded, and of how many; `fetching` how many bytes of which file of a named data set have come.
-    `transform` is applied to each training picture (C S S) uint8 in place of our own augmentation.
+    `transform` is applied to each training picture (C S S) uint8 in place of our own augmentation. `schedule` is where
+    the learning rate of every step is drawn (.png) or listed (.csv).
     """
 
     runs: Path = RUNS
@@ -78,6 +82,7 @@ class Asking:
     fetching: Fetching | None = None
     index: Index | None = None
     transform: Transform | None = None
+    schedule: Path | None = None
 
 
 def train(recipe: Recipe, asking: Asking = Asking()) -> Iterator[Event]:
@@ -86,6 +91,15 @@ def train(recipe: Recipe, asking: Asking = Asking()) -> Iterator[Event]:
     The sealed test part is opened once, after every choice is made, unless `asking.open_test` is false. Raises
     TellapartError; what was reached is saved by then.
     """
+    settled, device = accepted(recipe, asking)
+    recipe = settled.recipe
+    run = Run.create(asking.runs, asking.name, about=f"{Path(recipe.data.source).name}-{recipe.model.name}")
+    run.set_status(state="preparing", command=asking.command)
+    return told(run, _path(run, settled, device, asking))
+
+
+def accepted(recipe: Recipe, asking: Asking) -> tuple[Settled, torch.device]:
+    """The recipe with what was given in Python, and its device. Raises UsageError for what cannot be honoured."""
     if asking.index is not None:
         own = f"python:{asking.index.name}"
         for key in ("source", "root", "labels", "pattern", "columns"):
@@ -99,15 +113,13 @@ def train(recipe: Recipe, asking: Asking = Asking()) -> Iterator[Event]:
         recipe = recipe.replaced({"augment.preset": "none"})
     device = devices.choose(recipe.machine.device)
     devices.reuse_memory()
-    run = Run.create(asking.runs, asking.name, about=f"{Path(recipe.data.source).name}-{recipe.model.name}")
-    run.set_status(state="preparing", command=asking.command)
-    return told(run, _path(run, Settled(recipe, asking.origins), device, asking))
+    return Settled(recipe, asking.origins), device
 
 
 def _path(run: Run, settled: Settled, device: torch.device, asking: Asking) -> Iterator[Event]:
     """The nine stages: data, batches, network, loss, optimiser, settings, training, test, saved."""
     began = time.monotonic()
-    prepared = yield from _prepared(settled, run, asking)
+    prepared = yield from pictures_of(settled, run, asking)
     yield from trained(run, prepared, device, asking, began=began)
 
 
@@ -115,11 +127,12 @@ def trained(
     run: Run, prepared: Prepared, device: torch.device, asking: Asking, *, began: float, before: Before = nothing
 ) -> Iterator[Event]:
     """Stages 2 to 9, from prepared pictures on. `before` may change the pieces before anything is written of them."""
-    pieces = put_together(prepared, device, transform=asking.transform)
+    put = partial(put_together, device=device, transform=asking.transform)
+    pieces = yield from within_budget(put(prepared), put, began=began)
     before(pieces)
-    run.set_status(transform=asking.transform is not None)
+    run.set_status(transform=asking.transform is not None, spent=time.monotonic() - began)
     written(run, pieces.prepared, command=asking.command, conditions=conditions(device))
-    yield from _described(pieces)
+    yield from described(pieces, schedule=asking.schedule)
     yield from fitted(run, pieces, asking.asked, wanted=asking.save_now)
     yield from verdict(run, pieces.prepared, device, open_test=asking.open_test, began=began, asked=asking.asked)
 
@@ -136,8 +149,8 @@ def stoppable(asking: Asking) -> Progress:
     return tell
 
 
-def _prepared(settled: Settled, run: Run, asking: Asking) -> Generator[Event, None, Prepared]:
-    """Stage 1: the pictures, decoded, split and sealed; every file left out is named."""
+def pictures_of(settled: Settled, run: Run | None, asking: Asking) -> Generator[Event, None, Prepared]:
+    """Stage 1: the pictures, decoded, split and sealed; every file left out is named, in its log if there is a run."""
     source = settled.recipe.data.source
     prepared = prepare(settled, index=asking.index, progress=stoppable(asking), fetching=asking.fetching)
     index, counts = prepared.pictures.index, prepared.counts
@@ -146,7 +159,9 @@ def _prepared(settled: Settled, run: Run, asking: Asking) -> Generator[Event, No
     yield from (Said(text=line) for line in index.said)
     yield from (Said(stage=-1, text=note) for note in prepared.notes)
     left_out = [f"left out: {one.key}: {one.reason}" for one in index.ignored]
-    yield from (Said(stage=-1, text=line) for line in left_out[:5])
+    yield from (Said(stage=-1, text=line) for line in (left_out[:5] if run else left_out))
+    if run is None:
+        return prepared
     if left_out:
         run.append("log.txt", "\n".join(left_out))
     if len(left_out) > 5:
@@ -244,24 +259,3 @@ def _plan(recipe: Recipe, loader: Loader, transform: Transform | None) -> Plan:
         augment=ours if transform is None else per_sample(transform),
         channels_last=recipe.machine.channels_last,
     )
-
-
-def _described(pieces: Pieces) -> Iterator[Event]:
-    """Stages 2 to 6, one line each."""
-    recipe, plan = pieces.prepared.recipe, pieces.plan
-    weights = sum(p.numel() for p in pieces.model.parameters())
-    yield Said(
-        stage=2,
-        text=f"batches: {len(pieces.train)} of {pieces.train.batch_size}, {pieces.train.pictures.preprocess.words()}",
-    )
-    yield Said(stage=3, text=f"network: {recipe.model.name}, {weights:,} parameters, on {devices.words(pieces.device)}")
-    for remark in pieces.remarks:
-        yield Said(stage=-1, text=remark)
-    yield Said(stage=4, text=f"loss: {loss_words(recipe.loss)}")
-    yield Said(
-        stage=5,
-        text=f"optimiser: {recipe.optim.name}, rate {recipe.optim.lr:g} ({recipe.optim.schedule}), "
-        f"weight decay {recipe.optim.weight_decay:g}",
-    )
-    yield Said(stage=6, text=f"settings: epochs {plan.epochs}, steps {plan.max_steps:,}, seed {recipe.train.seed}")
-    yield Said(stage=7, text=f"training: the loss every {plan.log_every} steps, validation after every epoch")
