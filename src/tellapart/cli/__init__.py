@@ -19,6 +19,7 @@ VERBS = {
     "resume": "Go on with a run that was stopped.",
     "test": "Judge a trained model on its sealed test part, or on other pictures.",
     "check": "Say what is wrong with labelled pictures.",
+    "search": "Try values of settings, and rank them by validation.",
     "predict": "Say what is on pictures: files or folders.",
     "runs": "List the runs, best first.",
     "board": "Show the runs in TensorBoard.",

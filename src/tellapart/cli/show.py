@@ -33,12 +33,13 @@ class Screen:
         with self.bar_shown():
             for event in events:
                 verdict = event if isinstance(event, Verdict) else verdict
-                self._show(event)
+                self.show(event)
         if verdict is None:
             raise RuntimeError("a training ended without a verdict")
         return verdict
 
-    def _show(self, event: Event) -> None:
+    def show(self, event: Event) -> None:
+        """One event as it comes."""
         line = line_of(event)
         if isinstance(event, Step):
             self._advance(event)
