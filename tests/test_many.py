@@ -437,8 +437,8 @@ def test_the_bar_says_which_fold() -> None:
     screen, bar = Screen(), Bar()
     screen.bar = bar  # type: ignore[assignment]
     for fold in (1, 2):
-        screen._show(Begun(run="many", total_steps=2, epochs=4, of=f"fold {fold}/2"))
+        screen.show(Begun(run="many", total_steps=2, epochs=4, of=f"fold {fold}/2"))
         screen.drawn = 0.0
-        screen._show(Step(step=1, epoch=0, pictures=8))
+        screen.show(Step(step=1, epoch=0, pictures=8))
     assert bar.said == [(0, "fold 1/2, epoch 1/4"), (1, "fold 2/2, epoch 1/4")]
     assert bar.hidden == [0]

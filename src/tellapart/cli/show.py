@@ -36,10 +36,11 @@ class Screen:
         last = None
         with self.bar_shown():
             for last in events:
-                self._show(last)
+                self.show(last)
         return last
 
-    def _show(self, event: Event) -> None:
+    def show(self, event: Event) -> None:
+        """One event as it comes."""
         line = line_of(event)
         if isinstance(event, Step):
             self._advance(event)

@@ -98,8 +98,11 @@ def go_on(run: Run, asking: Asking) -> Iterator[Event]:
     if run.status().get("state") == "finished":
         raise UsageError(f"The trainings in {run.name} are finished.", f"{run.folder / 'summary.json'} sums them up.")
     refuse_other_transform(run, asking)
+    members = json_object(read_text(run.folder / MEMBERS)) or {}
+    if "search" in members:
+        raise UsageError(f"{run.name} is a search.", f"Go on with it: `tellapart search --resume {run.called}`.")
     try:
-        several = Several(**(json_object(read_text(run.folder / MEMBERS)) or {}))
+        several = Several(**members)
     except TypeError as error:
         raise StorageError(f"{run.folder / MEMBERS} is damaged.", "The runs in the folder are not.") from error
     return told(run, _path(run, several, asking), fresh=False)
