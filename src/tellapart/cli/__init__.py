@@ -80,7 +80,7 @@ def guarded(work: Callable[[], Any], *, debug: bool) -> int:
     # A waiting OpenMP thread must sleep, not spin: spinning beside another busy process makes training ten times
     # slower. Both are read by torch when it is loaded, so they are set here.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    # Large arrays in large pages (Linux): a first epoch at 224 px spends a twelfth less time (docs/log.md).
+    # Large arrays in large pages (Linux): a first epoch at 224 px may spend less time (docs/log.md).
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what matters of a picture is said by data/decode.py
     try:
