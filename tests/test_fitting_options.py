@@ -130,15 +130,13 @@ def test_a_gradient_that_is_no_number_stops_before_the_step_and_names_its_weight
     loss = gradients(model)
     model[3].bias.grad[0] = torch.nan
     before = [p.detach().clone() for p in model.parameters()]
-    norm, bad = precision.gradients(model, loss, 6, clip=1.0)
+    _, bad = precision.gradients(model, loss, 6, clip=1.0)
     kept = []
     model[3].weight.grad = torch.zeros_like(model[3].weight)
     for param in (model[0].weight, model[0].bias, model[1].weight, model[1].bias):
         param.grad = torch.zeros_like(param)
     with pytest.raises(DivergedError, match=r"at step 7: the gradient is not finite \(first in 3.bias\)"):
-        refuse_divergence(
-            loss, norm, precision.seen_bad, num_classes=2, step=6, model=model, keep=lambda: kept.append(1)
-        )
+        refuse_divergence(loss, precision.seen_bad, num_classes=2, step=6, model=model, keep=lambda: kept.append(1))
     optimiser.step(0.1, skip=bad)
     assert kept == [1]
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))

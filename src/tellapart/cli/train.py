@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from tellapart.cli.options import name_option, no_test_option, runs_option
+from tellapart.cli.options import json_option, name_option, no_test_option, runs_option
 from tellapart.cli.recipe_flags import asked, recipe_flags
 from tellapart.cli.rehearse import instead, rehearsal_flags, rehearsed
 from tellapart.errors import UsageError
@@ -20,7 +20,7 @@ from tellapart.errors import UsageError
 @click.option("--seeds", type=click.IntRange(2, 1000), help="Train with so many seeds; the test stays sealed.")
 @no_test_option
 @click.option("--debug", is_flag=True, help="Only take two steps and print each layer's shape and gradient; no run.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document with every figure on standard output.")
+@json_option
 @rehearsal_flags
 @click.pass_obj
 def command(

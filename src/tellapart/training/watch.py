@@ -19,7 +19,7 @@ Keeping = Callable[[], None]
 
 
 def refuse_divergence(
-    loss: Tensor, norm: Tensor, seen_bad: Tensor, *, num_classes: int, step: int, model: nn.Module, keep: Keeping
+    loss: Tensor, seen_bad: Tensor, *, num_classes: int, step: int, model: nn.Module, keep: Keeping
 ) -> None:
     """End a training whose loss or gradients are not finite, or whose loss is far beyond guessing.
 
