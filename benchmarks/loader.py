@@ -152,10 +152,11 @@ def one(side: str, root: Path, size: int, channels: int) -> dict:
 def compare(name: str, root: Path, size: int, channels: int, rounds: int) -> None:
     """Both sides in turn, and what comes out."""
     n = sum(1 for path in root.rglob("*") if path.suffix in (".jpg", ".jpeg", ".png"))
-    first, later, memory, rate, decoded = [], [], [], [], []
+    first, waited, later, memory, rate, decoded = [], [], [], [], [], []
     for _ in range(rounds):
         a, b = one("ours", root, size, channels), one("theirs", root, size, channels)
         first.append(b["cpu"][0] / a["cpu"][0])
+        waited.append(b["wall"][0] / a["wall"][0])
         later.append(statistics.median(b["cpu"][1:]) / statistics.median(a["cpu"][1:]))
         memory.append(statistics.median(a["cpu"][1:]) / statistics.median(a["memory"][1:]))
         decoded.append(a["decode"])
@@ -163,7 +164,7 @@ def compare(name: str, root: Path, size: int, channels: int, rounds: int) -> Non
     fast, slow, again = (statistics.median(column) for column in zip(*rate, strict=True))
     print(f"{name}: {n:,} pictures to {size} px, {rounds} rounds")
     print(f"  pictures per CPU-second: first epoch ours {fast:,.0f}, theirs {slow:,.0f}; later ours {again:,.0f}")
-    rows = {"first epoch": first, "later epochs": later, "later epoch / from memory": memory}
+    rows = {"first epoch": first, "first epoch, time waited": waited, "later epochs": later, "later epoch / from memory": memory}
     for what, ratios in (rows | ({} if math.isnan(decoded[0]) else {"decoder / bare simplejpeg": decoded})).items():
         print(f"  {what:<27} {statistics.median(ratios):6.2f} x  [{min(ratios):.2f}, {max(ratios):.2f}]")
 
