@@ -29,6 +29,8 @@ class TellapartError(Exception):
     """
 
     exit_code = 1
+    quiet = False
+    """Whether another process of the same training says it."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)

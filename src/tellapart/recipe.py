@@ -167,6 +167,14 @@ class Machine:
     workers: int = _f(
         0, "threads that decode pictures beside the training (the result is the same for any number)", low=0, high=64
     )
+    processes: int = _f(
+        1,
+        "processes that share every batch, each with a GPU or CPU threads of its own",
+        flag="--processes",
+        low=1,
+        high=4096,
+    )
+    sync_norm: bool = _f(False, "batch normalisation over the whole batch, not over the share of each process")
     threads: int = _f(None, "CPU threads for the arithmetic", kind=int, low=1, high=1024)
     cache: float = _f(
         20.0,

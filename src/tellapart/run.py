@@ -241,6 +241,11 @@ def cores() -> int:
         return allowed
 
 
+def sharing() -> int:
+    """The processes of one training that share this machine, as torchrun says."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def json_object(text: str) -> dict[str, Any] | None:
     """The JSON object of a text, or None when it is none."""
     try:

@@ -106,7 +106,7 @@ def guarded(work: Callable[[], Any], *, debug: bool) -> int:
         if debug:
             raise
         if isinstance(error, TellapartError):
-            return complain(error.message, error.hint, error.exit_code)
+            return error.exit_code if error.quiet else complain(error.message, error.hint, error.exit_code)
         return complain(
             f"Something unexpected happened: {type(error).__name__}: {error}",
             "This is a mistake of tellapart. Run again with `tellapart --debug …` and report the traceback.",

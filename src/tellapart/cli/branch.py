@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from tellapart.cli.launch import relaunched
 from tellapart.cli.options import json_option, name_option, no_test_option, runs_option
 from tellapart.cli.recipe_flags import flags_of, set_option, values_of
 from tellapart.recipe import rules
@@ -29,13 +30,15 @@ from tellapart.recipe import rules
 @click.pass_obj
 def command(
     words: str, parent: str, start: str, name: str, runs: Path, no_test: bool, as_json: bool, **flags: Any
-) -> None:
+) -> int | None:
     """Train a new run from the weights of RUN, with other settings.
 
     It has the pictures and the split of RUN, and all its settings but those given here; the state of the optimiser
     comes along where it is kept and fits.
     """
     changes, origins = values_of(flags)
+    if (code := relaunched(runs, parent, int(changes.get("machine.processes", 0)))) is not None:
+        return code
     from tellapart.workflow.stopping import Stopping
 
     with Stopping() as stopping:  # before torch is loaded, which takes its time
@@ -50,3 +53,4 @@ def command(
             stopping,
             as_json=as_json,
         )
+    return None

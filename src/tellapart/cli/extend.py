@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from tellapart.cli.launch import processes_option, relaunched, restarts_option
 from tellapart.cli.options import json_option, no_test_option, runs_option
 
 
@@ -18,13 +19,27 @@ from tellapart.cli.options import json_option, no_test_option, runs_option
 @runs_option
 @no_test_option
 @json_option
+@processes_option
+@restarts_option
 @click.pass_obj
-def command(words: str, run: str, epochs: int, lr: float | None, runs: Path, no_test: bool, as_json: bool) -> None:
+def command(
+    words: str,
+    run: str,
+    epochs: int,
+    lr: float | None,
+    runs: Path,
+    no_test: bool,
+    as_json: bool,
+    processes: int,
+    restarts: int,
+) -> int | None:
     """Train RUN, which is finished, for more epochs.
 
     It goes on from its last checkpoint. The schedules constant, step and plateau go on as they were; the others had
     come to rest and fall once more to 0, from a smaller rate. The old recipe, figures and test predictions are kept.
     """
+    if (code := relaunched(runs, run, processes, restarts=restarts)) is not None:
+        return code
     from tellapart.workflow.stopping import Stopping
 
     with Stopping() as stopping:  # before torch is loaded, which takes its time
@@ -34,3 +49,4 @@ def command(words: str, run: str, epochs: int, lr: float | None, runs: Path, no_
 
         asking = Asking(runs=runs, open_test=not no_test, command=words)
         followed(lambda asking: extend(Run.open(runs, run), epochs, asking, lr=lr), asking, stopping, as_json=as_json)
+    return None

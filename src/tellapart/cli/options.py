@@ -14,10 +14,11 @@ no_test_option = click.option(
 )
 name_option = click.option(
     "--run",
+    "--name",
     "name",
     default="",
     metavar="NAME",
-    help="Name of the run folder; a fresh one that sorts by time when absent.",
+    help="Name of the run folder; a fresh one that sorts by time when absent. (torchrun takes --name only.)",
 )
 device_option = click.option("--device", default="auto", show_default=True, help=rule_of("machine.device").help)
 root_option = click.option("--root", default="", help=rule_of("data.root").help)

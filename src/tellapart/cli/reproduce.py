@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tellapart.cli.launch import relaunched
 from tellapart.cli.options import json_option, name_option, runs_option
 from tellapart.cli.runs import share
 from tellapart.errors import ProblemsFound
@@ -30,12 +31,14 @@ SENTENCES = {
 @click.option("--open-test", is_flag=True, help="Open the test part once more; it stays sealed otherwise.")
 @json_option
 @click.pass_obj
-def command(words: str, old: str, name: str, runs: Path, open_test: bool, as_json: bool) -> None:
+def command(words: str, old: str, name: str, runs: Path, open_test: bool, as_json: bool) -> int | None:
     """Repeat RUN from its folder as a new run, and say whether it is the same.
 
     Exit code 0: bit-equal, or within chance for a known reason. 1: different, or not bit-equal for no known reason.
     7: the pictures are no longer those of RUN.
     """
+    if (code := relaunched(runs, old)) is not None:
+        return code
     from tellapart.workflow.stopping import Stopping
 
     with Stopping() as stopping:  # before torch is loaded, which takes its time
@@ -47,9 +50,12 @@ def command(words: str, old: str, name: str, runs: Path, open_test: bool, as_jso
         how = {"asked": stopping.asked, "save_now": stopping.save_now, "progress": screen.decoding}
         asking = Asking(runs=runs, name=name, open_test=open_test, command=words, **how)
         found = reproduce(Run.open(runs, old), asking, follow=screen.follow)
+    if found is None:  # one process of several has nothing to say
+        return None
     click.echo(json.dumps({"format": 1, **asdict(found)}, indent=1) if as_json else "\n".join(lines(found)))
     if not found.expected:
         raise ProblemsFound(f"{found.again} is not what {found.run} was.")
+    return None
 
 
 def lines(found: "Reproduction") -> Iterator[str]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from tellapart.cli.launch import processes_option, relaunched, restarts_option
 from tellapart.cli.options import json_option, no_test_option, runs_option
 
 
@@ -12,9 +13,15 @@ from tellapart.cli.options import json_option, no_test_option, runs_option
 @runs_option
 @no_test_option
 @json_option
+@processes_option
+@restarts_option
 @click.pass_obj
-def command(words: str, run: str, runs: Path, no_test: bool, as_json: bool) -> None:
+def command(
+    words: str, run: str, runs: Path, no_test: bool, as_json: bool, processes: int, restarts: int
+) -> int | None:
     """Go on with RUN, which was stopped, from its last checkpoint."""
+    if (code := relaunched(runs, run, processes, restarts=restarts)) is not None:
+        return code
     from tellapart.workflow.stopping import Stopping
 
     with Stopping() as stopping:  # before torch is loaded, which takes its time
@@ -24,3 +31,4 @@ def command(words: str, run: str, runs: Path, no_test: bool, as_json: bool) -> N
 
         asking = Asking(runs=runs, open_test=not no_test, command=words)
         followed(lambda asking: go_on(Run.find(runs, run), asking), asking, stopping, as_json=as_json)
+    return None

@@ -206,7 +206,8 @@ def followed(begin: Callable[[Asking], Iterable[Event]], asking: Asking, stoppin
     screen = Screen()
     told = {"progress": screen.decoding, "fetching": screen.fetching}
     verdict = screen.follow(begin(replace(asking, asked=stopping.asked, save_now=stopping.save_now, **told)))
-    click.echo(ended(verdict, as_json=as_json))
+    if verdict is not None:  # one process of several has nothing to say
+        click.echo(ended(verdict, as_json=as_json))
 
 
 def ended(verdict: Verdict | Summary, *, as_json: bool) -> str:

@@ -1,15 +1,21 @@
 """`tellapart train`."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from tellapart.cli.launch import begun_before, is_again, is_started, launched, restarts_option
 from tellapart.cli.options import json_option, name_option, no_test_option, runs_option
 from tellapart.cli.recipe_flags import asked, recipe_flags
 from tellapart.cli.rehearse import instead, rehearsal_flags, rehearsed
 from tellapart.errors import UsageError
+from tellapart.run import fresh_name
+
+if TYPE_CHECKING:
+    from tellapart.workflow.events import Event
 
 
 @click.command("train", epilog="Examples: tellapart train digits · tellapart train FOLDER --model resnet18 --epochs 10")
@@ -21,6 +27,7 @@ from tellapart.errors import UsageError
 @no_test_option
 @click.option("--debug", is_flag=True, help="Only take two steps and print each layer's shape and gradient; no run.")
 @json_option
+@restarts_option
 @rehearsal_flags
 @click.pass_obj
 def command(
@@ -32,8 +39,9 @@ def command(
     no_test: bool,
     debug: bool,
     as_json: bool,
+    restarts: int,
     **flags: Any,
-) -> None:
+) -> int | None:
     """Train a classifier on SOURCE and judge it.
 
     SOURCE is a folder of pictures, a table of files and labels, tar shards, or the name of a data set such as digits.
@@ -47,11 +55,16 @@ def command(
     many = folds or seeds
     if way and (debug or many):
         raise UsageError("Asked for two things instead of one training.", "Give one of the flags.")
+    if recipe.machine.processes > 1 and not is_started():
+        if way or debug or many:
+            raise UsageError("--processes is for one training.", "Leave it out here.")
+        name = name or fresh_name(f"{Path(recipe.data.source).name}-{recipe.model.name}")
+        return launched(recipe.machine.processes, "--name", name, restarts=restarts)
     from tellapart.workflow.stopping import Stopping
 
     with Stopping() as stopping:  # before torch is loaded, which takes its time
         from tellapart.cli.show import Asking, followed
-        from tellapart.workflow.many import train_many
+        from tellapart.workflow.many import go_on, train_many
         from tellapart.workflow.train import train
 
         where = {"runs": runs, "name": name, "schedule": flags["schedule"]}
@@ -60,6 +73,12 @@ def command(
             asking = replace(asking, asked=stopping.asked)
             click.echo(rehearsed(way or "--debug", recipe, asking, file=flags["find_lr"], as_json=as_json))
             return
-        several = lambda asking: train_many(recipe, asking, folds=folds or 0, seeds=seeds or 1)  # noqa: E731
-        begin = several if many else lambda asking: train(recipe, asking)
+        begun = begun_before(runs, name) if is_again() else None
+
+        def begin(asking: Asking) -> "Iterator[Event]":
+            if begun is not None:
+                return go_on(begun, asking)
+            return train_many(recipe, asking, folds=folds or 0, seeds=seeds or 1) if many else train(recipe, asking)
+
         followed(begin, asking, stopping, as_json=as_json)
+    return None

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tellapart.data.augment import network_input
-from tellapart.data.loader import Batch, Loader
+from tellapart.data.loader import Batch, Loader, sizes_of
 from tellapart.data.pictures import Pictures
 from tellapart.data.square import centre
 from tellapart.evaluation.predictions import Predictions
@@ -41,6 +41,13 @@ def logits_of_rows(
     """The logits (N K) of some rows, in their order, as they are: no augmentation."""
     loader = Loader(pictures=pictures, rows=rows, batch_size=BATCH, device=device, shuffle=False)
     return np.concatenate(list(logits_of(model, loader.epoch(0), pictures.preprocess)))
+
+
+def spans(n: int) -> list[slice]:
+    """The batches in which n rows are judged."""
+    sizes = sizes_of(n, BATCH)
+    ends = np.cumsum(sizes).tolist()
+    return [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
 
 
 def predict_part(model: nn.Module, pictures: Pictures, part: str, *, device: torch.device) -> Predictions:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from tellapart.errors import StorageError
@@ -119,6 +120,28 @@ def _commit(target: Path, files: Mapping[str, bytes]) -> None:
 
 def _out_of_the_way(folder: Path) -> None:
     folder.rename(folder.with_name(f".trash-{uuid.uuid4().hex}"))
+
+
+def packed(checkpoint: Checkpoint) -> bytes:
+    """A checkpoint as bytes, for another process."""
+    from safetensors.torch import save
+
+    position = torch.frombuffer(bytearray(json.dumps(asdict(checkpoint.position)), "ascii"), dtype=torch.uint8)
+    tensors = {f"{kind}/{name}": t for kind in TENSORS for name, t in getattr(checkpoint, kind).items()}
+    return save(_plain({"position": position, **tensors}))
+
+
+def unpacked(raw: bytes) -> Checkpoint:
+    """The checkpoint that `packed` made these bytes of."""
+    from safetensors.torch import load
+
+    tensors = load(raw)
+    position = Position(**json.loads(tensors.pop("position").numpy().tobytes()))
+    kinds: dict[str, dict[str, Tensor]] = {kind: {} for kind in TENSORS}
+    for name, tensor in tensors.items():
+        kind, _, own = name.partition("/")
+        kinds[kind][own] = tensor
+    return Checkpoint(position=position, **kinds)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:

@@ -21,6 +21,7 @@ from tellapart.training.losses import LossFunction, check_outputs
 from tellapart.training.optim import Optimiser
 from tellapart.training.precision import Precision
 from tellapart.training.watch import judged, refuse_divergence, seed_dropout
+from tellapart.training.world import ALONE, World
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,10 +104,13 @@ def fit(
     keep: Keep,
     asked: Asked,
     start: Position,
+    world: World = ALONE,
 ) -> Iterator[Step | Epoch]:
     """Train until the plan is fulfilled; yields a record for each step and each epoch.
 
-    Validation and the best model have the averaged weights, where there are any. Raises DivergedError when the loss or
+    Each process of a `world` runs this loop over its share of every batch; all are at the same step, with the same
+    weights. Validation and the best model have the averaged weights, where there are any. Raises DivergedError when the
+    loss or
     a gradient is no longer a usable number, or the ending that `asked` returns, or what `judge` raises; all after
     offering what is finite to `keep`.
     """
@@ -125,6 +129,7 @@ def fit(
         return replace(now(), position=replace(at, epoch=epoch, step=step, **inside))
 
     model.train()
+    network = world.network(model)
     for epoch in range(start.epoch, start.epoch if is_over(start, plan) else plan.epochs):
         began, total, seen = time.monotonic(), torch.tensor(at.loss_total, device=device), at.seen
         waiting = augmenting = 0.0
@@ -133,19 +138,20 @@ def fit(
             waiting, moved = waiting + batch.waited, time.monotonic()
             batch = plan.augment(batch)
             augmenting += time.monotonic() - moved
-            seed_dropout(device, step_seed(plan.seed, step))
+            seed_dropout(device, step_seed(plan.seed + world.rank, step))
             optimiser.zero_grad()
-            loss, whole = torch.zeros((), device=device), loss_function.weight(batch.labels)
-            for part in batch.parts(plan.accumulate):
+            loss, whole = torch.zeros((), device=device), world.weight(loss_function.weight(batch.labels), batch)
+            for part in (parts := batch.parts(plan.accumulate)):
                 pixels = network_input(part.images, train.pictures.preprocess, channels_last=plan.channels_last)
-                with precision.cast():
-                    logits = model(pixels)
+                with precision.cast(), world.forward(network, batch, last=part is parts[-1]):
+                    logits = network(pixels)
                 if step == start.step:
                     check_outputs(logits, batch=len(part), num_classes=num_classes)
-                share = loss_function.weight(part.labels) / whole
+                share = loss_function.weight(part.labels) / whole * world.factor(batch)
                 part_loss = loss_function(logits.float(), part.labels) * share
                 precision.scaled(part_loss).backward()
                 loss += part_loss.detach()
+            loss = world.joined(loss, model, batch)
             loss_function.penalise(model, scale=precision.scale)
             norm, bad = precision.gradients(model, loss, step, clip=plan.clip)
             if device.type == "cpu" or (step + 1) % plan.log_every == 0:
@@ -155,15 +161,15 @@ def fit(
             optimiser.step(lr, skip=bad)
             average.after_step()
 
-            total += loss * len(batch)
-            seen, step = seen + len(batch), step + 1
+            total += loss * batch.counted
+            seen, step = seen + batch.counted, step + 1
             if step % plan.log_every:
-                yield Step(step=step, epoch=epoch, pictures=len(batch))
+                yield Step(step=step, epoch=epoch, pictures=batch.counted)
             else:
                 yield Step(
                     step=step,
                     epoch=epoch,
-                    pictures=len(batch),
+                    pictures=batch.counted,
                     loss=loss.item(),
                     lr=lr,
                     grad_norm=norm.item(),

@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,11 +15,11 @@ from tellapart.training.checkpoint import Checkpoint, Position, load_checkpoint,
 from tellapart.workflow import devices
 from tellapart.workflow.begin import origins_of, pictures_of, recipe_of, recipe_texts
 from tellapart.workflow.events import Event, Said
-from tellapart.workflow.fitting import Pieces
-from tellapart.workflow.resume import taken_up
+from tellapart.workflow.fitting import Pieces, taken_up
+from tellapart.workflow.ranks import in_world
 from tellapart.workflow.settle import Origins, Settled, refuse_impossible
 from tellapart.workflow.telling import told
-from tellapart.workflow.train import Asking, stoppable, trained
+from tellapart.workflow.train import Asking, follow, stoppable, trained
 
 FIRST = "step-000000"
 """The checkpoint that a branch begins with. It stays, so that the run holds all that is needed to repeat it."""
@@ -31,6 +32,10 @@ def branch(parent: Run, changes: Mapping[str, Any], asking: Asking, *, start: st
     parent began with; what it had found out from its data is found out again. Raises UsageError for a change of the
     pictures, and for weights that do not fit.
     """
+    return in_world(lambda: _begun(parent, changes, asking, start), partial(follow, asking))
+
+
+def _begun(parent: Run, changes: Mapping[str, Any], asking: Asking, start: str) -> Iterator[Event]:
     settled = _settled(parent, changes, asking.origins)
     name, found = chosen(parent, start)
     weights = (parent.folder / "checkpoints" / name / "model.safetensors").read_bytes()

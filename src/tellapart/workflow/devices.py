@@ -7,6 +7,7 @@ import os
 import torch
 
 from tellapart.errors import UsageError
+from tellapart.run import sharing
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """The numbers of two settings in glibc's malloc.h."""
@@ -21,6 +22,8 @@ def available() -> list[str]:
 def choose(asked: str) -> torch.device:
     """The device for `auto`, `cpu`, `cuda`, `cuda:1` or `mps`. Raises UsageError that lists what there is."""
     here = available()
+    if sharing() > 1 and asked != "cpu" and here[0].startswith("cuda"):
+        return _own(asked, len(here) - 1)
     if asked == "auto":
         return torch.device(here[0])
     if asked == "cuda" and any(name.startswith("cuda") for name in here):
@@ -28,6 +31,16 @@ def choose(asked: str) -> torch.device:
     if asked not in here:
         raise UsageError(f"The device '{asked}' is not on this machine.", f"Choose one of: auto, {', '.join(here)}.")
     return torch.device(asked)
+
+
+def _own(asked: str, gpus: int) -> torch.device:
+    """The GPU of this process, one of several on this machine."""
+    if asked not in ("auto", "cuda") or sharing() > gpus:
+        raise UsageError(
+            f"{sharing()} processes of this machine share {gpus} GPUs, with --device {asked}.",
+            f"Give each process a GPU of its own: --processes {gpus}, --device auto; or use --device cpu.",
+        )
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def reuse_memory() -> None:

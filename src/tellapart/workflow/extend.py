@@ -1,6 +1,7 @@
 """Extend: a finished run goes on for more epochs. Its recipe, figures and test predictions of before are kept."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from tellapart.errors import UsageError
@@ -9,9 +10,10 @@ from tellapart.run import Run, now
 from tellapart.training.checkpoint import Position
 from tellapart.workflow.begin import identity_of, origins_of, recipe_of, recipe_text
 from tellapart.workflow.events import Event, Said
+from tellapart.workflow.ranks import in_world
 from tellapart.workflow.resume import continued, newest, refuse_other_transform, refuse_unfinished
 from tellapart.workflow.telling import told
-from tellapart.workflow.train import Asking
+from tellapart.workflow.train import Asking, follow
 
 RESTING = ("one-cycle", "linear", "cosine")
 """The schedules that have come to rest at a rate of 0 when a training ends."""
@@ -26,7 +28,7 @@ def extend(run: Run, epochs: int, asking: Asking, *, lr: float | None = None) ->
     A schedule that had come to rest falls once more from `lr` (a tenth of the first peak when None) to 0; another goes
     on as it was. Raises UsageError for a run that is not finished, has that many epochs, or lost its checkpoint.
     """
-    return told(run, _path(run, epochs, lr, asking), fresh=False)
+    return in_world(lambda: told(run, _path(run, epochs, lr, asking), fresh=False), partial(follow, asking))
 
 
 def _path(run: Run, epochs: int, lr: float | None, asking: Asking) -> Iterator[Event]:

@@ -10,7 +10,7 @@ from torch import nn
 from tellapart.data.loader import Loader
 from tellapart.errors import DivergedError, StorageError, TellapartError, UsageError
 from tellapart.evaluation.metrics import headline
-from tellapart.evaluation.predict import logits_of_part
+from tellapart.evaluation.predict import logits_of_rows, spans
 from tellapart.models.build import Architecture
 from tellapart.models.bundle import Bundle, save_bundle
 from tellapart.reporting.diagnosis import ended_badly
@@ -23,6 +23,7 @@ from tellapart.training.optim import Optimiser
 from tellapart.training.precision import Precision
 from tellapart.training.schedule import rate_of
 from tellapart.training.watch import LOWER_RATE, is_finite
+from tellapart.training.world import ALONE, World
 from tellapart.workflow.begin import origin_of
 from tellapart.workflow.board import Boarded
 from tellapart.workflow.clock import clocked
@@ -52,6 +53,7 @@ class Pieces:
     plan: Plan
     remarks: list[str]
     first: int = 0
+    world: World = ALONE
 
 
 def fitted(
@@ -113,7 +115,8 @@ def in_parts_that_fit(run: Run, pieces: Pieces, keeper: Keeper, asked: Asked, st
 def _may_retry(pieces: Pieces) -> bool:
     """Whether the recipe lets a step be computed in more parts than it says."""
     retry = pieces.prepared.recipe.machine.retry
-    return retry == "always" or (retry == "exact" and not drawn_by_part(pieces.model))
+    alone = pieces.world.size == 1  # the others would wait
+    return alone and (retry == "always" or (retry == "exact" and not drawn_by_part(pieces.model)))
 
 
 def drawn_by_part(model: nn.Module) -> str:
@@ -144,7 +147,12 @@ def memory_in_words(pieces: Pieces) -> UsageError:
 def recorded(run: Run, pieces: Pieces, keeper: Keeper, asked: Asked, start: Position) -> Iterator[Event]:
     """The records of the loop, as they go to metrics.jsonl, to TensorBoard, and to whoever watches."""
     judge: Judge = lambda model: validated(model, pieces, asked)  # noqa: E731
-    records = loop(pieces, judge=judge, keep=keeper.keep, asked=asked, start=start)
+    if pieces.world.size > 1:
+        agreed = pieces.world.agreeing(asked, pieces.plan.spent, keeper.wanted)
+        pieces, keeper.wanted = replace(pieces, plan=replace(pieces.plan, spent=agreed.other(0))), agreed.other(1)
+        records = pieces.world.watched(loop(pieces, judge=judge, keep=keeper.keep, asked=agreed.asked, start=start))
+    else:
+        records = loop(pieces, judge=judge, keep=keeper.keep, asked=asked, start=start)
     earlier = [line for _, line in run.records()] if start.step else []
     about = about_of(pieces.prepared, pieces.model, pieces.device)
     watching = Watching(about, [line for line in earlier if line["kind"] == "epoch"])
@@ -189,6 +197,7 @@ def loop(
         keep=keep,
         asked=asked,
         start=start,
+        world=pieces.world,
     )
 
 
@@ -200,11 +209,35 @@ def _rate(pieces: Pieces) -> Callable[[int], float]:
 
 def validated(model: nn.Module, pieces: Pieces, asked: Asked = lambda: None) -> tuple[float, float, int]:
     """Mean loss, accuracy and n of the validation part. Raises the ending that `asked` returns."""
-    pictures = to_judge(pieces.prepared.pictures, asked)
-    labels = pictures.index.labels[pictures.index.rows("validation")]
-    logits = logits_of_part(model, pictures, "validation", device=pieces.device)
+    pictures, device = to_judge(pieces.prepared.pictures, asked), pieces.device
+    rows = pictures.index.rows("validation")
+    labels = pictures.index.labels[rows]
+    some = lambda span: logits_of_rows(model, pictures, rows[span], device=device)  # noqa: E731
+    logits = pieces.world.rows(some, spans(len(rows)), columns=len(pictures.index.classes))
     figures = {figure.name: figure for figure in headline(logits, labels, "validation")}
     return figures["loss"].value, figures["accuracy"].value, figures["loss"].n
+
+
+def state_of(pieces: Pieces, at: Position) -> Checkpoint:
+    """All that a training remembers."""
+    return Checkpoint(
+        position=at,
+        model=pieces.model.state_dict(),
+        optimiser=pieces.optimiser.state(),
+        average=pieces.average.state(),
+        scale=pieces.precision.state(),
+    )
+
+
+def taken_up(pieces: Pieces, last: Checkpoint | None) -> Position:
+    """Put a checkpoint into model and optimiser; without one the run starts over."""
+    if last is None:
+        return Position()
+    pieces.model.load_state_dict(dict(last.model))
+    pieces.optimiser.load(dict(last.optimiser))
+    pieces.average.load(dict(last.average))
+    pieces.precision.load(dict(last.scale))
+    return last.position
 
 
 def as_json(record: Step | Epoch) -> dict[str, float | int | bool | str | None]:

@@ -14,10 +14,11 @@ from tellapart.data.loader import Loader
 from tellapart.errors import UsageError
 from tellapart.evaluation.predict import BATCH, logits_of
 from tellapart.recipe_values import AUTO, seconds_of
-from tellapart.training.checkpoint import Checkpoint, Position, save_checkpoint
+from tellapart.training.checkpoint import Position, save_checkpoint
 from tellapart.training.fit import Step
+from tellapart.training.world import ALONE
 from tellapart.workflow.events import Event, Said
-from tellapart.workflow.fitting import FROM_THE_START, Pieces, loop
+from tellapart.workflow.fitting import FROM_THE_START, Pieces, loop, state_of
 from tellapart.workflow.prepare import Prepared
 from tellapart.workflow.settle import Settled
 
@@ -61,7 +62,7 @@ class Pace:
 def trial(pieces: Pieces, *, most: int, rate: Callable[[int], float] | None = None) -> Iterator[Step]:
     """At most so many real steps, which no one judges or keeps. The pieces are of no use for training afterwards."""
     endless = replace(pieces.plan, target=math.inf, target_loss=0.0, drop_after=0, log_every=1)
-    tried = replace(pieces, plan=replace(endless, epochs=most, max_steps=most, patience=most))
+    tried = replace(pieces, plan=replace(endless, epochs=most, max_steps=most, patience=most), world=ALONE)
     records = loop(
         tried, judge=lambda _: (0.0, 0.0, 1), keep=lambda *_: None, asked=lambda: None, start=FROM_THE_START, rate=rate
     )
@@ -99,13 +100,7 @@ def _judging(pieces: Pieces) -> float:
 
 def _saving(pieces: Pieces) -> tuple[float, int]:
     """Seconds and bytes of one checkpoint, written to a place of its own and removed."""
-    checkpoint = Checkpoint(
-        position=Position(),
-        model=pieces.model.state_dict(),
-        optimiser=pieces.optimiser.state(),
-        average=pieces.average.state(),
-        scale=pieces.precision.state(),
-    )
+    checkpoint = state_of(pieces, Position())
     with tempfile.TemporaryDirectory(prefix="tellapart-") as folder:
         began = time.monotonic()
         written = save_checkpoint(Path(folder), checkpoint)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from tellapart.recipe import Recipe
@@ -12,13 +13,15 @@ from tellapart.workflow.begin import origins_of, recipe_of, recipe_texts
 from tellapart.workflow.branch import FIRST, anew
 from tellapart.workflow.events import Event
 from tellapart.workflow.extend import gone_on
+from tellapart.workflow.ranks import in_world
 from tellapart.workflow.resume import refuse_other_transform, refuse_unfinished
 from tellapart.workflow.same import changed, conditions_of, fingerprint
 from tellapart.workflow.settle import Settled
 from tellapart.workflow.telling import told
 from tellapart.workflow.train import Asking
+from tellapart.workflow.train import follow as followed_by
 
-Follow = Callable[[Iterable[Event]], object]
+Follow = Callable[[Iterable[Any]], Any]
 """Goes through the events of a training and gives back the last one."""
 
 
@@ -46,12 +49,17 @@ class Reproduction:
         return self.found == "bit-equal" or (self.found == "within chance" and bool(self.reasons))
 
 
-def reproduce(old: Run, asking: Asking, *, follow: Follow) -> Reproduction:
+def reproduce(old: Run, asking: Asking, *, follow: Follow) -> Reproduction | None:
     """Train `old` once more as a new run, with each of its extensions, and compare. The test part is opened only with
-    `asking.open_test`.
+    `asking.open_test`. Gives None in all but the first of several processes.
 
     Raises UsageError for a run that is not finished, MismatchError for other pictures.
     """
+    return follow(in_world(lambda: _path(old, asking), partial(followed_by, asking)))
+
+
+def _path(old: Run, asking: Asking) -> Iterator[Any]:
+    """The events of all trainings, and in the end the comparison."""
     refuse_unfinished(old)
     refuse_other_transform(old, asking)
     texts = recipe_texts(old)
@@ -59,8 +67,8 @@ def reproduce(old: Run, asking: Asking, *, follow: Follow) -> Reproduction:
     run.set_status(state="preparing", command=asking.command, repeats={"run": old.name, "id": old.status().get("id")})
     for number, text in enumerate(texts):
         asked = replace(asking, open_test=asking.open_test and text is texts[-1])
-        follow(told(run, _stage(run, old, number, text, asked), fresh=number == 0))
-    return _compared(old, run)
+        yield from told(run, _stage(run, old, number, text, asked), fresh=number == 0)
+    yield _compared(old, run)
 
 
 def _stage(run: Run, old: Run, number: int, text: str, asking: Asking) -> Iterator[Event]:

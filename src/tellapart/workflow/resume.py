@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,10 +17,11 @@ from tellapart.workflow import devices
 from tellapart.workflow.begin import recipe_of, same_pictures
 from tellapart.workflow.events import Event, Said
 from tellapart.workflow.final import verdict
-from tellapart.workflow.fitting import Pieces, fitted
+from tellapart.workflow.fitting import Pieces, fitted, taken_up
+from tellapart.workflow.ranks import in_world, tell
 from tellapart.workflow.same import conditions, in_words, noted_change
 from tellapart.workflow.telling import told
-from tellapart.workflow.train import Asking, put_together, stoppable
+from tellapart.workflow.train import Asking, follow, put_together, stoppable
 
 Found = tuple[Checkpoint | None, Checkpoint | None, list[str]]
 
@@ -30,6 +32,10 @@ def resume(run: Run, asking: Asking) -> Iterator[Event]:
 
     Raises UsageError for a finished run, MismatchError when the pictures have changed.
     """
+    return in_world(lambda: _begun(run, asking), partial(follow, asking))
+
+
+def _begun(run: Run, asking: Asking) -> Iterator[Event]:
     if run.status().get("state") == "finished":
         raise UsageError(
             f"The run {run.name} is finished.",
@@ -74,6 +80,7 @@ def continued(
     cut(run, start)
     yield from _conditions(run, start.step, device)
     yield Said(stage=7, text=f"training goes on after step {start.step:,} of {pieces.plan.max_steps:,}")
+    tell(run, pieces, start, asking.asked)
     yield from fitted(run, pieces, asking.asked, start=start, best=best, wanted=asking.save_now)
     yield from verdict(run, prepared, device, open_test=asking.open_test, began=began, asked=asking.asked)
 
@@ -146,17 +153,6 @@ def _whole(folder: Path, notes: list[str]) -> Checkpoint | None:
     except StorageError as error:
         notes.append(error.message)
         return None
-
-
-def taken_up(pieces: Pieces, last: Checkpoint | None) -> Position:
-    """Put a checkpoint into model and optimiser; without one the run starts over."""
-    if last is None:
-        return Position()
-    pieces.model.load_state_dict(dict(last.model))
-    pieces.optimiser.load(dict(last.optimiser))
-    pieces.average.load(dict(last.average))
-    pieces.precision.load(dict(last.scale))
-    return last.position
 
 
 def cut(run: Run, at: Position) -> None:

@@ -12,15 +12,16 @@ import torch
 from tellapart.files import read_text
 from tellapart.models.bundle import load_bundle
 from tellapart.run import Run, environment, json_object, now
+from tellapart.training.world import here
 from tellapart.workflow import devices
 
 TIMES = ("seconds", "pictures_per_second", "waiting", "augmenting")
-CONDITIONS = ("device", "torch", "instructions", "cores")
+CONDITIONS = ("device", "processes", "torch", "instructions", "cores")
 
 
 def conditions(device: torch.device) -> dict[str, Any]:
     """What environment.json holds: where this runs, and all that may change the last bits of a result."""
-    exact = {"device": devices.words(device), "torch": torch.__version__}
+    exact = {"device": devices.words(device), "processes": here().size, "torch": torch.__version__}
     return {**environment(), **exact, "instructions": torch.backends.cpu.get_cpu_capability(), "code": _code()}
 
 
@@ -40,7 +41,8 @@ def conditions_of(run: Run) -> dict[str, Any]:
 def in_words(found: Mapping[str, Any]) -> str:
     """The conditions for a person: 'cpu (1 thread), torch 2.9.1, AVX512, 2 cores'."""
     cores = f"{found['cores']} core{'s' * (found['cores'] != 1)}"
-    return f"{found['device']}, torch {found['torch']}, {found['instructions']}, {cores}"
+    several = f"{found['processes']} processes, " * (found.get("processes", 1) > 1)
+    return f"{several}{found['device']}, torch {found['torch']}, {found['instructions']}, {cores}"
 
 
 def changed(then: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:

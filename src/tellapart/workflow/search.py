@@ -22,6 +22,7 @@ from tellapart.recipe import Recipe
 from tellapart.run import MEMBERS, Run, json_object
 from tellapart.workflow.begin import PATHS
 from tellapart.workflow.events import Begun, Epoch, Event, Said, Step
+from tellapart.workflow.ranks import refuse_several
 from tellapart.workflow.resume import resume
 from tellapart.workflow.search_results import Found, drawn, rows, tried
 from tellapart.workflow.search_space import counted, fields_of, refuse_fields, spelled
@@ -63,6 +64,7 @@ def search(
     A search of this name that was begun with the same words goes on. The test part stays sealed in all trials, whatever
     `asking.open_test` says. storage: a database that several machines share. Raises TellapartError.
     """
+    refuse_several("A search")
     optuna_at_hand()
     fields = fields_of(tries)
     refuse_fields(recipe, asking.origins, fields)

@@ -209,6 +209,26 @@ def settle_batch(settled: Settled, *, largest: int, num_train: int) -> Settled:
     return _filled(settled, {"train.batch_size": (size, f"up to {largest} pictures fit")})
 
 
+def settle_processes(settled: Settled, processes: int) -> Settled:
+    """Write down how many processes train. Raises UsageError for a batch that is too small to be shared by them."""
+    recipe = settled.recipe
+    batch = (recipe.train.batch_size or 1) * recipe.train.accumulate
+    if batch < 2 * processes > 2:
+        raise UsageError(
+            f"A batch of {batch} pictures cannot be shared by {processes} processes: each needs two.",
+            f"Use --batch-size {2 * processes} or more, or --processes {max(1, batch // 2)}.",
+        )
+    if recipe.machine.processes == processes:
+        return settled
+    if "machine.processes" in settled.origins:
+        raise UsageError(
+            f"The recipe asks for {recipe.machine.processes} processes; {processes} trained here.",
+            "Start them with `tellapart train … --processes N`, or with torchrun.",
+        )
+    why = {"machine.processes": "as it was started"}
+    return Settled(recipe.replaced({"machine.processes": processes}), {**settled.origins, **why})
+
+
 def refuse_large_batch(recipe: Recipe, num_train: int) -> None:
     """A batch larger than the data is an error, not a smaller batch in silence."""
     batch = (recipe.train.batch_size or 1) * recipe.train.accumulate

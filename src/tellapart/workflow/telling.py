@@ -4,7 +4,16 @@ import contextlib
 import shutil
 from collections.abc import Iterator
 
-from tellapart.errors import DataError, DivergedError, Interrupted, MismatchError, StorageError, Terminated, UsageError
+from tellapart.errors import (
+    DataError,
+    DivergedError,
+    Interrupted,
+    MismatchError,
+    StorageError,
+    Terminated,
+    UsageError,
+    WorkerError,
+)
 from tellapart.run import Run
 from tellapart.workflow.events import Event, line_of
 
@@ -34,7 +43,8 @@ def told(run: Run, events: Iterator[Event], *, fresh: bool = True) -> Iterator[E
 
 def _say_how_to_go_on(run: Run, error: BaseException) -> None:
     """A training that was stopped, or that a disk ended, is not lost once its recipe is written."""
-    if isinstance(error, Interrupted | Terminated | StorageError) and (run.folder / "recipe.toml").is_file():
+    stopped = isinstance(error, Interrupted | Terminated | StorageError | WorkerError)
+    if stopped and (run.folder / "recipe.toml").is_file():
         error.hint = f"{error.hint} `tellapart resume {run.called}` goes on from here.".strip()
 
 
@@ -47,6 +57,6 @@ def _end(run: Run, error: BaseException) -> None:
 
 
 def _state(error: BaseException) -> str:
-    if isinstance(error, KeyboardInterrupt | GeneratorExit | Interrupted | Terminated):
+    if isinstance(error, KeyboardInterrupt | GeneratorExit | Interrupted | Terminated | WorkerError):
         return "interrupted"
     return "diverged" if isinstance(error, DivergedError) else "failed"

@@ -25,13 +25,16 @@ from tellapart.errors import UsageError
 from tellapart.models.build import Architecture, build
 from tellapart.models.look import Look, look
 from tellapart.recipe import Recipe
-from tellapart.run import RUNS, Run, cores
+from tellapart.run import RUNS, Run, cores, sharing
 from tellapart.training.average import Average
+from tellapart.training.checkpoint import Position
 from tellapart.training.finder import largest_batch
 from tellapart.training.fit import Asked, Plan
 from tellapart.training.losses import LossFunction, check_targets, make_loss
 from tellapart.training.optim import make_optimiser
 from tellapart.training.precision import Precision
+from tellapart.training.sync_norm import synced
+from tellapart.training.world import World, here
 from tellapart.workflow import devices
 from tellapart.workflow.begin import written
 from tellapart.workflow.described import described
@@ -41,6 +44,7 @@ from tellapart.workflow.fitting import Pieces, fitted
 from tellapart.workflow.keeping import Wanted
 from tellapart.workflow.pace import within_budget
 from tellapart.workflow.prepare import Prepared, prepare
+from tellapart.workflow.ranks import followed, in_world, tell
 from tellapart.workflow.same import conditions
 from tellapart.workflow.settle import (
     Origins,
@@ -49,6 +53,7 @@ from tellapart.workflow.settle import (
     refuse_two_ways,
     settle_batch,
     settle_network,
+    settle_processes,
 )
 from tellapart.workflow.telling import told
 
@@ -91,11 +96,29 @@ def train(recipe: Recipe, asking: Asking = Asking()) -> Iterator[Event]:
     The sealed test part is opened once, after every choice is made, unless `asking.open_test` is false. Raises
     TellapartError; what was reached is saved by then.
     """
+    return in_world(lambda: _begun(recipe, asking), partial(follow, asking))
+
+
+def _begun(recipe: Recipe, asking: Asking) -> Iterator[Event]:
     settled, device = accepted(recipe, asking)
     recipe = settled.recipe
     run = Run.create(asking.runs, asking.name, about=f"{Path(recipe.data.source).name}-{recipe.model.name}")
     run.set_status(state="preparing", command=asking.command)
     return told(run, _path(run, settled, device, asking))
+
+
+def follow(asking: Asking, world: World) -> Iterator[Event]:
+    """What the other processes do of a training that the first one leads: their share; they have nothing to tell."""
+
+    def put(prepared: Prepared) -> Pieces:
+        devices.reuse_memory()
+        return put_together(prepared, devices.choose(prepared.recipe.machine.device), transform=asking.transform)
+
+    find = partial(prepare, index=asking.index, progress=stoppable(asking))
+    number = 0
+    while followed(world, number, asking.asked, find, put):
+        number += 1
+    yield from ()
 
 
 def accepted(recipe: Recipe, asking: Asking) -> tuple[Settled, torch.device]:
@@ -133,6 +156,7 @@ def trained(
     run.set_status(transform=asking.transform is not None, spent=time.monotonic() - began)
     written(run, pieces.prepared, command=asking.command, conditions=conditions(device))
     yield from described(pieces, schedule=asking.schedule)
+    tell(run, pieces, Position(), asking.asked)
     yield from fitted(run, pieces, asking.asked, wanted=asking.save_now)
     yield from verdict(run, pieces.prepared, device, open_test=asking.open_test, began=began, asked=asking.asked)
 
@@ -186,6 +210,8 @@ def put_together(prepared: Prepared, device: torch.device, *, transform: Transfo
     recipe = settled.recipe
     torch.set_num_threads(settled.recipe.machine.threads)
     devices.same_every_time(recipe.machine.deterministic)
+    if recipe.machine.sync_norm and here().size > 1:
+        model = synced(model)
     if recipe.machine.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     loader = _loader(recipe, pictures, device)
@@ -201,6 +227,7 @@ def put_together(prepared: Prepared, device: torch.device, *, transform: Transfo
         precision=Precision(recipe.machine.precision, device),
         average=Average(model, decay=recipe.train.ema, tail=recipe.train.swa),
         plan=_plan(recipe, loader, transform),
+        world=here(),
     )
 
 
@@ -215,7 +242,13 @@ def _loader(recipe: Recipe, pictures: Pictures, device: torch.device) -> Loader:
         shuffle=recipe.train.shuffle,
         drop_last=recipe.train.drop_last,
         workers=recipe.machine.workers,
+        share=(0, 1) if _mixes(recipe) else here().share,
     )
+
+
+def _mixes(recipe: Recipe) -> bool:
+    """Whether pictures are mixed with others of the whole batch, which all processes then need."""
+    return bool({"mixup", "cutmix"} & recipe.augment.changes().keys())
 
 
 def _loss(recipe: Recipe, index: Index, device: torch.device) -> LossFunction:
@@ -233,10 +266,13 @@ def _settled(
     settled = prepared.settled
     if settled.recipe.train.batch_size is None:
         shape = (architecture.channels, architecture.size, architecture.size)
-        free = memory_budget()
+        free = memory_budget() // sharing()
         largest = largest_batch(model, shape, device=device, activations=seen.activations, memory=free)
         settled = settle_batch(settled, largest=largest, num_train=prepared.counts["train"])
-    return settle_network(settled, multiply_adds=seen.multiply_adds, normalised=seen.normalised, cores=cores())
+    settled = settle_network(
+        settled, multiply_adds=seen.multiply_adds, normalised=seen.normalised, cores=max(1, cores() // sharing())
+    )
+    return settle_processes(settled, here().size)
 
 
 def _plan(recipe: Recipe, loader: Loader, transform: Transform | None) -> Plan:
@@ -244,6 +280,9 @@ def _plan(recipe: Recipe, loader: Loader, transform: Transform | None) -> Plan:
     if transform is None and recipe.augment.steps:
         transform = chained(recipe.augment.steps)
     ours = augmenter(recipe.augment, len(loader.pictures.index.classes))
+    if _mixes(recipe):
+        whole, share = ours, here().share
+        ours = lambda batch: whole(batch).shared(*share)  # noqa: E731
     return Plan(
         epochs=recipe.train.epochs,
         max_steps=min(steps, recipe.train.max_steps or steps),

@@ -1,0 +1,120 @@
+"""Starting a command in several processes: torchrun's elastic launcher, with the messages and exit codes of ours."""
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import sys
+import tomllib
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from tellapart.errors import Interrupted, Terminated, WorkerError
+from tellapart.files import read_text
+from tellapart.run import Run
+from tellapart.workflow.stopping import SAVE
+
+restarts_option = click.option(
+    "--restarts",
+    type=click.IntRange(0, 1000),
+    default=0,
+    help="With --processes: start them again so many times when one has died; the run goes on.",
+)
+
+
+processes_option = click.option(
+    "--processes", type=click.IntRange(1, 4096), default=0, help="How many processes train. [default: as in RUN]"
+)
+
+
+def is_started() -> bool:
+    """Whether a launcher has started this process, one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def is_again() -> bool:
+    """Whether this is a second start of the same work: by torchrun after a death, or by Slurm after a requeue."""
+    return any(int(os.environ.get(name) or 0) for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
+
+
+def begun_before(runs: Path, name: str) -> Run | None:
+    """The run of that name that the first start of this work has made, to go on with it. One that was stopped before it
+    trained is taken away, by the first process: it begins anew.
+    """
+    run = Run(runs.absolute() / name)
+    if not name or not (run.folder / "status.json").is_file():
+        return None
+    if (run.folder / "recipe.toml").is_file():
+        return run
+    if os.environ.get("RANK", "0") == "0":
+        shutil.rmtree(run.folder)
+    return None
+
+
+def launched(processes: int, *more: str, restarts: int = 0) -> int:
+    """Run this command once more in so many processes, with some more words, and wait; gives the exit code.
+
+    Raises WorkerError for a process that a signal ended.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # what it says, we say in a sentence
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        run_id=uuid.uuid4().hex,
+        max_restarts=restarts,
+        monitor_interval=0.1,
+    )
+    try:
+        with _saving_passed_on():
+            elastic_launch(config, sys.executable)("-m", "tellapart", *sys.argv[1:], *more)
+    except SignalException as error:
+        return Interrupted.exit_code if error.sigval == signal.SIGINT else Terminated.exit_code
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode >= 0:
+            return failure.exitcode
+        name = signal.Signals(-failure.exitcode).name
+        raise WorkerError(f"Rank {rank} (process {failure.pid}) was ended by {name}.") from error
+    return 0
+
+
+def relaunched(runs: Path, name: str, processes: int = 0, *, restarts: int = 0) -> int | None:
+    """Go on with a run in several processes, as many as it had unless another number is given; None when this process
+    is to do it, alone or as one of several.
+    """
+    if is_started():
+        return None
+    recipe = Run.find(runs, name).folder / "recipe.toml"
+    if not processes and recipe.is_file():
+        processes = tomllib.loads(read_text(recipe)).get("machine", {}).get("processes", 1)
+    return launched(processes, restarts=restarts) if processes > 1 else None
+
+
+@contextlib.contextmanager
+def _saving_passed_on() -> Iterator[None]:
+    """While open, a signal that asks for a checkpoint goes on to the processes."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        for child in children.read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(child), number)
+
+    before = signal.signal(SAVE, pass_on) if SAVE is not None and children.is_file() else None
+    try:
+        yield
+    finally:
+        if before is not None and SAVE is not None:
+            signal.signal(SAVE, before)

@@ -1,0 +1,119 @@
+"""Lifeline: each process of a training says every second that it lives; one that falls silent, or dies, is named.
+
+Without it the others would wait: for minutes when a process was stopped, and then not know for whom.
+"""
+
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
+
+from tellapart.errors import TellapartError, WorkerError
+
+BEAT, SILENCE, GONE = 1.0, float(os.environ.get("TELLAPART_SILENCE", "30")), 3.0
+"""Seconds between two signs of life; without one for `SILENCE` a process counts as stopped; when its connection broke,
+for `GONE` as dead."""
+
+
+class Lifeline(threading.Thread):
+    """Process `rank` of `size`, and what the others have said.
+
+    `speak` is told why the training ends, before it does; `led` and `told` are for the first process: whether it leads
+    a training already, and how many it has led.
+    """
+
+    def __init__(self, open_store: Callable[[], Store], rank: int, size: int) -> None:
+        super().__init__(name="lifeline", daemon=True)
+        self.rank, self.size, self.store, self.beating = rank, size, open_store(), open_store()
+        self.speak: Callable[[str], object] = lambda words: sys.stderr.write(f"error: {words}\n")
+        self.ended, self.dead = threading.Event(), ""
+        self.led, self.told = False, 0
+        self.store.set(f"who/{rank}", f"process {os.getpid()} on {socket.gethostname()}")
+
+    def say(self, key: str, text: str) -> None:
+        """Leave a message for the others."""
+        self.store.set(key, text)
+
+    def heard(self, key: str, asked: Callable[[], TellapartError | None]) -> str:
+        """Wait for a message. Raises the ending that `asked` returns, and WorkerError when a process has died."""
+        while not self.store.check([key]):
+            if (ending := asked()) is not None:
+                raise ending
+            if self.dead:
+                raise WorkerError(self.dead)
+            time.sleep(0.02)
+        return self.store.get(key).decode()
+
+    def first(self) -> bool:
+        """Whether no other process has told yet why the training ends."""
+        return self.store.add("told", 1) == 1
+
+    def leave(self, error: BaseException | None = None) -> None:
+        """Go without being missed; an error of our own is left for the others to tell."""
+        self.ended.set()
+        if error is not None and not isinstance(error, WorkerError):
+            self.store.set(f"failed/{self.rank}", str(getattr(error, "message", error)) or type(error).__name__)
+        self.store.set(f"left/{self.rank}", "")
+
+    def lost(self) -> str:
+        """Which process has gone, in words, once a connection broke; '' when all are there."""
+        seen, until = self._beats(self.store), time.monotonic() + GONE
+        while time.monotonic() < until:
+            for rank in range(self.size):
+                if rank != self.rank and self.store.check([f"failed/{rank}"]):
+                    return f"{self._name(rank)} ended: {self.store.get(f'failed/{rank}').decode()}"
+            time.sleep(BEAT / 4)
+        now = self._beats(self.store)
+        still = [rank for rank, beat in now.items() if beat == seen.get(rank)]
+        gone = "" if len(now) == self.size - 1 else "Another process of this training has ended."
+        return f"{self._name(still[0])} died." if still else gone
+
+    def run(self) -> None:
+        """Beat, and listen to the others: the first process to all, they to the first, until `leave`."""
+        watched = range(1, self.size) if self.rank == 0 else (0,)
+        beats, missed, count = dict.fromkeys(watched, b""), dict.fromkeys(watched, 0), 0
+        while not self.ended.wait(BEAT):
+            try:
+                count += 1
+                self.beating.set(f"beat/{self.rank}", str(count))
+                now = self._beats(self.beating)
+                for rank in watched:
+                    missed[rank] = missed[rank] + 1 if now.get(rank) == beats[rank] else 0
+                    beats[rank] = now.get(rank, b"gone")
+                silent = [rank for rank in watched if missed[rank] * BEAT >= SILENCE and rank in now]
+                if silent:
+                    self.beating.set("dead", f"{self._name(silent[0])} has been silent for {SILENCE:g} s.")
+                if self.beating.check(["dead"]):
+                    self._end(self.beating.get("dead").decode())
+            except RuntimeError:
+                if not self.ended.is_set():
+                    self._end("The process that started this training, or the first of its processes, is gone.")
+
+    def _beats(self, store: Store) -> dict[int, bytes]:
+        """The last sign of life of every other process that has not left."""
+        there = [r for r in range(self.size) if r != self.rank and not store.check([f"left/{r}"])]
+        return {rank: store.get(f"beat/{rank}") if store.check([f"beat/{rank}"]) else b"" for rank in there}
+
+    def _name(self, rank: int) -> str:
+        return f"Rank {rank} ({self.store.get(f'who/{rank}').decode()})"
+
+    def _end(self, words: str) -> None:
+        """End this process: whoever waits for another in the middle of a sum can no longer be reached."""
+        self.dead = words
+        if self.ended.wait(GONE):  # it heard, and goes by itself
+            return
+        if self.rank == 0 or ("Rank 0 " in words and self.first()):
+            self.speak(words)
+        os._exit(WorkerError.exit_code)
+
+
+def open_store() -> Store:
+    """A connection of one's own to the place where the processes of this start leave messages."""
+    where = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return PrefixStore(f"tellapart/{attempt}", TCPStore(*where, is_master=False, timeout=timedelta(minutes=1)))

@@ -1,0 +1,211 @@
+"""World: the processes of one training, as torchrun starts them. With one process every method is a formality."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tellapart.data.loader import Batch
+from tellapart.errors import Interrupted, TellapartError, Terminated, WorkerError
+from tellapart.training.lifeline import Lifeline, open_store
+from tellapart.training.sync_norm import LENT
+
+T = TypeVar("T")
+LONGEST = timedelta(minutes=10)
+"""How long a process waits for the numbers of another that lives but does not come."""
+STOPPED: dict[int, tuple[type[TellapartError], str]] = {
+    130: (Interrupted, "Stopped by Ctrl-C."),
+    143: (Terminated, "Stopped by SIGTERM."),
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """Process `rank` of `size`. Sums and answers are the same, to the last bit, in every process."""
+
+    rank: int = 0
+    size: int = 1
+    lifeline: Lifeline | None = None
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """What a loader must know of it."""
+        return self.rank, self.size
+
+    def network(self, model: nn.Module) -> nn.Module:
+        """The network whose backward pass averages the gradients of all processes."""
+        if self.size == 1:
+            return model
+        network = nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
+        network.broadcast_buffers = False  # `joined` keeps them equal
+        return network
+
+    @contextmanager
+    def forward(self, network: nn.Module, batch: Batch, *, last: bool) -> Iterator[None]:
+        """While open, one part of a batch goes forward; with the last one, gradients meet those of the others."""
+        if self.size == 1:
+            yield
+            return
+        token = LENT.set(_lent(batch))
+        with nullcontext() if last else network.no_sync():  # type: ignore[operator]
+            yield
+        LENT.reset(token)
+
+    def weight(self, weight: Tensor | float, batch: Batch) -> Tensor | float:
+        """What the pictures of all processes count together, from what these do."""
+        if self.size == 1 or not isinstance(weight, Tensor):
+            return weight if self.size == 1 else batch.counted
+        return self._sum(weight * (not _lent(batch)))
+
+    def factor(self, batch: Batch) -> int:
+        """By what the loss of a part is multiplied, so that the average of the gradients becomes their sum."""
+        return self.size * (not _lent(batch))
+
+    @torch.no_grad()
+    def joined(self, loss: Tensor, model: nn.Module, batch: Batch) -> Tensor:
+        """The loss of the whole batch; running statistics become their means over all pictures."""
+        if self.size == 1:
+            return loss
+        running = [b for b in model.buffers() if b.is_floating_point()]
+        mine = 0.0 if _lent(batch) else len(batch) / batch.counted
+        flat = torch.cat([loss.reshape(1) / self.size, *(b.flatten() * mine for b in running)])
+        whole = self._sum(flat)
+        for buffer, mean in zip(running, whole[1:].split([b.numel() for b in running]), strict=True):
+            buffer.copy_(mean.view_as(buffer))
+        return whole[0]
+
+    def _sum(self, value: Tensor) -> Tensor:
+        total = value.detach().clone()
+        dist.all_reduce(total)
+        return total
+
+    def most(self, *numbers: float) -> list[float]:
+        """The largest of each number in any process. On the CPU: a device is not waited for."""
+        if self.size == 1:
+            return list(numbers)
+        found = torch.tensor(numbers, dtype=torch.float64)
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+        return found.tolist()
+
+    def together(self, work: Callable[[], T]) -> T:
+        """What `work` gives; when it raises a TellapartError in one process, it ends in all of them."""
+        if self.size == 1:
+            return work()
+        found, mine = None, None
+        try:
+            found = work()
+        except TellapartError as error:
+            mine = error
+        code = int(self.most(mine.exit_code if mine else 0)[0])
+        if mine is not None:
+            raise mine
+        if code:
+            raise _ending(code)
+        return found  # type: ignore[return-value]
+
+    def rows(
+        self, work: Callable[[slice], NDArray[np.float32]], spans: Sequence[slice], *, columns: int
+    ) -> NDArray[np.float32]:
+        """The (N, columns) float32 that `work` gives for spans of N rows, each worked on by one process: the spans are
+        the same for any number of processes, and so is every number.
+        """
+        mine = self.together(lambda: [(span, work(span)) for span in spans[self.rank :: self.size]])
+        whole = np.zeros((spans[-1].stop, columns), np.float32)
+        for span, values in mine:
+            whole[span] = values
+        if self.size > 1:
+            dist.all_reduce(torch.from_numpy(whole.view(np.int32)))  # bits, of which all but one process have zeros
+        return whole
+
+    def passed(self, raw: bytes = b"") -> bytes:
+        """What the first process has, in every process."""
+        length = torch.tensor([len(raw)])
+        dist.broadcast(length, 0)
+        found = (
+            torch.frombuffer(bytearray(raw), dtype=torch.uint8) if raw else torch.empty(int(length), dtype=torch.uint8)
+        )
+        dist.broadcast(found, 0)
+        return found.numpy().tobytes()
+
+    def agreeing(self, asked: Callable[[], TellapartError | None], *others: Callable[[], bool]) -> "Agreed":
+        """The question `asked`, and others, put to all processes at once."""
+        return Agreed(self, asked, others)
+
+    def watched(self, records: Iterator[T]) -> Iterator[T]:
+        """The same records; the loss of another process becomes a WorkerError that names it."""
+        try:
+            yield from records
+        except RuntimeError as error:
+            lost = "" if self.lifeline is None else self.lifeline.lost()
+            if not lost:
+                raise
+            raise WorkerError(lost) from error
+
+
+class Agreed:
+    """Answers that are the same in all processes: they are found when `asked` is called, which all must do."""
+
+    def __init__(
+        self, world: World, asked: Callable[[], TellapartError | None], others: Sequence[Callable[[], bool]]
+    ) -> None:
+        self.world, self.own, self.others = world, asked, others
+        self.answers = [False] * len(others)
+
+    def asked(self) -> TellapartError | None:
+        """The ending that someone asked for in any of the processes."""
+        ending = self.own()
+        code, *answers = self.world.most(ending.exit_code if ending else 0, *(other() for other in self.others))
+        self.answers = [bool(answer) for answer in answers]
+        return ending or (_ending(int(code)) if code else None)
+
+    def other(self, number: int) -> Callable[[], bool]:
+        """What was answered to one of the other questions when `asked` was last called."""
+        return lambda: self.answers[number]
+
+
+def _ending(code: int) -> TellapartError:
+    """What another process ended with, or was asked to end with."""
+    kind, words = STOPPED.get(code, (WorkerError, "Another process of this training has ended."))
+    return kind(words)
+
+
+def _lent(batch: Batch) -> bool:
+    return batch.share is not None and batch.share.lent
+
+
+ALONE = World()
+
+
+def join() -> World:
+    """The world that torchrun, or what else sets RANK and WORLD_SIZE, has put this process into; once a process.
+
+    Raises WorkerError when the processes do not find each other.
+    """
+    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    if size > 1 and here().size == 1:
+        cuda = torch.cuda.is_available()
+        if cuda:
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        try:
+            dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=LONGEST)
+            _HERE[0] = World(rank, size, lifeline := Lifeline(open_store, rank, size))
+        except (RuntimeError, ValueError) as error:
+            raise WorkerError(f"The {size} processes of this training did not find each other: {error}.") from error
+        lifeline.start()
+    return here()
+
+
+_HERE = [ALONE]
+
+
+def here() -> World:
+    """The world this process has joined; that of one process until then."""
+    return _HERE[0]

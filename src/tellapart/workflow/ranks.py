@@ -1,0 +1,161 @@
+"""Ranks: one training by several processes. The first leads: it has the run, and tells; the others follow."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+
+from tellapart.errors import (
+    DivergedError,
+    Interrupted,
+    MismatchError,
+    TellapartError,
+    Terminated,
+    UsageError,
+    WorkerError,
+)
+from tellapart.recipe import Recipe
+from tellapart.run import Run, now
+from tellapart.training.checkpoint import Position, packed, unpacked
+from tellapart.training.fit import Asked
+from tellapart.training.lifeline import Lifeline
+from tellapart.training.world import World, join
+from tellapart.workflow.begin import from_where_it_began
+from tellapart.workflow.events import Event
+from tellapart.workflow.fitting import Pieces, loop, state_of, taken_up, validated
+from tellapart.workflow.prepare import Prepared
+from tellapart.workflow.same import conditions
+from tellapart.workflow.settle import Settled
+
+SAME = ("torch", "code")
+"""The conditions that must not differ between processes."""
+DONE = "done"
+
+
+def in_world(begin: Callable[[], Iterator[Event]], follow: Callable[[World], Iterator[Event]]) -> Iterator[Event]:
+    """The events of `begin` in the first process, or in the only one; the others `follow` it, and have none."""
+    world = join()
+    lifeline = world.lifeline
+    if lifeline is None or lifeline.led:
+        return begin()
+    return _leading(lifeline, begin) if world.rank == 0 else _following(lifeline, follow(world))
+
+
+def refuse_several(what: str) -> None:
+    """Raises UsageError in one of several processes, for what must be done by one."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError(f"{what} is not done by several processes.", "Start it without torchrun.")
+
+
+def _leading(lifeline: Lifeline, begin: Callable[[], Iterator[Event]]) -> Iterator[Event]:
+    lifeline.led = True
+    try:
+        yield from begin()
+    except BaseException as error:
+        lifeline.leave(error)
+        raise
+    lifeline.say(f"go/{lifeline.told}", DONE)
+    lifeline.leave()
+
+
+def _following(lifeline: Lifeline, events: Iterator[Event]) -> Iterator[Event]:
+    try:
+        yield from events
+    except BaseException as error:
+        shared = isinstance(error, Interrupted | Terminated | DivergedError | WorkerError)
+        if isinstance(error, TellapartError):
+            error.quiet = shared and not ("Rank 0 " in error.message and lifeline.first())
+        lifeline.leave(error)
+        raise
+    lifeline.leave()
+
+
+def tell(run: Run, pieces: Pieces, start: Position, asked: Asked) -> None:
+    """Let the other processes put the same pieces together and wait until they have; then all have the same weights.
+
+    Raises WorkerError when one of them cannot, which says why itself.
+    """
+    world, lifeline = pieces.world, pieces.world.lifeline
+    if lifeline is None:
+        return
+    number, lifeline.told = lifeline.told, lifeline.told + 1
+    message = {
+        "recipe": _own_files(run, pieces.prepared.recipe).to_toml(),
+        "made": _made_of(pieces),
+        "first": pieces.first,
+        "max_steps": pieces.plan.max_steps,
+    }
+    lifeline.speak = partial(_spoken, run)
+    lifeline.say(f"go/{number}", json.dumps(message))
+    for rank in range(1, world.size):
+        lifeline.heard(f"ready/{number}/{rank}", asked)
+    _passed(world, pieces, start)
+
+
+def _own_files(run: Run, recipe: Recipe) -> Recipe:
+    """A recipe by which others find the same pictures: paths as they were meant, the split that the run has."""
+    own = from_where_it_began(recipe, run.status().get("at", ""))
+    if recipe.data.split not in ("auto", "new"):
+        own |= {"data.split": str(run.folder / "split.csv"), "data.folds": 0, "data.fold": 0}
+    if recipe.data.overlay:
+        own["data.overlay"] = str(run.folder / "overlay.csv")
+    return recipe.replaced(own)
+
+
+def _made_of(pieces: Pieces) -> dict[str, str]:
+    """What must be the same in all processes."""
+    found = conditions(pieces.device)
+    return {"pictures": pieces.prepared.content, "split": pieces.prepared.split} | {one: found[one] for one in SAME}
+
+
+def _spoken(run: Run, words: str) -> None:
+    """The last words of a training that waits for a process that will not come."""
+    run.set_status(state="interrupted", error=words)
+    run.append("log.txt", f"{now()} {words}")
+    sys.stderr.write(f"error: {words}\nhint: `tellapart resume {run.called}` goes on from the last checkpoint.\n")
+
+
+def _passed(world: World, pieces: Pieces, start: Position) -> Position:
+    """Everything that training remembers, as the first process has it, in all of them."""
+    own = state_of(pieces, start) if world.rank == 0 else None
+    found = unpacked(world.passed(b"" if own is None else packed(own)))
+    return start if own is not None else taken_up(pieces, found)
+
+
+def followed(
+    world: World,
+    number: int,
+    asked: Asked,
+    find: Callable[[Settled], Prepared],
+    put: Callable[[Prepared], Pieces],
+) -> bool:
+    """Take part in the training of that number; False when there is none any more."""
+    lifeline = world.lifeline
+    text = DONE if lifeline is None else lifeline.heard(f"go/{number}", asked)
+    if lifeline is None or text == DONE:
+        return False
+    message = json.loads(text)
+    pieces = put(find(Settled(Recipe.from_toml(message["recipe"], where="the first process"), {})))
+    pieces = replace(pieces, first=message["first"], plan=replace(pieces.plan, max_steps=message["max_steps"]))
+    _refuse_other(message["made"], _made_of(pieces))
+    lifeline.say(f"ready/{number}/{world.rank}", "")
+    start = _passed(world, pieces, Position())
+    agreed = world.agreeing(asked, lambda: False, lambda: False)
+    plan = replace(pieces.plan, spent=agreed.other(0))
+    judge = lambda model: validated(model, pieces, asked)  # noqa: E731
+    ours = loop(replace(pieces, plan=plan), judge=judge, keep=lambda *_: None, asked=agreed.asked, start=start)
+    for _ in world.watched(ours):
+        pass
+    return True
+
+
+def _refuse_other(there: dict[str, str], here: dict[str, str]) -> None:
+    """Raises MismatchError for what this process has and the first has not."""
+    other = [name for name in there if there[name] != here[name]]
+    if other:
+        what = ", ".join(f"{name} {here[name]} instead of {there[name]}" for name in other)
+        raise MismatchError(
+            f"This process has {what}.", "All need the same pictures, the same tellapart and the same torch."
+        )
