@@ -37,7 +37,7 @@ def command(
     comes along where it is kept and fits.
     """
     changes, origins = values_of(flags)
-    if (code := relaunched(runs, parent, int(changes.get("machine.processes", 0)))) is not None:
+    if (code := relaunched(words, runs, parent, int(changes.get("machine.processes") or 0))) is not None:
         return code
     from tellapart.workflow.stopping import Stopping
 

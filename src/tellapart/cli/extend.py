@@ -30,7 +30,7 @@ def command(
     runs: Path,
     no_test: bool,
     as_json: bool,
-    processes: int,
+    processes: int | None,
     restarts: int,
 ) -> int | None:
     """Train RUN, which is finished, for more epochs.
@@ -38,7 +38,7 @@ def command(
     It goes on from its last checkpoint. The schedules constant, step and plateau go on as they were; the others had
     come to rest and fall once more to 0, from a smaller rate. The old recipe, figures and test predictions are kept.
     """
-    if (code := relaunched(runs, run, processes, restarts=restarts)) is not None:
+    if (code := relaunched(words, runs, run, processes, restarts=restarts)) is not None:
         return code
     from tellapart.workflow.stopping import Stopping
 

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -16,7 +17,8 @@ import click
 
 from tellapart.errors import Interrupted, Terminated, WorkerError
 from tellapart.files import read_text
-from tellapart.run import Run
+from tellapart.recipe import Recipe
+from tellapart.run import Run, fresh_name
 from tellapart.workflow.stopping import SAVE
 
 restarts_option = click.option(
@@ -28,7 +30,7 @@ restarts_option = click.option(
 
 
 processes_option = click.option(
-    "--processes", type=click.IntRange(1, 4096), default=0, help="How many processes train. [default: as in RUN]"
+    "--processes", type=click.IntRange(1, 4096), help="How many processes train. [default: as in RUN]"
 )
 
 
@@ -43,11 +45,11 @@ def is_again() -> bool:
 
 
 def begun_before(runs: Path, name: str) -> Run | None:
-    """The run of that name that the first start of this work has made, to go on with it. One that was stopped before it
-    trained is taken away, by the first process: it begins anew.
+    """The run of that name that an earlier start of this work has made, to go on with it. One that was stopped before
+    it trained is taken away, by the first process: it begins anew.
     """
     run = Run(runs.absolute() / name)
-    if not name or not (run.folder / "status.json").is_file():
+    if not is_again() or not name or not (run.folder / "status.json").is_file():
         return None
     if (run.folder / "recipe.toml").is_file():
         return run
@@ -56,8 +58,8 @@ def begun_before(runs: Path, name: str) -> Run | None:
     return None
 
 
-def launched(processes: int, *more: str, restarts: int = 0) -> int:
-    """Run this command once more in so many processes, with some more words, and wait; gives the exit code.
+def launched(processes: int, words: str, *, restarts: int = 0) -> int:
+    """Run a command of ours, as it was typed, in so many processes, and wait; gives the exit code.
 
     Raises WorkerError for a process that a signal ended.
     """
@@ -78,7 +80,7 @@ def launched(processes: int, *more: str, restarts: int = 0) -> int:
     )
     try:
         with _saving_passed_on():
-            elastic_launch(config, sys.executable)("-m", "tellapart", *sys.argv[1:], *more)
+            elastic_launch(config, sys.executable)("-m", *shlex.split(words))
     except SignalException as error:
         return Interrupted.exit_code if error.sigval == signal.SIGINT else Terminated.exit_code
     except ChildFailedError as error:
@@ -86,11 +88,22 @@ def launched(processes: int, *more: str, restarts: int = 0) -> int:
         if failure.exitcode >= 0:
             return failure.exitcode
         name = signal.Signals(-failure.exitcode).name
-        raise WorkerError(f"Rank {rank} (process {failure.pid}) was ended by {name}.") from error
+        hint = "A system that lacks memory ends processes so." if name == "SIGKILL" else ""
+        raise WorkerError(f"Rank {rank} (process {failure.pid}) was ended by {name}.", hint) from error
     return 0
 
 
-def relaunched(runs: Path, name: str, processes: int = 0, *, restarts: int = 0) -> int | None:
+def shared(recipe: Recipe, words: str, name: str, restarts: int) -> int | None:
+    """Train in the processes that a recipe asks for, in a run of a fixed name that a second start finds; None when this
+    process is to do it.
+    """
+    if recipe.machine.processes == 1 or is_started():
+        return None
+    own = "" if name else " --name " + fresh_name(f"{Path(recipe.data.source).name}-{recipe.model.name}")
+    return launched(recipe.machine.processes, words + own, restarts=restarts)
+
+
+def relaunched(words: str, runs: Path, name: str, processes: int | None = None, *, restarts: int = 0) -> int | None:
     """Go on with a run in several processes, as many as it had unless another number is given; None when this process
     is to do it, alone or as one of several.
     """
@@ -99,7 +112,7 @@ def relaunched(runs: Path, name: str, processes: int = 0, *, restarts: int = 0) 
     recipe = Run.find(runs, name).folder / "recipe.toml"
     if not processes and recipe.is_file():
         processes = tomllib.loads(read_text(recipe)).get("machine", {}).get("processes", 1)
-    return launched(processes, restarts=restarts) if processes > 1 else None
+    return launched(processes, words, restarts=restarts) if processes and processes > 1 else None
 
 
 @contextlib.contextmanager

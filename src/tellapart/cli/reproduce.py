@@ -37,7 +37,7 @@ def command(words: str, old: str, name: str, runs: Path, open_test: bool, as_jso
     Exit code 0: bit-equal, or within chance for a known reason. 1: different, or not bit-equal for no known reason.
     7: the pictures are no longer those of RUN.
     """
-    if (code := relaunched(runs, old)) is not None:
+    if (code := relaunched(words, runs, old)) is not None:
         return code
     from tellapart.workflow.stopping import Stopping
 

@@ -17,10 +17,10 @@ from tellapart.cli.options import json_option, no_test_option, runs_option
 @restarts_option
 @click.pass_obj
 def command(
-    words: str, run: str, runs: Path, no_test: bool, as_json: bool, processes: int, restarts: int
+    words: str, run: str, runs: Path, no_test: bool, as_json: bool, processes: int | None, restarts: int
 ) -> int | None:
     """Go on with RUN, which was stopped, from its last checkpoint."""
-    if (code := relaunched(runs, run, processes, restarts=restarts)) is not None:
+    if (code := relaunched(words, runs, run, processes, restarts=restarts)) is not None:
         return code
     from tellapart.workflow.stopping import Stopping
 

@@ -1,21 +1,22 @@
 """`tellapart train`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tellapart.cli.launch import begun_before, is_again, is_started, launched, restarts_option
+from tellapart.cli.launch import begun_before, restarts_option, shared
 from tellapart.cli.options import json_option, name_option, no_test_option, runs_option
 from tellapart.cli.recipe_flags import asked, recipe_flags
 from tellapart.cli.rehearse import instead, rehearsal_flags, rehearsed
 from tellapart.errors import UsageError
-from tellapart.run import fresh_name
 
 if TYPE_CHECKING:
+    from tellapart.recipe import Recipe
     from tellapart.workflow.events import Event
+    from tellapart.workflow.train import Asking
 
 
 @click.command("train", epilog="Examples: tellapart train digits · tellapart train FOLDER --model resnet18 --epochs 10")
@@ -55,30 +56,35 @@ def command(
     many = folds or seeds
     if way and (debug or many):
         raise UsageError("Asked for two things instead of one training.", "Give one of the flags.")
-    if recipe.machine.processes > 1 and not is_started():
-        if way or debug or many:
-            raise UsageError("--processes is for one training.", "Leave it out here.")
-        name = name or fresh_name(f"{Path(recipe.data.source).name}-{recipe.model.name}")
-        return launched(recipe.machine.processes, "--name", name, restarts=restarts)
+    if recipe.machine.processes > 1 and (way or debug or many):
+        raise UsageError("--processes is for one training.", "Leave it out here.")
+    if (code := shared(recipe, words, name, restarts)) is not None:
+        return code
     from tellapart.workflow.stopping import Stopping
 
     with Stopping() as stopping:  # before torch is loaded, which takes its time
         from tellapart.cli.show import Asking, followed
-        from tellapart.workflow.many import go_on, train_many
-        from tellapart.workflow.train import train
 
         where = {"runs": runs, "name": name, "schedule": flags["schedule"]}
         asking = Asking(**where, open_test=not no_test, command=words, origins=origins)
         if way or debug:
             asking = replace(asking, asked=stopping.asked)
             click.echo(rehearsed(way or "--debug", recipe, asking, file=flags["find_lr"], as_json=as_json))
-            return
-        begun = begun_before(runs, name) if is_again() else None
-
-        def begin(asking: Asking) -> "Iterator[Event]":
-            if begun is not None:
-                return go_on(begun, asking)
-            return train_many(recipe, asking, folds=folds or 0, seeds=seeds or 1) if many else train(recipe, asking)
-
+            return None
+        begin = _beginning(recipe, runs, name, folds or 0, seeds or 0)
         followed(begin, asking, stopping, as_json=as_json)
     return None
+
+
+def _beginning(
+    recipe: "Recipe", runs: Path, name: str, folds: int, seeds: int
+) -> "Callable[[Asking], Iterator[Event]]":
+    """What to begin: one training, several, or one that an earlier start of the same work has begun."""
+    from tellapart.workflow.many import go_on, train_many
+    from tellapart.workflow.train import train
+
+    if (begun := begun_before(runs, name)) is not None:
+        return lambda asking: go_on(begun, asking)
+    if folds or seeds:
+        return lambda asking: train_many(recipe, asking, folds=folds, seeds=seeds or 1)
+    return lambda asking: train(recipe, asking)

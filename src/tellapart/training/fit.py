@@ -143,7 +143,7 @@ def fit(
             loss, whole = torch.zeros((), device=device), world.weight(loss_function.weight(batch.labels), batch)
             for part in (parts := batch.parts(plan.accumulate)):
                 pixels = network_input(part.images, train.pictures.preprocess, channels_last=plan.channels_last)
-                with precision.cast(), world.forward(network, batch, last=part is parts[-1]):
+                with precision.cast(), world.meeting(network, batch, last=part is parts[-1]):
                     logits = network(pixels)
                 if step == start.step:
                     check_outputs(logits, batch=len(part), num_classes=num_classes)

@@ -66,12 +66,12 @@ class Lifeline(threading.Thread):
         while time.monotonic() < until:
             for rank in range(self.size):
                 if rank != self.rank and self.store.check([f"failed/{rank}"]):
-                    return f"{self._name(rank)} ended: {self.store.get(f'failed/{rank}').decode()}"
+                    return f"{self._who(rank)} ended: {self.store.get(f'failed/{rank}').decode()}"
             time.sleep(BEAT / 4)
         now = self._beats(self.store)
         still = [rank for rank, beat in now.items() if beat == seen.get(rank)]
         gone = "" if len(now) == self.size - 1 else "Another process of this training has ended."
-        return f"{self._name(still[0])} died." if still else gone
+        return f"{self._who(still[0])} died." if still else gone
 
     def run(self) -> None:
         """Beat, and listen to the others: the first process to all, they to the first, until `leave`."""
@@ -87,7 +87,7 @@ class Lifeline(threading.Thread):
                     beats[rank] = now.get(rank, b"gone")
                 silent = [rank for rank in watched if missed[rank] * BEAT >= SILENCE and rank in now]
                 if silent:
-                    self.beating.set("dead", f"{self._name(silent[0])} has been silent for {SILENCE:g} s.")
+                    self.beating.set("dead", f"{self._who(silent[0])} has been silent for {SILENCE:g} s.")
                 if self.beating.check(["dead"]):
                     self._end(self.beating.get("dead").decode())
             except RuntimeError:
@@ -99,7 +99,7 @@ class Lifeline(threading.Thread):
         there = [r for r in range(self.size) if r != self.rank and not store.check([f"left/{r}"])]
         return {rank: store.get(f"beat/{rank}") if store.check([f"beat/{rank}"]) else b"" for rank in there}
 
-    def _name(self, rank: int) -> str:
+    def _who(self, rank: int) -> str:
         return f"Rank {rank} ({self.store.get(f'who/{rank}').decode()})"
 
     def _end(self, words: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
 LENT: ContextVar[bool] = ContextVar("LENT", default=False)
@@ -38,8 +39,10 @@ class SyncNorm(_BatchNorm):
         """Any number of places."""
 
     def forward(self, input: Tensor) -> Tensor:
+        """(B C ...) to the same, normalised; all processes must come here together while they train."""
         if not self.training:
-            return super().forward(input)
+            own = self.running_mean, self.running_var, self.weight, self.bias
+            return F.batch_norm(input, *own, training=False, eps=self.eps)
         values, counts = input.float(), float(not LENT.get())
         places = [0, *range(2, values.ndim)]
         shape = [1, -1] + [1] * (values.ndim - 2)

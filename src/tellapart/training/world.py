@@ -49,7 +49,7 @@ class World:
         return network
 
     @contextmanager
-    def forward(self, network: nn.Module, batch: Batch, *, last: bool) -> Iterator[None]:
+    def meeting(self, network: nn.Module, batch: Batch, *, last: bool) -> Iterator[None]:
         """While open, one part of a batch goes forward; with the last one, gradients meet those of the others."""
         if self.size == 1:
             yield
