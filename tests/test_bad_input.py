@@ -210,6 +210,7 @@ def test_a_broken_file_is_named_and_the_others_are_answered(pets: Done) -> None:
 
 def test_a_missing_picture_is_refused(pets: Done) -> None:
     refused(pets.at, 2, "There is no file or folder 'gone.png'.", "predict", "a", "pets/cat/00.png", "gone.png")
+    refused(pets.at, 2, "There is no file or folder ''.", "predict", "a", "")
 
 
 def test_an_opaque_picture_is_the_same_with_and_without_alpha(pets: Done) -> None:

@@ -3,6 +3,7 @@
 import errno
 import os
 import threading
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -114,8 +115,42 @@ def test_a_damaged_entry_is_as_if_it_were_not_there(class_folder, room, decoded,
     else:
         path.write_bytes(path.read_bytes()[:40] if damage == "cut" else b'{"bad": 3}')
     decoded.clear()
-    assert np.array_equal(all_of(passed(class_folder, room)), plain)
+    again = passed(class_folder, room)
+    assert np.array_equal(all_of(again), plain)
     assert decoded
+    assert again.index.said[-1] == f"The pixel cache in {entry['folder']} is damaged: the pictures are decoded again."
+    decoded.clear()
+    assert "damaged" not in str(passed(class_folder, room).index.said)  # it was made anew
+    assert not decoded
+
+
+@pytest.mark.parametrize("file", ["squares.npy", "digests.npy", "sums.npy", "about.json"])
+def test_one_byte_that_changed_on_the_disk_is_seen_wherever_it_is(class_folder, room, decoded, file):
+    first = passed(class_folder, room)
+    plain, digests = all_of(first).copy(), np.array(first.index.digests)
+    (entry,) = entries(room)
+    path = entry["folder"] / file
+    whole, before = path.read_bytes(), path.stat()
+    at = {"about.json": whole.find(b'"slow": 0') + 8}.get(file, len(whole) - 1)
+    for place in (at, *range(0, 128, 5)) if file == "squares.npy" else (at,):
+        rotten = bytearray(whole)
+        rotten[place] ^= 1
+        path.write_bytes(rotten)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        decoded.clear()
+        made = passed(class_folder, room)
+        assert np.array_equal(all_of(made), plain)
+        assert np.array_equal(np.array(made.index.digests), digests)
+        assert decoded or place < 128, "a byte of the header need not matter; all others do"
+        assert bool(decoded) == ("is damaged" in str(made.index.said))
+
+
+def test_a_block_is_summed_wherever_it_ends(monkeypatch):
+    squares = np.random.default_rng(0).integers(0, 256, (10, 8, 8, 3), np.uint8)
+    monkeypatch.setattr(cache, "BLOCK", 100)
+    sums = cache._sums(cache.Entry(squares, np.zeros((10, 16), np.uint8)))
+    raw = squares.tobytes()
+    assert sums[:-1].tolist() == [zlib.crc32(raw[start : start + 100]) for start in range(0, 1920, 100)]
 
 
 def test_the_oldest_entries_make_room_and_one_that_never_fits_is_not_made(tmp_path, monkeypatch):
@@ -181,7 +216,7 @@ def test_a_pass_that_is_stopped_leaves_nothing_and_old_litter_goes(class_folder,
 
 
 def test_a_cache_removed_while_it_is_made_is_a_sentence(class_folder, room, monkeypatch):
-    monkeypatch.setattr(cache, "found", lambda *_: None)
+    monkeypatch.setattr(cache, "_opened", lambda *_: None)
     with pytest.raises(Exception, match=r"was removed while it was written\. .*machine\.cache=0"):
         passed(class_folder, room)
 

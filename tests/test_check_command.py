@@ -14,6 +14,7 @@ from pictures import make_folder
 from PIL import Image
 from planted import compressed, natural, save_classes
 
+from tellapart.audit import labels
 from tellapart.audit.page import page
 from tellapart.data.overlay import overlaid
 from tellapart.data.pictures import Pictures, first_pass
@@ -105,6 +106,8 @@ def test_only_some_checks(tmp_path, photos):
         (["check", "photos", "--root", "x"], 2, "goes with a named data set"),
         (["check", "photos", "--html", "photos/page.html"], 2, "never written to"),
         (["check", "photos", "--html", "none/page.html"], 4, "cannot be written"),
+        (["check", "photos", "--html", ""], 4, "Give the file a name."),
+        (["check", "photos", "--html", "x", "--quarantine", "x"], 2, "Two outputs are to be written to x."),
         (["check", "photos", "--htm", "x"], 2, "Did you mean --html?"),
     ],
 )
@@ -113,6 +116,7 @@ def test_mistakes_of_the_hand(tmp_path, photos, words, code, said):
     assert done.code == code
     assert said in done.err
     assert not list((tmp_path / "photos").glob("*.html"))
+    assert code != 2 or not done.out  # refused before minutes of reading
 
 
 def test_the_flags_that_choose_pictures_choose_what_is_checked(tmp_path, photos):
@@ -307,6 +311,17 @@ def test_a_class_may_not_be_dropped_whole(tmp_path, prepared):
     assert len(overlaid(prepared, written(tmp_path / "o.csv", *decisions[1:]))[0].index) == len(index) - len(rows) + 1
     with pytest.raises(DataError, match="leaves class 'dog' without a training picture"):
         overlaid(prepared, written(tmp_path / "o.csv", *decisions))
+
+
+def test_where_not_all_labels_are_looked_at_that_is_said(tmp_path, monkeypatch):
+    assert tellapart(tmp_path, "check", "digits", "--limit", "200", "--labels-out", "all.csv").err.count("\n") == 1
+    monkeypatch.setattr(labels, "MOST", 100)
+    done = tellapart(tmp_path, "check", "digits", "--limit", "199", "--labels-out", "some.csv")
+    said = "labels of 100 of 199 pictures were looked at, evenly taken; the others were not\n"
+    assert said in done.err
+    assert said in done.out
+    only = tellapart(tmp_path, "check", "digits", "--limit", "199", "--only", "balance", "--labels-out", "more.csv")
+    assert said in only.err
 
 
 def test_from_doubt_to_training(tmp_path):

@@ -109,6 +109,12 @@ def test_what_fits_no_network_is_asked_for_and_another_name_is_refused(tmp_path,
     save_file({"a": torch.ones(2)}, tmp_path / "a.safetensors")
     with pytest.raises(DataError, match=r"Of which network .* cannot be told. Name a torchvision classifier"):
         frozen(given(tmp_path / "a.safetensors", ""))
+    lost = {key: value for key, value in load_file(weights).items() if key != "features.3.squeeze.bias"}
+    save_file(lost, tmp_path / "lost.safetensors")
+    with pytest.raises(
+        DataError, match=rf"be told\. The nearest is {NAME}, .*: features\.3\.squeeze\.bias is not there"
+    ):
+        frozen(given(tmp_path / "lost.safetensors", ""))
     with pytest.raises(DataError, match=r"does not fit resnet18: it has no features\.\S+\. Another --model may"):
         frozen(given(weights, "resnet18"))
     with pytest.raises(UsageError, match=r"Unknown pretrained model 'resnet81'. Did you mean 'resnet18'"):

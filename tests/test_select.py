@@ -73,6 +73,17 @@ def test_classes_are_renamed_and_merged():
     assert named(relabelled(SMALL, "ant=bee,bee=ant"))[0][1] == "bee"
 
 
+def test_a_new_name_may_be_that_of_a_class_that_is_renamed_and_accents_are_one_however_they_are_written():
+    assert relabelled(SMALL, "ant=Bee,bee=wasp").classes == ("Bee", "wasp", "cat", "dog")
+    assert relabelled(SMALL, "ant=ANT").classes == ("ANT", "bee", "cat", "dog")
+    schema = replace(SMALL, classes=("a", "A", "cat", "dog"))  # a schema may mean it so
+    assert relabelled(schema, "cat=fox").classes == ("a", "A", "fox", "dog")
+    accents = replace(SMALL, classes=("caf\u00e9", "bee", "cat", "dog"))
+    assert relabelled(accents, "cafe\u0301=bee").classes == ("bee", "cat", "dog")
+    assert relabelled(SMALL, "ant=cafe\u0301").classes[0] == "caf\u00e9"
+    assert chosen(accents, exclude="cafe\u0301").classes == ("bee", "cat", "dog")
+
+
 def test_names_that_go_round_are_said_to_be_given_all_at_once():
     assert (
         relabelled(SMALL, "ant=bee,bee=ant").said[-1] == "Classes renamed, all at once: ant is now bee, bee is now ant."
@@ -132,6 +143,13 @@ def test_classes_are_left_out_and_counted():
         (lambda i: relabelled(i, "ants=x"), "--label-map: there is no class 'ants'", "Did you mean 'ant'?", UsageError),
         (lambda i: relabelled(i, "ant"), "--label-map: 'ant' is not of the form a=b", "a=x,b=y", UsageError),
         (lambda i: relabelled(i, "ant=x,bee=x,cat=x,dog=x"), "1 class is left: x", "two or more", DataError),
+        (lambda i: relabelled(i, "ant=Bee"), "'Bee' and 'bee', which differ only by", "'ant=bee'", UsageError),
+        (lambda i: relabelled(i, "ant=x,bee=X"), "'x' and 'X', which differ only by", "'ant=X'", UsageError),
+        (lambda i: relabelled(i, "ant=a\nb"), "holds a control character", "on one line", UsageError),
+        (lambda i: relabelled(i, "ant=x=y"), "'ant=x=y' is not of the form a=b", "a=x,b=y", UsageError),
+        (lambda i: chosen(i, include='"a\rb"'), "holds a control character", "on one line", UsageError),
+        (lambda i: chosen(i, include="a" * 200_000), "or is too long", "on one line", UsageError),
+        (lambda i: chosen(i, include="ant;bee"), "there is no class 'ant;bee'", "commas: ant,bee", UsageError),
         (lambda i: chosen(i, include="bes,cat"), "--include: there is no class 'bes'", "'bee'", UsageError),
         (lambda i: chosen(i, exclude="zz"), "--exclude: there is no class 'zz'", "ant, bee", UsageError),
         (lambda i: chosen(i, include="ant"), "1 class is left: ant", "two or more", DataError),

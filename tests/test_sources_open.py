@@ -56,6 +56,14 @@ def test_a_bare_folder_name_and_a_missing_one(tmp_path, monkeypatch):
         open_source("./flower")
 
 
+def test_a_source_without_a_name_is_not_the_folder_one_stands_in(tmp_path, monkeypatch):
+    plant(tmp_path, "flowers/a/1.jpg", "flowers/b/1.jpg")
+    monkeypatch.chdir(tmp_path / "flowers")
+    with pytest.raises(UsageError, match=r"The source has no name\. .*\. is this folder"):
+        open_source("")
+    assert len(open_source(".")) == 2
+
+
 def test_a_root_beside_a_folder_is_refused(tmp_path):
     plant(tmp_path, "a/1.jpg", "b/1.jpg")
     with pytest.raises(UsageError, match="The root 'x' goes with a named data set"):

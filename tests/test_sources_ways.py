@@ -232,6 +232,12 @@ def test_no_likely_pattern_says_where_labels_can_be(tmp_path, names):
     refused(names_only(tmp_path, *names.split()), "drawn into the pixels, or kept elsewhere, cannot be read", "CSV")
 
 
+def test_pictures_in_folders_are_not_said_to_have_none(tmp_path):
+    root = make_folder(tmp_path / "pets")
+    hint = "Leave --labels out, and the folders name the classes."
+    refused(root, r"holds 36 pictures in folders\. No class can be read", hint, labels=Labels("filename"))
+
+
 def test_every_guess_is_a_pattern_of_its_own():
     assert all("label" in re.compile(guess).groupindex for guess in GUESSES)
     assert len(set(GUESSES)) == len(GUESSES)

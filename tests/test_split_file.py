@@ -215,6 +215,26 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path, edit, message):
         split_file.read(write_rows(path, rows), index)
 
 
+@pytest.mark.parametrize("text", ["key,part\ra.png,train\rb.png,test\r", f"key,part\n{'a' * 200_000},train\n"])
+def test_a_file_that_no_reader_of_csv_takes_is_refused_in_words(tmp_path, text):
+    index, path = index_and_file(tmp_path)
+    path.write_bytes(text.encode())
+    with pytest.raises(DataError, match=r"cannot be read as CSV: .*line end of another system"):
+        split_file.read(path, index)
+
+
+@pytest.mark.parametrize(
+    ("flag", "lacks"), [("--test-from", "no validation picture"), ("--validation-from", "Class 'cat'")]
+)
+def test_the_same_pictures_as_a_second_source_are_said_to_be_the_cause(tmp_path, flag, lacks):
+    make_folder(tmp_path / "pets")
+    done = tellapart(tmp_path, "train", "pets", flag, "pets", "--epochs", "1")
+    assert done.code == 3
+    assert lacks in done.err
+    assert "36 of 72 pictures left, for they have the pixels of ones that are judged" in done.err
+    assert f"Does {flag} bring the same pictures as the source?" in done.err
+
+
 def test_no_split_no_folds_no_number(tmp_path):
     index, path = index_and_file(tmp_path)
     with pytest.raises(UsageError, match="has no column 'fold'"):

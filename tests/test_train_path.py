@@ -61,6 +61,16 @@ def test_the_nine_stages_are_said_in_order_on_stderr(two: Done) -> None:
     assert re.findall(r"^(\d)/9 (\w+):", two.err, re.M) == [(str(n), word) for n, word in enumerate(STAGES, 1)]
 
 
+def test_settings_that_change_what_is_learned_are_said_when_they_are_not_the_usual_ones(two: Done, tmp_path) -> None:
+    assert re.search(r"^6/9 settings: epochs 2, steps \d+, seed 0$", two.err, re.M)
+    words = ("optim.clip=1", "train.ema=0.9", "machine.precision=bf16", "train.accumulate=2")
+    flags = [word for setting in words for word in ("--set", setting)]
+    done = train(tmp_path, "a", "digits", "--limit", "200", "--epochs", "1", "--model", "linear", "--no-test", *flags)
+    assert ", seed 0, clip 1.0, accumulate 2, ema 0.9, precision bf16\n" in done.err
+    swa = train(tmp_path, "b", "digits", "--limit", "200", "--epochs", "2", "--no-test", "--set", "train.swa=0.5")
+    assert ", seed 0, swa 0.5\n" in swa.err
+
+
 def test_every_epoch_is_one_line_with_losses_accuracy_n_and_speed(two: Done) -> None:
     lines = [line for line in two.err.splitlines() if line.startswith("epoch ")]
     assert len(lines) == 2

@@ -1,5 +1,6 @@
 """What may be said of a model: the seal opened once and counted, other pictures, mistakes, data without a test part."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -167,6 +168,72 @@ def test_predict_says_the_same_by_run_by_path_and_by_model_file(pets: Done) -> N
     assert {done.code for done in named} == {0}
     assert len({done.out for done in named}) == 1
     assert "size (12, 12), input (1, 3, 12, 12)" in named[0].out
+
+
+def test_predict_counts_the_sealed_pictures_and_the_log_keeps_that_they_were_looked_at(pets: Done, tmp_path) -> None:
+    make_folder(tmp_path / "pets")
+    run = train(tmp_path, "a", "pets", "--epochs", "1", "--no-test").run("a")
+    (tmp_path / "sealed").mkdir()
+    rows = csv.DictReader((run.folder / "split.csv").read_text().splitlines())
+    test = [row["key"] for row in rows if row["part"] == "test"]
+    for n, key in enumerate(test):  # under other names and in another container, and one of other pixels
+        Image.open(tmp_path / "pets" / key).convert("RGB").save(tmp_path / f"sealed/{n}.bmp")
+    Image.new("RGB", (9, 9)).save(tmp_path / "sealed/new.png")
+    (tmp_path / "sealed/cut.png").write_bytes(b"cut")
+    first = tellapart(tmp_path, "predict", "a", "sealed")
+    sentence = f"{len(test)} of these {len(test) + 1} pictures are in the sealed test part of a"
+    assert f"{sentence}: its log keeps that they were looked at; choose nothing by them" in first.err
+    assert run.folder.joinpath("log.txt").read_text().count(f"predict: {sentence}") == 1
+    by_file = tellapart(tmp_path, "predict", "runs/a/model.safetensors", "sealed", "--json")
+    assert sentence in json.loads(by_file.out)["notes"][0]
+    assert run.folder.joinpath("log.txt").read_text().count(f"predict: {sentence}") == 2
+    assert not (tmp_path / "runs/openings.jsonl").exists()  # no label was compared
+    clean = tellapart(tmp_path, "predict", "a", "sealed/new.png", "--json")
+    assert json.loads(clean.out)["notes"] == []
+    tellapart(tmp_path, "test", "a")
+    opened = tellapart(tmp_path, "predict", "a", "sealed")
+    assert f"{len(test)} of these {len(test) + 1} pictures were in the test part of a\n" in opened.err
+    assert run.folder.joinpath("log.txt").read_text().count("predict: ") == 2
+
+
+def test_a_look_that_cannot_be_written_down_is_said(tmp_path: Path) -> None:
+    make_folder(tmp_path / "pets")
+    run = train(tmp_path, "a", "pets", "--epochs", "1", "--no-test").run("a")
+    (run.folder / "log.txt").unlink()
+    (run.folder / "log.txt").mkdir()
+    done = tellapart(tmp_path, "predict", "a", "pets")
+    assert done.code == 0
+    assert "in the sealed test part of a; that could not be written into its log: " in done.err
+    assert "of these 36 pictures were in the train part of a" in done.err
+
+
+def test_the_file_of_a_run_does_not_open_its_sealed_part(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "pets")
+    run = train(tmp_path, "a", "pets", "--epochs", "1", "--no-test").run("a")
+    by_file = tellapart(tmp_path, "test", "runs/a/model.safetensors", "pets")
+    assert by_file.code == 2
+    assert "are the sealed test part of a" in by_file.err
+    rows = [row for row in csv.DictReader((run.folder / "split.csv").read_text().splitlines()) if row["part"] == "test"]
+    for row in rows:
+        (tmp_path / "again" / row["key"]).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "again" / row["key"]).write_bytes((root / row["key"]).read_bytes())
+    (tmp_path / "m.safetensors").write_bytes(run.bundle.read_bytes())
+    said = "these are the pictures of the test part of a, which made this model"
+    assert said in tellapart(tmp_path, "test", "m.safetensors", "again").out
+    assert said not in tellapart(tmp_path, "test", "m.safetensors", "pets").out
+
+
+def test_a_copy_that_left_training_does_not_hide_that_its_twin_is_sealed(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "pets")
+    rows = []
+    for folder in sorted(root.iterdir()):
+        for n, file in enumerate(sorted(folder.iterdir())):
+            rows.append(f"{folder.name}/{file.name},{['train', 'validation', 'test'][n % 3]}")
+    picture = (root / "cat/02.png").read_bytes()
+    (root / "cat/zz.png").write_bytes(picture)
+    (tmp_path / "split.csv").write_text("\n".join(["key,part", *rows, "cat/zz.png,out"]))
+    train(tmp_path, "a", "pets", "--epochs", "1", "--no-test", "--split", "split.csv")
+    assert "1 of these 1 pictures are in the sealed" in tellapart(tmp_path, "predict", "a", "pets/cat/02.png").err
 
 
 def test_a_model_file_is_enough_without_run_and_pictures(pets: Done, tmp_path: Path) -> None:

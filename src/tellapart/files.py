@@ -15,6 +15,8 @@ from tellapart.errors import StorageError
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write beside `path`, flush to the disk, rename over it. Raises StorageError; the old file then still stands."""
     raw = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
+    if not path.name:
+        raise StorageError(f"'{path}' is no file that could be written.", "Give the file a name.")
     staged = path.with_name(f".{path.name[:80]}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         write_flushed(staged, raw)

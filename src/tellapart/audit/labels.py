@@ -41,14 +41,20 @@ class Doubts(Score):
     """Doubtful labels, the surest first, and how often the out-of-fold prediction agrees with the label.
 
     rows (D); suggested (D): classes; scores (D): given less suggested, below 0. by: what predicts; others: what else
-    was tried and is right less often, with how often.
+    was tried and is right less often, with how often. whole: pictures there are, of which n were looked at.
     """
 
     rows: NDArray[np.int64]
     suggested: NDArray[np.int64]
     scores: NDArray[np.float64]
+    whole: int
     by: str = SMALL
     others: tuple[str, ...] = ()
+
+    def partly(self) -> str:
+        """That not all labels were looked at; '' when they were."""
+        said = f"labels of {self.n:,} of {self.whole:,} pictures were looked at, evenly taken; the others were not"
+        return said if self.n < self.whole else ""
 
     def judge(self) -> str:
         """What predicts, how often it is right, and what the others come to."""
@@ -160,6 +166,7 @@ def doubted(
         rows=rows[doubtful],
         suggested=said[doubtful],
         scores=(own - best)[doubtful],
+        whole=len(facts.whole()),
         by=by,
         n=len(rows),
         hits=int((said == labels).sum()),

@@ -61,8 +61,7 @@ def command(
 
     chosen = [name.strip() for name in only.split(",") if name.strip()]
     network = _network(weights, model, judged=not chosen or "labels" in chosen or labels_out is not None)
-    for path in filter(None, (labels_out, groups_out)):
-        checking.refuse_existing(path)  # before minutes of reading
+    checking.refuse_outputs(source, [html, quarantine], once=[labels_out, groups_out])  # before minutes of reading
     with download_bar() as bar:
         checked = checking.check(
             given(flags, {"data.source": source, "data.root": root}),
@@ -96,6 +95,8 @@ def _write(
     for path, write, what in outputs:
         if path:
             click.echo(f"{write(checked, path)} {what}: {path.absolute()}", err=True)
+    if labels_out and checked.seen.doubts and (partly := checked.seen.doubts.partly()):
+        click.echo(partly, err=True)
 
 
 def _network(weights: Path | None, model: str, *, judged: bool) -> "Pretrained | None":

@@ -22,22 +22,26 @@ def command(
 ) -> int:
     """Say what is on PICTURES (files or folders), by MODEL: a run, or a model.safetensors.
 
-    A file that cannot be read is named in the answer, and the exit code is then 3.
+    A file that cannot be read is named in the answer, and the exit code is then 3. Pictures that the run has seen, or
+    keeps sealed, are counted beneath it.
     """
     from tellapart.workflow import devices
-    from tellapart.workflow.models import find_model
+    from tellapart.workflow.models import find_model, run_of
+    from tellapart.workflow.openings import looked
     from tellapart.workflow.predict import files_of, predict
 
     bundle, name = find_model(runs, model)
     guesses = list(predict(bundle, files_of(pictures), device=devices.choose(device), top_k=top_k))
+    run = run_of(runs, model)
+    notes = looked(run, [guess.digest for guess in guesses]) if run else []
     if as_json:
-        click.echo(
-            json.dumps({"format": 1, "model": name, "predictions": [as_data(guess) for guess in guesses]}, indent=1)
-        )
+        answer = {"format": 1, "model": name, "predictions": [as_data(guess) for guess in guesses], "notes": notes}
+        click.echo(json.dumps(answer, indent=1))
     else:
         shape = (1, bundle.preprocess.channels, bundle.preprocess.size, bundle.preprocess.size)
         for guess in guesses:
             click.echo(line(guess, shape if verbose else None))
+        click.echo("".join(f"{note}\n" for note in notes), err=True, nl=False)
     return 3 if any(guess.error for guess in guesses) else 0
 
 

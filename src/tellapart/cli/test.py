@@ -75,14 +75,13 @@ def other_pictures(
 ) -> tuple[Mapping[str, Any], list[str], "Predictions"]:
     """The same for the labelled pictures of another source."""
     from tellapart.evaluation.metrics import document, judge, judge_classes
-    from tellapart.run import Run
     from tellapart.workflow import devices
     from tellapart.workflow.judge import judge_elsewhere
-    from tellapart.workflow.models import find_model
+    from tellapart.workflow.models import find_model, run_of
 
     bundle, name = find_model(runs, model)
-    run = None if Path(model).is_file() else Run.open(runs, model)
-    found, source = judge_elsewhere(bundle, asked, run=run, device=devices.choose(device)), asked.data.source
+    run, source = run_of(runs, model), asked.data.source
+    found = judge_elsewhere(bundle, asked, run=run, device=devices.choose(device))
     figures, by_class = judge(found.predictions), judge_classes(found.predictions)
     answer = document([*figures, *by_class], model=name, source=source, notes=found.notes)
     return answer, [*found.notes, *elsewhere_lines(source, bundle.classes, figures, by_class)], found.predictions

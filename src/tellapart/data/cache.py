@@ -3,6 +3,8 @@
 One folder an entry, named by a hash of which files (path, size, times) became which squares (Preprocess):
 
     KEY/squares.npy (N S S C) uint8   digests.npy (N 16) uint8   about.json   rows, bytes, source, what was broken
+        sums.npy: a CRC-32 of each megabyte of the squares, of the digests, and of what was broken; compared when it is
+        opened, so that bytes that changed on the disk are never trained on
 
 An entry is made beside the others under a name of its own and appears when it is whole: two processes that make the
 same one do not meet, and one that is killed leaves nothing that looks like an entry.
@@ -14,7 +16,9 @@ import os
 import shutil
 import time
 import uuid
+import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,12 +32,15 @@ from tellapart.data.official import cache_root
 from tellapart.errors import StorageError
 from tellapart.files import cannot_write
 from tellapart.preprocess import Preprocess
+from tellapart.run import cores
 
-CONTRACT = 1
+CONTRACT = 2
 """Counted up whenever the same file would become other pixels or another digest; older entries are then not found."""
 
 GIGABYTE = 10**9
 DAY = 86_400
+BLOCK = 1 << 20
+"""Bytes of the squares to one checksum: so that threads, which zlib lets go, share the work."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +76,25 @@ def key_of(index: Index, to: Preprocess) -> str | None:
     return identity.files(index, f"{CONTRACT} {to.side} {to.channels} {to.fit} {to.filter}")
 
 
-def found(room: Room, key: str, shape: tuple[int, ...]) -> Entry | None:
-    """The entry of this name, memory-mapped, and marked as used now; None when it is not there or not whole."""
+def found(room: Room, key: str, shape: tuple[int, ...]) -> Entry | str:
+    """The entry of this name, memory-mapped, and marked as used now; else why not, '' when there is none."""
     folder = room.folder / key
+    if not folder.is_dir():
+        return ""
+    return _whole(folder, shape) or f"The pixel cache in {folder} is damaged: the pictures are decoded again."
+
+
+def _whole(folder: Path, shape: tuple[int, ...]) -> Entry | None:
+    """The entry in a folder; None when a checksum says that it is not what was written there."""
+    entry = _opened(folder, shape)
+    with contextlib.suppress(Exception):  # as in _opened
+        if entry and np.array_equal(np.load(folder / "sums.npy"), _sums(entry)):
+            return entry
+    return None
+
+
+def _opened(folder: Path, shape: tuple[int, ...]) -> Entry | None:
+    """What lies in the folder of an entry; None when that is of another form than what was written there."""
     try:
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
         squares = np.load(folder / "squares.npy", mmap_mode="r")
@@ -79,11 +102,20 @@ def found(room: Room, key: str, shape: tuple[int, ...]) -> Entry | None:
         bad = tuple((int(row), str(reason)) for row, reason in about["bad"])
         slow = int(about["slow"])
         os.utime(folder / "about.json")
-    except (OSError, ValueError, KeyError, TypeError, EOFError):
+    except Exception:  # a header with one wrong byte raises nearly every built-in error
         return None
     if squares.shape != shape or digests.shape != (shape[0], 16) or {squares.dtype, digests.dtype} != {np.dtype("u1")}:
         return None
     return Entry(squares, digests, bad, slow)
+
+
+def _sums(entry: Entry) -> NDArray[np.uint32]:
+    """The checksums of an entry: of each block of the squares (n), then one of all else."""
+    flat = entry.squares.reshape(-1)
+    with ThreadPoolExecutor(cores()) as pool:
+        blocks = list(pool.map(lambda start: zlib.crc32(flat[start : start + BLOCK].data), range(0, len(flat), BLOCK)))
+    rest = zlib.crc32(json.dumps([entry.bad, entry.slow]).encode(), zlib.crc32(entry.digests.data))
+    return np.array([*blocks, rest], np.uint32)
 
 
 class Filling:
@@ -105,6 +137,7 @@ class Filling:
         try:
             self.squares.flush()
             np.save(self.staging / "digests.npy", digests)
+            np.save(self.staging / "sums.npy", _sums(Entry(self.squares, digests, tuple(bad), slow)))
             about = {"format": 1, "source": source, "rows": len(digests), "bytes": self.squares.nbytes}
             about |= {"bad": bad, "slow": slow}
             (self.staging / "about.json").write_text(json.dumps(about), encoding="utf-8")
@@ -114,12 +147,12 @@ class Filling:
         except OSError as error:
             what = cannot_write(self.staging, error).message
             raise StorageError(what, "Free some space; --set machine.cache=0 does without the cache.") from error
-        if found(self.room, self.key, self.shape) is None:
-            shutil.rmtree(self.room.folder / self.key, ignore_errors=True)  # there is one, and it is damaged
+        if _whole(self.room.folder / self.key, self.shape) is None:
+            shutil.rmtree(self.room.folder / self.key, ignore_errors=True)  # if there is one, it is damaged
         del self.squares  # Windows renames no folder with an open file in it
         with contextlib.suppress(OSError):  # another process was sooner: its entry is the same
             os.rename(self.staging, self.room.folder / self.key)
-        entry = found(self.room, self.key, self.shape)
+        entry = _opened(self.room.folder / self.key, self.shape)
         if entry is None:
             raise StorageError(
                 f"The pixel cache in {self.room.folder} was removed while it was written.",

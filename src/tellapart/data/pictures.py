@@ -115,8 +115,9 @@ def first_pass(
     """
     shape = (len(index), preprocess.side, preprocess.side, preprocess.channels)
     key = key_of(index, preprocess) if room is not None else None
-    entry = found(room, key, shape) if room is not None and key is not None else None
-    if entry is None:
+    entry = found(room, key, shape) if room is not None and key is not None else ""
+    if isinstance(entry, str):
+        index = replace(index, said=(*index.said, entry)) if entry else index
         entry = _made(index, preprocess, shape, memory=memory, room=room, key=key, threads=threads, progress=progress)
     slow = f"{entry.slow:,} JPEGs were left to Pillow, which takes longer: odd ones, or simplejpeg is not installed."
     named = replace(index, digests=entry.digests, said=(*index.said, slow) if entry.slow else index.said)

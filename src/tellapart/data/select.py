@@ -1,7 +1,7 @@
 """Choose among what was found: rename and merge classes, leave some out, limit them, take a part from elsewhere."""
 
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tellapart.data.chance import Purpose, words
 from tellapart.data.index import NO_PART, Ignored, Index, Store, Strings
+from tellapart.data.sources.folder import alike
 from tellapart.data.sources.labels import listed, pairs
 from tellapart.data.sources.layout import PART_NAMES
 from tellapart.data.sources.listing import few
@@ -20,14 +21,16 @@ from tellapart.recipe import printable
 def relabelled(index: Index, text: str) -> Index:
     """The index with classes renamed as `a=x,b=x` says; classes of one new name are merged into the first of them.
 
-    Raises UsageError for an unknown class, DataError when fewer than two classes are left.
+    Raises UsageError for an unknown class, and for a new name that differs from another by case only; DataError when
+    fewer than two classes are left.
     """
-    new = pairs(text, flag="--label-map")
+    new = pairs(unicodedata.normalize("NFC", text), flag="--label-map")
     refuse_unknown(index, list(new), "--label-map")
     names = [new.get(name, name) for name in index.classes]
     if not new:
         return index
     classes = tuple(dict.fromkeys(names))
+    _refuse_new_twins(new, classes)
     _refuse_alone(classes)
     table = np.array([classes.index(name) for name in names], np.int64)
     at_once = ", all at once" * any(name in new and new[name] != name for name in new.values())  # as in a swap
@@ -35,12 +38,21 @@ def relabelled(index: Index, text: str) -> Index:
     return replace(index, classes=classes, labels=table[index.labels], said=(*index.said, said))
 
 
+def _refuse_new_twins(new: Mapping[str, str], classes: Sequence[str]) -> None:
+    for old, name, other in ((old, name, other) for old, name in new.items() for other in classes):
+        if other != name and alike(other) == alike(name):
+            raise UsageError(
+                f"--label-map makes the classes '{name}' and '{other}', which differ only by upper and lower case.",
+                f"Merge them with '{old}={other}', or give '{old}' another name.",
+            )
+
+
 def chosen(index: Index, *, include: str = "", exclude: str = "") -> Index:
     """The index of the classes that `include` names ('' is all) less those of `exclude`; both are parted by commas.
 
     Raises UsageError for an unknown class, DataError when fewer than two classes are left.
     """
-    wanted, unwanted = listed(include), listed(exclude)
+    wanted, unwanted = (listed(unicodedata.normalize("NFC", text)) for text in (include, exclude))
     refuse_unknown(index, wanted, "--include")
     refuse_unknown(index, unwanted, "--exclude")
     kept = [n for n in index.classes if (n in wanted or not wanted) and n not in unwanted]
@@ -188,7 +200,7 @@ def refuse_empty(index: Index, partial: Collection[str] = ()) -> None:
         why = f"; not read there: {few([one.key for one in files])}" * bool(files)
         raise DataError(
             f"Class '{name}' has no picture{where}{why}.",
-            f"Add some, change --set data.validation and data.test, or leave the class out: --exclude '{name}'",
+            f"Add some, change --limit, --set data.validation or data.test, or leave the class out: --exclude '{name}'",
         )
 
 
@@ -197,7 +209,9 @@ def refuse_unknown(index: Index, names: list[str], flag: str) -> None:
     for name in names:
         if name not in index.classes:
             known = [printable(one) for one in index.classes]
-            raise UsageError(f"{flag}: there is no class '{printable(name)}'.", did_you_mean(name, known))
+            several = [one for one in known if one in name]  # 'cat;dog', 'cat dog'
+            hint = f"Part names by commas: {','.join(several)}" if len(several) > 1 else did_you_mean(name, known)
+            raise UsageError(f"{flag}: there is no class '{printable(name)}'.", hint)
 
 
 def _refuse_alone(classes: list[str] | tuple[str, ...]) -> None:

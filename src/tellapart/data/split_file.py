@@ -45,7 +45,11 @@ def read(path: Path, index: Index, *, folds: int = 0, fold: int | None = None) -
     Raises DataError for a file that is no split, for pictures that it does not name, and for equal pictures in two
     parts; UsageError when it holds no folds, or another number of them.
     """
-    rows = list(_rows(path, fold))
+    try:
+        rows = list(_rows(path, fold))
+    except csv.Error as error:
+        hint = "Is a double quote left open, or is the line end of another system?"
+        raise DataError(f"{path} cannot be read as CSV: {error}.", hint) from error
     _refuse_other_folds(path, rows, folds)
     by_key, by_digest = {row["key"]: row for row in rows}, {row["digest"]: row for row in rows if row.get("digest")}
     digests = index.hexes()

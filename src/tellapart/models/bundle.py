@@ -131,7 +131,7 @@ def _of_header(header: dict[str, Any], state: dict[str, Tensor], path: Path) -> 
             classes=classes,
             state=state,
             scores=tuple(header["scores"]),
-            origin=header["origin"],
+            origin=dict(header["origin"]),
             temperature=temperature,
         )
     except (KeyError, TypeError, ValueError) as error:

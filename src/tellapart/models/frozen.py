@@ -72,11 +72,16 @@ def _misfit(network: nn.Module, state: dict[str, Tensor], head: str) -> str:
 
 def _guess(state: dict[str, Tensor], path: Path) -> str:
     """The one network that the tensors fit."""
+    nearest, why = 0.5, ""
     for name in GUESSES:
         network, head = _shell(name)
-        if not _misfit(network, state, head):
+        misfit, own = _misfit(network, state, head), network.state_dict()
+        if not misfit:
             return name
+        share = sum(key in state and state[key].shape == own[key].shape for key in own) / max(len(own), len(state))
+        if share > nearest:
+            nearest, why = share, f" The nearest is {name}, and it does not fit: {misfit}."
     raise DataError(
-        f"Of which network the weights in {printable(str(path))} are cannot be told.",
+        f"Of which network the weights in {printable(str(path))} are cannot be told.{why}",
         f"Name a torchvision classifier with --model. Tried: {', '.join(GUESSES)}.",
     )

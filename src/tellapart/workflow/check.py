@@ -71,6 +71,8 @@ class Seen:
         doubts, (by, said) = self.doubts, self.network
         if doubts is None and self.given:
             said = (f"labels are not judged, and {self.given.path} is not used: {labels.TOO_LITTLE}",)
+        if doubts is not None and doubts.partly():
+            said = (*said, doubts.partly())
         if doubts is None or by is None:
             return said
         return (*said, f"labels are judged by {doubts.judge()}; the network's file is {by.path}")
@@ -216,6 +218,26 @@ def write_groups(checked: Checked, path: Path) -> int:
     return len({name for name in names if name})
 
 
+def refuse_outputs(source: str, paths: Sequence[Path | None], *, once: Sequence[Path | None]) -> None:
+    """Raises UsageError for outputs that cannot be written: those of `once` may hold decisions and are not replaced."""
+    named = [path for path in (*paths, *once) if path]
+    for path in named:
+        _refuse_inside(source, path)
+        if path in once:
+            refuse_existing(path)
+        if named.count(path) > 1:
+            raise UsageError(f"Two outputs are to be written to {path}.", "Name another file for one of them.")
+
+
+def _refuse_inside(source: str, path: Path) -> None:
+    """Raises UsageError for an output among the pictures: there it would be in the way, or replace one."""
+    root = expanded(source).resolve()
+    if root.is_dir() and path.resolve().is_relative_to(root):
+        raise UsageError(
+            f"{path} lies in the folder that is checked, which is never written to.", "Name a place outside."
+        )
+
+
 def refuse_existing(path: Path) -> None:
     """Raises UsageError for an output that is there and may have been edited."""
     if path.exists():
@@ -223,10 +245,6 @@ def refuse_existing(path: Path) -> None:
 
 
 def _written(checked: Checked, path: Path, text: str) -> None:
-    """Write an output, but not among the pictures: there it would be in the way, or replace one."""
-    root = expanded(checked.source).resolve()
-    if root.is_dir() and path.resolve().is_relative_to(root):
-        raise UsageError(
-            f"{path} lies in the folder that is checked, which is never written to.", "Name a place outside."
-        )
+    """Write an output, but not among the pictures."""
+    _refuse_inside(checked.source, path)
     write_atomically(path, text)

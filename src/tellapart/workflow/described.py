@@ -3,11 +3,15 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from tellapart.recipe import Recipe
 from tellapart.training.losses import loss_words
 from tellapart.workflow import devices
 from tellapart.workflow.curves import write_schedule
 from tellapart.workflow.events import Event, Said
 from tellapart.workflow.fitting import Pieces
+
+ALSO = ("optim.clip", "train.accumulate", "train.ema", "train.swa", "machine.precision")
+"""Settings that change what is learned, and are said when they are not the usual ones."""
 
 
 def described(pieces: Pieces, *, schedule: Path | None = None) -> Iterator[Event]:
@@ -27,7 +31,11 @@ def described(pieces: Pieces, *, schedule: Path | None = None) -> Iterator[Event
         text=f"optimiser: {recipe.optim.name}, rate {recipe.optim.lr:g} ({recipe.optim.schedule}), "
         f"weight decay {recipe.optim.weight_decay:g}",
     )
-    yield Said(stage=6, text=f"settings: epochs {plan.epochs}, steps {plan.max_steps:,}, seed {recipe.train.seed}")
+    values, plain = recipe.values(), Recipe().values()
+    also = "".join(f", {path.partition('.')[2]} {values[path]}" for path in ALSO if values[path] != plain[path])
+    yield Said(
+        stage=6, text=f"settings: epochs {plan.epochs}, steps {plan.max_steps:,}, seed {recipe.train.seed}{also}"
+    )
     yield Said(stage=7, text=f"training: the loss every {plan.log_every} steps, validation after every epoch")
     if schedule is not None:
         yield Said(text=write_schedule(pieces, schedule))

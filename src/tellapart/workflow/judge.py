@@ -1,15 +1,15 @@
 """Judge: open the sealed part of a finished run, once; or judge a model on other labelled pictures."""
 
-import csv
-import io
 import time
-from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from tellapart.data import identity
 from tellapart.data.cache import default_room
 from tellapart.data.index import Index
 from tellapart.data.pictures import first_pass, memory_budget
@@ -18,7 +18,6 @@ from tellapart.errors import DataError, UsageError, did_you_mean
 from tellapart.evaluation.metrics import judge, judge_classes, softmax
 from tellapart.evaluation.predict import predict_part
 from tellapart.evaluation.predictions import Predictions
-from tellapart.files import read_text
 from tellapart.models.bundle import Bundle, load_bundle
 from tellapart.names import PARTS
 from tellapart.recipe import Machine, Recipe
@@ -28,7 +27,7 @@ from tellapart.workflow.begin import recipe_of, same_pictures
 from tellapart.workflow.choose import open_for
 from tellapart.workflow.events import Verdict
 from tellapart.workflow.final import finish, opened
-from tellapart.workflow.openings import opened_before
+from tellapart.workflow.openings import known, opened_before
 
 
 @dataclass(frozen=True)
@@ -128,18 +127,19 @@ def judge_elsewhere(bundle: Bundle, asked: Recipe, *, run: Run | None, device: t
         room=default_room(Machine().cache),
         threads=cores(),
     )
-    notes = [f"judged: {f'the {part} part' if part else 'all pictures'} of {source}", *_known(run, pictures.index)]
+    notes = [f"judged: {f'the {part} part' if part else 'all pictures'} of {source}"]
+    notes += _known(run, pictures.index, bundle.origin)
+    notes += pictures.index.said[len(index.said) :]
     notes += [f"left out: {one.key}: {one.reason}" for one in pictures.index.ignored]
     return Elsewhere(predict_part(bundle.module(device), pictures, "test", device=device), notes)
 
 
-def _known(run: Run | None, index: Index) -> list[str]:
-    """What the run has already seen of these pictures. Raises UsageError when its sealed part is among them."""
-    if run is None or index.digests is None or not (run.folder / "split.csv").is_file():
-        return []
-    rows = csv.DictReader(io.StringIO(read_text(run.folder / "split.csv", errors="surrogateescape")))
-    part_of = {row["digest"]: row["part"] for row in rows}
-    found = Counter(part_of.get(digest, "") for digest in index.hexes())
+def _known(run: Run | None, index: Index, origin: Mapping[str, Any]) -> list[str]:
+    """What the run, or the one of that origin, has seen of these pictures. Raises UsageError for sealed ones of it."""
+    if run is None:
+        note = f"these are the pictures of the test part of {origin.get('run')}, which made this model"
+        return [note] * (identity.test_part(index) == origin.get("test_part"))
+    found = known(run, index.hexes())
     if found["test"] and not run.predictions("test").is_file():
         raise UsageError(
             f"{found['test']} of these pictures are the sealed test part of {run.name}.",

@@ -19,3 +19,12 @@ def find_model(runs: Path, name: str) -> tuple[Bundle, str]:
             f"The run {run.name} has no model yet; it is {state}.", "Train again, or choose another run."
         )
     return load_bundle(run.bundle), run.name
+
+
+def run_of(runs: Path, name: str) -> Run | None:
+    """The run that a model is of, by its name or by the file in its folder; None for a file elsewhere."""
+    path = Path(name)
+    if not path.is_file():
+        return Run.open(runs, name)
+    run = Run(path.resolve().parent)
+    return run if path.resolve() == run.bundle and (run.folder / "status.json").is_file() else None

@@ -1,7 +1,11 @@
 """The ledger of openings: which runs opened which test pictures before, so that it can stand beside the number."""
 
+import csv
+import io
 import json
 import os
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +14,9 @@ from numpy.typing import NDArray
 
 from tellapart.data import identity
 from tellapart.data.index import Index
+from tellapart.errors import StorageError
 from tellapart.files import read_text, writable, write_atomically
+from tellapart.names import PARTS
 from tellapart.run import Run, json_object, now
 
 
@@ -47,6 +53,32 @@ def opened_before(run: Run, test_part: str, digests: NDArray[np.void] | None = N
     seen = set[bytes]().union(*shared.values())
     names = [str(e.get("run", "a run without a name")) for e in earlier if shared[str(e.get("test_part"))]]
     return names, len(seen)
+
+
+def known(run: Run, digests: Iterable[str]) -> Counter[str]:
+    """How many of these pictures, by the hex of their digests, are in which part of the run."""
+    path = run.folder / "split.csv"
+    rows = csv.DictReader(io.StringIO(read_text(path, errors="surrogateescape") if path.is_file() else ""))
+    part_of = {row.get("digest"): row["part"] for row in rows if row.get("part") in PARTS}  # a copy that left is none
+    return Counter(part_of[one] for one in digests if one in part_of)
+
+
+def looked(run: Run, digests: Iterable[str]) -> list[str]:
+    """What to say of pictures that a model of the run was shown without their labels.
+
+    A look at the sealed part is no opening, for nothing is scored; the log of the run keeps that it happened.
+    """
+    digests = [digest for digest in digests if digest]  # a file that cannot be read has none
+    found, of = known(run, digests), f"of these {len(digests):,} pictures"
+    notes = [f"{found[part]:,} {of} were in the {part} part of {run.name}" for part in PARTS if found[part]]
+    if not found["test"] or run.predictions("test").is_file():
+        return notes
+    note = f"{found['test']:,} {of} are in the sealed test part of {run.name}"
+    try:
+        run.append("log.txt", f"{now()} predict: {note}")
+    except StorageError as error:
+        return [*notes[:-1], f"{note}; that could not be written into its log: {error.message}"]
+    return [*notes[:-1], f"{note}: its log keeps that they were looked at; choose nothing by them"]
 
 
 def _extended(run: Run) -> int:

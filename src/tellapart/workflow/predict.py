@@ -1,7 +1,7 @@
 """Predict: what a model says of files and folders. Every file asked for is in the answer, broken ones too."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tellapart.data.augment import network_input
 from tellapart.data.decode import decode
+from tellapart.data.identity import digest
 from tellapart.data.sources.listing import PICTURES
 from tellapart.data.square import fitted
 from tellapart.errors import DataError, UsageError
@@ -24,12 +25,13 @@ BATCH = 64
 class Guess:
     """What the model says of one file. `top`: (class name, class number, probability), the likeliest first.
 
-    `size` is (width, height) of the file; `error` says why there is no answer.
+    `size` is (width, height) of the file, `digest` that of its pixels in hex; `error` says why there is no answer.
     """
 
     path: str
     top: tuple[tuple[str, int, float], ...] = ()
     size: tuple[int, int] = (0, 0)
+    digest: str = ""
     error: str = ""
 
 
@@ -38,9 +40,9 @@ def files_of(paths: Iterable[str]) -> list[Path]:
     found: list[Path] = []
     for name in paths:
         path = Path(name)
-        if path.is_dir():
+        if name and path.is_dir():
             found += sorted(p for p in path.rglob("*") if not p.is_dir() and not p.name.startswith("."))
-        elif path.exists():
+        elif name and path.exists():
             found.append(path)
         else:
             raise UsageError(f"There is no file or folder '{name}'.", "Check the spelling and the folder you are in.")
@@ -67,7 +69,8 @@ def _opened(path: Path, preprocess: Preprocess) -> tuple[Guess, np.ndarray | Non
         pixels = decode(path.read_bytes())
     except (DataError, OSError) as error:
         return Guess(path=str(path), error=getattr(error, "message", str(error))), None
-    return Guess(path=str(path), size=(pixels.shape[1], pixels.shape[0])), fitted(pixels, preprocess)
+    named = Guess(path=str(path), size=(pixels.shape[1], pixels.shape[0]), digest=digest(pixels).hex())
+    return named, fitted(pixels, preprocess)
 
 
 def probabilities(bundle: Bundle, images: Tensor, *, device: torch.device | str = "cpu") -> Tensor:
@@ -101,4 +104,4 @@ def _shares(model: torch.nn.Module, squares: Tensor, bundle: Bundle, device: tor
 def _answered(guess: Guess, shares: np.ndarray, classes: tuple[str, ...], top_k: int) -> Guess:
     best = np.argsort(-shares, kind="stable")[:top_k]
     top = tuple((classes[int(k)], int(k), float(shares[k])) for k in best)
-    return Guess(path=guess.path, top=top, size=guess.size)
+    return replace(guess, top=top)

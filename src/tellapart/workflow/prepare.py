@@ -25,6 +25,7 @@ from tellapart.data.pictures import (
 from tellapart.data.seal import sealed
 from tellapart.data.select import refuse_empty
 from tellapart.data.split import complete, divided, leaking
+from tellapart.errors import DataError
 from tellapart.names import PARTS, TORCHVISION_MODELS
 from tellapart.preprocess import Preprocess, fixed_statistics
 from tellapart.recipe import Recipe
@@ -178,7 +179,14 @@ def without_leaks(pictures: Pictures, recipe: Recipe) -> Pictures:
     named = [Ignored(key=index.keys[int(row)], reason=f"{PARTS[index.parts[row]]}: {why}") for row in rows]
     told = replace(pictures, index=replace(index, ignored=(*index.ignored, *named)))
     apart = only(told, np.setdiff1d(np.arange(len(index)), rows))
-    complete(apart.index, partial=from_elsewhere(recipe))
+    brought = from_elsewhere(recipe)
+    try:
+        complete(apart.index, partial=brought)
+    except DataError as error:
+        left = f"{len(rows):,} of {len(index):,} pictures left, for they have the pixels of ones that are judged."
+        flags = " and ".join(f"--{part}-from" for part in brought)
+        hint = f"Does {flags} bring the same pictures as the source? Name others." if flags else error.hint
+        raise DataError(f"{error.message} {left}", hint) from error
     return apart
 
 

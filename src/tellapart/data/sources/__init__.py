@@ -47,6 +47,8 @@ def open_source(source: str, *, root: str = "", labels: Labels = AUTO) -> Index:
     >>> len(open_source("digits"))
     1797
     """
+    if not source:  # as of a variable that is not set: it would be the folder one stands in
+        raise UsageError("The source has no name.", "Name a folder, a table, or a known data set; . is this folder.")
     prefix, colon, name = source.partition(":")
     if source in SOURCES or (colon and prefix in ("torchvision", "hf", "python")):
         _refuse_unused(labels, "table" if prefix == "hf" else "named", source)

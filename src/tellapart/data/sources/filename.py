@@ -67,7 +67,8 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 def _asked(root: Path, keys: Sequence[str]) -> DataError:
     """The question whether the likeliest reading of these file names is meant; the way out when there is none."""
     names = [key.rsplit("/", 1)[-1] for key in keys]
-    what = f"{shown(root)} holds {len(keys):,} pictures and no class folders."
+    folders = any("/" in key for key in keys)
+    what = f"{shown(root)} holds {len(keys):,} pictures {'in folders' if folders else 'and no class folders'}."
     for pattern in GUESSES:
         matches = [re.search(pattern, name) for name in names]
         counts = Counter(match["label"] for match in matches if match)
@@ -77,8 +78,11 @@ def _asked(root: Path, keys: Sequence[str]) -> DataError:
                 f"{what} By their names they would be of {len(counts)} classes: {few(few_classes, 8)}.",
                 f"If that is right, add: --labels filename --pattern '{pattern}'",
             )
+    away = (
+        "Put each picture in a folder named after its class, or list file and label in a CSV and name that as SOURCE."
+    )
     return DataError(
         f"{what} No class can be read from names such as {few(names)}; labels that are drawn into the pixels, or kept "
         "elsewhere, cannot be read.",
-        "Put each picture in a folder named after its class, or list file and label in a CSV and name that as SOURCE.",
+        "Leave --labels out, and the folders name the classes." if folders else away,
     )

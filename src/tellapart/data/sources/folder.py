@@ -129,14 +129,20 @@ def refuse_twins(names: Sequence[str], where: Callable[[str], str] = lambda name
     """Raises DataError when two names are one to a file system or a reader: they differ by case or by normalisation."""
     seen: dict[str, str] = {}
     for name in names:
-        first = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+        first = seen.setdefault(alike(name), name)
         if first != name:
             same = unicodedata.normalize("NFC", first) == unicodedata.normalize("NFC", name)
             how = "by how an accent is encoded (Unicode normalisation)" if same else "by upper and lower case"
             raise DataError(
                 f"{where(name)}The classes {first!a} and {name!a} differ only {how}.",
-                "Give them one spelling in every part, or two names that differ.",
+                "Rename where they stand: one spelling everywhere, or two names that differ. --label-map is read "
+                "later, and does not help.",
             )
+
+
+def alike(name: str) -> str:
+    """The same for names that are one to a file system or a reader."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _refuse_strangers(parts: Sequence[Part], names: Sequence[str]) -> None:

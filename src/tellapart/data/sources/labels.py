@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.data.index import NO_PART, Ignored, Index, Strings
-from tellapart.data.sources.assembled import Coded, classes_of
+from tellapart.data.sources.assembled import UNSHOWN, Coded, classes_of
 from tellapart.data.sources.folder import FileStore
 from tellapart.data.sources.layout import PART_NAMES
 from tellapart.data.sources.listing import Walk, few, shown
@@ -39,7 +39,7 @@ def pairs(text: str, *, flag: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for entry in listed(text):
         left, equals, right = (word.strip() for word in entry.partition("="))
-        unnamed = not right and flag != "--columns"  # there an empty name leaves a role out
+        unnamed = (not right or "=" in right) and flag != "--columns"  # there an empty name leaves a role out
         if not left or not equals or unnamed or left in found:
             why = "comes twice" if left in found else "is not of the form a=b"
             raise UsageError(f"{flag}: {entry!r} {why}.", f"For example {flag} 'a=x,b=y'.")
@@ -48,11 +48,15 @@ def pairs(text: str, *, flag: str) -> dict[str, str]:
 
 
 def listed(text: str) -> list[str]:
-    """The names in a text, parted by commas; a name with a comma stands in double quotes.
+    """The names in a text, parted by commas; a name with a comma stands in double quotes. Raises UsageError.
 
     >>> listed('a, "b, c"')
     ['a', 'b, c']
     """
+    if UNSHOWN.search(text) or len(text) > csv.field_size_limit():
+        raise UsageError(
+            f"{text[:40]!a} holds a control character, or is too long.", "Give names on one line, parted by commas."
+        )
     return [name.strip() for row in csv.reader([text], skipinitialspace=True) for name in row if name.strip()]
 
 
