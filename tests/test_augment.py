@@ -1,5 +1,6 @@
 """Augmentation of whole batches: against Pillow, torchvision and plain loops; the same whatever the batch is."""
 
+import itertools
 import re
 from dataclasses import replace
 from math import cos, radians, sin, tan
@@ -385,9 +386,25 @@ def test_partners_depend_on_the_rows_and_not_on_their_order():
     assert torch.equal(alone.images, batch.images[:1])  # with nobody else, a picture is its own partner
 
 
+@pytest.mark.parametrize(
+    ("side", "shift", "number"), [(1, 0.5, 2), (2, 0.5, 40), (9, 0.5, 200), (9, 0.0, 5), (9, 0.1, 0)]
+)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_pictures_are_moved_alike_one_by_one_and_by_one_index(channels):
-    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (5, 9, 9, channels), np.uint8))
-    chance = np.random.default_rng(1)
-    ys, xs = chance.integers(0, 9, (5, 9)), chance.integers(0, 9, (5, 9))
-    assert torch.equal(augment._taken(images, ys, xs), augment._indexed(images, ys, xs))
+def test_pictures_are_moved_alike_as_windows_by_one_index_and_pixel_by_pixel(
+    channels, side, shift, number, monkeypatch
+):
+    monkeypatch.setattr(augment, "AT_ONCE", 3 * side * side * channels)  # some pictures at a time, and fewer at the end
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (number, side, side, channels), np.uint8))
+    chance = np.random.default_rng(1).random((4, number), np.float32)
+    made = augment.moved(images, chance, shift=shift, flip=True)
+    most = round(shift * side)
+    offsets, mirrored = np.floor(chance[:2] * (2 * most + 1)).astype(np.int64) - most, chance[2] >= 0.5
+    assert torch.equal(made, augment._indexed(images, offsets, mirrored))
+    for row, place in itertools.product(range(number), itertools.product(range(side), repeat=2)):
+        y, x = place[0], side - 1 - place[1] if mirrored[row] else place[1]
+        y, x = (_reflected(at + offset[row], side) for at, offset in zip((y, x), offsets, strict=True))
+        assert torch.equal(made[(row, *place)], images[row, y, x])
+
+
+def _reflected(at: int, side: int) -> int:
+    return -at if at < 0 else 2 * (side - 1) - at if at >= side else at

@@ -1,9 +1,11 @@
 """The pixel cache: what it keeps is what would be decoded, a changed file is seen, and it stays within its bounds."""
 
+import contextlib
 import errno
 import os
 import threading
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from tellapart.data import cache, pictures
 from tellapart.data.cache import Room, entries, key_of
 from tellapart.data.pictures import first_pass, mean_and_std
 from tellapart.data.sources import open_source
-from tellapart.errors import DataError
+from tellapart.errors import DataError, StorageError
 from tellapart.preprocess import Preprocess
 
 TO = Preprocess(size=8, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3)
@@ -188,7 +190,20 @@ def test_a_disk_without_the_blocks_costs_the_cache_and_not_the_process(class_fol
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system reserves no blocks")
 def test_the_blocks_of_an_entry_are_taken_before_it_is_written(tmp_path):
     made = cache.Filling(Room(tmp_path, 10**9), "abc", (1000, 8, 8, 3))
-    assert (made.staging / "squares.npy").stat().st_blocks * 512 >= 1000 * 8 * 8 * 3
+    with made.file:
+        assert (made.staging / "squares.npy").stat().st_blocks * 512 >= 1000 * 8 * 8 * 3
+
+
+def test_a_disk_that_fails_under_a_square_is_a_sentence_and_leaves_nothing(class_folder, room, monkeypatch):
+    @contextlib.contextmanager
+    def failing() -> Iterator[None]:
+        yield
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(cache, "Lock", failing)
+    with pytest.raises(StorageError, match=r"cannot be written: Input/output error\. .*machine\.cache=0"):
+        passed(class_folder, room)
+    assert not list(room.folder.iterdir())
 
 
 def test_two_passes_at_once_make_one_entry_and_no_litter(class_folder, room):

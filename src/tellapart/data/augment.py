@@ -99,23 +99,41 @@ def moved(images: Tensor, chance: NDArray[np.float32], *, shift: float, flip: bo
     if not most and not flip:
         return images
     offsets = np.floor(chance[:2] * (2 * most + 1)).astype(np.int64) - most
-    ys, xs = _places(offsets[0], images.shape[1]), _places(offsets[1], images.shape[2])
-    if flip:
-        xs = np.where(chance[2][:, None] < 0.5, xs, xs[:, ::-1])
-    return _taken(images, ys, xs) if images.device.type == "cpu" else _indexed(images, ys, xs)
+    mirrored = (chance[2] >= 0.5) & flip
+    return (_cut_out if images.device.type == "cpu" else _indexed)(images, offsets, mirrored)
 
 
-def _taken(images: Tensor, ys: NDArray[np.int64], xs: NDArray[np.int64]) -> Tensor:
-    """Rows, then columns of each picture: whole rows and whole pixels are copied, 2 to 3 times as fast as one index."""
-    pixels = images.numpy()
-    made = np.empty_like(pixels)
-    for picture, y, x, out in zip(pixels, ys, xs, made, strict=True):
-        np.take(picture.take(y, 0), x, 1, out, mode="clip")  # clip: the default would go through a second buffer
+def _cut_out(images: Tensor, offsets: NDArray[np.int64], mirrored: NDArray[np.bool_]) -> Tensor:
+    """A window of each picture with a border around it, a few pictures at a time: twice as fast as to index pixels."""
+    pixels, most, side = images.numpy(), int(np.abs(offsets).max(initial=0)), images.shape[1]
+    made, each = np.empty_like(pixels), max(1, AT_ONCE // (pixels[:1].size or 1))
+    for start in range(0, len(pixels), each):
+        some = slice(start, start + each)
+        wide, corners = _bordered(pixels[some], most), (offsets[:, some] + most).tolist()
+        for picture, y, x, out in zip(wide, *corners, made[some], strict=True):
+            out[:] = picture[y : y + side, x : x + side]
+    turned = torch.from_numpy(made[mirrored]).permute(0, 3, 1, 2).flip(3)  # torch is fast at this, in NHWC
+    made[mirrored] = turned.permute(0, 2, 3, 1).numpy()
     return torch.from_numpy(made)
 
 
-def _indexed(images: Tensor, ys: NDArray[np.int64], xs: NDArray[np.int64]) -> Tensor:
+def _bordered(pixels: NDArray[np.uint8], most: int) -> NDArray[np.uint8]:
+    """(B S S C) with `most` more pixels on all four sides, reflected at the border without repeating it."""
+    number, side, _, channels = pixels.shape
+    wide = np.empty((number, side + 2 * most, side + 2 * most, channels), np.uint8)
+    middle = wide[:, most : most + side]
+    middle[:, :, most : most + side] = pixels
+    middle[:, :, :most] = pixels.take(np.arange(most, 0, -1), 2)
+    middle[:, :, most + side :] = pixels.take(np.arange(side - 2, side - 2 - most, -1), 2)
+    wide[:, :most] = middle[:, 1 : most + 1][:, ::-1]
+    wide[:, most + side :] = middle[:, side - 1 - most : side - 1][:, ::-1]
+    return wide
+
+
+def _indexed(images: Tensor, offsets: NDArray[np.int64], mirrored: NDArray[np.bool_]) -> Tensor:
     """The same by one index, for a device that does all pictures at once."""
+    ys, xs = _places(offsets[0], images.shape[1]), _places(offsets[1], images.shape[2])
+    xs = np.where(mirrored[:, None], xs[:, ::-1], xs)
     rows = torch.arange(len(images), device=images.device)[:, None, None]
     return images[rows, _on(ys, images)[:, :, None], _on(xs, images)[:, None, :]]
 
@@ -139,8 +157,10 @@ def network_input(images: Tensor, preprocess: Preprocess, *, channels_last: bool
     images = images[:, cut : cut + preprocess.size, cut : cut + preprocess.size] if cut else images
     scale = torch.tensor([1 / (255 * s) for s in preprocess.std], device=images.device)
     offset = torch.tensor([-m / s for m, s in zip(preprocess.mean, preprocess.std, strict=True)], device=images.device)
-    scaled = images.to(torch.float32)
-    torch.addcmul(offset, scaled, scale, out=scaled)  # in place: a second array costs more than the arithmetic
+    # The constants of a whole row: three at a time take four times as long. In place: a second array costs more, too.
+    scale, offset = (values.expand(images.shape[3]).repeat(images.shape[2]) for values in (scale, offset))
+    scaled = images.to(torch.float32).contiguous()
+    torch.addcmul(offset, scaled.flatten(2), scale, out=scaled.flatten(2))
     return scaled.permute(0, 3, 1, 2).contiguous(
         memory_format=torch.channels_last if channels_last else torch.contiguous_format
     )

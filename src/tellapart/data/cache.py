@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -119,37 +120,49 @@ def _sums(entry: Entry) -> NDArray[np.uint32]:
 
 
 class Filling:
-    """An entry being made. `squares` is on the disk already; `finish` lets the entry appear."""
+    """An entry being made. `put` takes the squares, from any thread; `finish` lets the entry appear."""
 
     def __init__(self, room: Room, key: str, shape: tuple[int, ...]) -> None:
         self.room, self.key, self.shape = room, key, shape
         self.staging = room.folder / f".{key}.{uuid.uuid4().hex[:8]}"
         self.staging.mkdir(parents=True)
         try:
-            self.squares = np.lib.format.open_memmap(self.staging / "squares.npy", "w+", np.uint8, shape)
+            mapped = np.lib.format.open_memmap(self.staging / "squares.npy", "w+", np.uint8, shape)
+            self.start, self.bytes = mapped.offset, mapped.nbytes
+            del mapped  # written, not mapped: a page that is mapped is filled with zeros before it is filled
             _reserve(self.staging / "squares.npy")
+            self.file, self.turn = (self.staging / "squares.npy").open("rb+"), Lock()
         except OSError:
             shutil.rmtree(self.staging, ignore_errors=True)
             raise
 
+    def put(self, row: int, square: NDArray[np.uint8]) -> None:
+        """Write one square. Raises StorageError."""
+        try:
+            with self.turn:
+                self.file.seek(self.start + row * square.nbytes)
+                self.file.write(np.ascontiguousarray(square).data)
+        except OSError as error:
+            raise _unwritten(self.staging, error) from error
+
     def finish(self, digests: NDArray[np.uint8], bad: list[tuple[int, str]], *, slow: int, source: str) -> Entry:
         """Write the rest, flush all of it, let the entry appear, and open it. Raises StorageError."""
         try:
-            self.squares.flush()
+            self.file.close()
             np.save(self.staging / "digests.npy", digests)
-            np.save(self.staging / "sums.npy", _sums(Entry(self.squares, digests, tuple(bad), slow)))
-            about = {"format": 1, "source": source, "rows": len(digests), "bytes": self.squares.nbytes}
+            squares = np.load(self.staging / "squares.npy", mmap_mode="r")
+            np.save(self.staging / "sums.npy", _sums(Entry(squares, digests, tuple(bad), slow)))
+            del squares  # Windows renames no folder with an open file in it
+            about = {"format": 1, "source": source, "rows": len(digests), "bytes": self.bytes}
             about |= {"bad": bad, "slow": slow}
             (self.staging / "about.json").write_text(json.dumps(about), encoding="utf-8")
             for file in self.staging.iterdir():
                 with file.open("rb+") as handle:
                     os.fsync(handle.fileno())
         except OSError as error:
-            what = cannot_write(self.staging, error).message
-            raise StorageError(what, "Free some space; --set machine.cache=0 does without the cache.") from error
+            raise _unwritten(self.staging, error) from error
         if _whole(self.room.folder / self.key, self.shape) is None:
             shutil.rmtree(self.room.folder / self.key, ignore_errors=True)  # if there is one, it is damaged
-        del self.squares  # Windows renames no folder with an open file in it
         with contextlib.suppress(OSError):  # another process was sooner: its entry is the same
             os.rename(self.staging, self.room.folder / self.key)
         entry = _opened(self.room.folder / self.key, self.shape)
@@ -161,8 +174,13 @@ class Filling:
         return entry
 
 
+def _unwritten(folder: Path, error: OSError) -> StorageError:
+    what = cannot_write(folder, error).message
+    return StorageError(what, "Free some space; --set machine.cache=0 does without the cache.")
+
+
 def _reserve(path: Path) -> None:
-    """Take the blocks of a file now: a write into a mapped file that finds the disk full would end the process."""
+    """Take the blocks of a file now: a disk that is too full is found before the work, not amid it."""
     if hasattr(os, "posix_fallocate"):  # not on macOS and Windows
         with path.open("rb+") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
@@ -179,6 +197,8 @@ def filling(room: Room | None, key: str | None, shape: tuple[int, ...]) -> Itera
         yield filled
     finally:
         if filled is not None:
+            with contextlib.suppress(OSError):  # what could not be written is removed
+                filled.file.close()
             shutil.rmtree(filled.staging, ignore_errors=True)
 
 

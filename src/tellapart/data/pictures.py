@@ -3,7 +3,7 @@
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -23,9 +23,12 @@ from tellapart.names import PARTS
 from tellapart.preprocess import Preprocess
 from tellapart.recipe import printable
 
-_Read = tuple[bytes, NDArray[np.uint8], str]
-"""The digest of a picture, its square, and what decoded it."""
-CHUNK, HEAD = 64, 1 << 16
+_Read = tuple[bytes, str]
+"""The digest of a picture, and what decoded it."""
+_Keep = Callable[[int, NDArray[np.uint8]], None]
+"""Where the square of a row goes: at once, while it is still in the processor's cache."""
+CHUNK, FEW, HEAD = 64, 8, 1 << 16
+"""Pictures that a thread does before it is asked for them: many quick ones, few slow ones, so that all end at once."""
 QUICK = 2.5e-4
 """Seconds for one picture below which a second thread costs more than it gives (measured, docs/log.md)."""
 
@@ -142,45 +145,46 @@ def _made(
     digests, bad, slow = np.zeros((len(index), 16), np.uint8), [], 0
     with filling(room, key, shape) as filled:
         here = shape if np.prod(shape) <= memory else (0, *shape[1:])
-        squares = filled.squares if filled is not None else np.zeros(here, np.uint8)
-        for row, result in enumerate(_decoded(index, preprocess, threads)):
+        squares = np.zeros(here if filled is None else 0, np.uint8)
+        keep = filled.put if filled is not None else squares.__setitem__ if len(squares) else None
+        for row, result in enumerate(_decoded(index, preprocess, threads, keep)):
             if isinstance(result, str):
                 bad.append((row, result))
             else:
                 digests[row] = np.frombuffer(result[0], np.uint8)
-                slow += result[2] == "pillow, a JPEG"
-                if len(squares):
-                    squares[row] = result[1]
+                slow += result[1] == "pillow, a JPEG"
             if row % CHUNK == CHUNK - 1 or row == len(index) - 1:
                 progress(row + 1, len(index))
         if filled is None:
             return Entry(squares, digests, tuple(bad), slow)
-        del squares
         return filled.finish(digests, bad, slow=slow, source=index.name)
 
 
-def _decoded(index: Index, preprocess: Preprocess, threads: int) -> "Iterator[_Read | str]":
+def _decoded(index: Index, preprocess: Preprocess, threads: int, keep: _Keep | None) -> "Iterator[_Read | str]":
     """What is read of every row in order, or why nothing, by `threads` threads, a few chunks ahead.
 
     One thread is left when a picture takes next to no time: several would only wait for each other in the interpreter,
     and two took twice as long as one for 28-px PNGs.
     """
-    rows, began = range(len(index)), time.perf_counter()
+    rows, began = range(len(index)), 0.0
     with _pool(1) as pool:
-        yield from pool.submit(_chunk, index, preprocess, rows[:CHUNK]).result()
-    quick = time.perf_counter() - began < QUICK * CHUNK
+        for start in (0, FEW):  # the first ones load what decodes them, the second ones are timed
+            began = time.perf_counter()
+            yield from pool.submit(_chunk, index, preprocess, rows[start : start + FEW], keep).result()
+    quick = time.perf_counter() - began < QUICK * FEW
     with _pool(1 if quick else threads) as pool:
         waiting: deque[Future[list]] = deque()
-        for start in rows[CHUNK::CHUNK]:
-            waiting.append(pool.submit(_chunk, index, preprocess, rows[start : start + CHUNK]))
+        for start in rows[2 * FEW :: CHUNK if quick else FEW]:
+            chunk = rows[start : start + (CHUNK if quick else FEW)]
+            waiting.append(pool.submit(_chunk, index, preprocess, chunk, keep))
             if len(waiting) > 2 * threads:
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
 
 
-def _chunk(index: Index, preprocess: Preprocess, rows: range) -> "list[_Read | str]":
-    return [_one(index, preprocess, row) for row in rows]
+def _chunk(index: Index, preprocess: Preprocess, rows: range, keep: _Keep | None) -> "list[_Read | str]":
+    return [_one(index, preprocess, row, keep) for row in rows]
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:
@@ -188,12 +192,14 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max(1, threads), initializer=torch.set_num_threads, initargs=(1,))
 
 
-def _one(index: Index, preprocess: Preprocess, row: int) -> "_Read | str":
+def _one(index: Index, preprocess: Preprocess, row: int, keep: _Keep | None) -> "_Read | str":
     try:
         pixels, by = decoded(index.store.read(row))
     except (DataError, OSError) as error:
         return getattr(error, "message", str(error))
-    return digest(pixels), stored(pixels, preprocess), by
+    if keep is not None:
+        keep(row, stored(pixels, preprocess))
+    return digest(pixels), by
 
 
 def _without(pictures: Pictures, bad: Sequence[tuple[int, str]], *, skip: bool) -> Pictures:
