@@ -281,7 +281,7 @@ def fault(worlds: Worlds, at: Path, number: int, kind: str, chance: random.Rando
     """One fault, what was said of it, and the run resumed."""
     size = 2
     victim = 0 if kind == "full disk" else chance.randrange(size)
-    step, name = chance.randint(1, 36), f"fault-{number}"
+    step, name = chance.randint(1, 27), f"fault-{number}"
     words = train_words(at, name, "--epochs=4", "--set=machine.save_seconds=0.05")
 
     def work() -> None:

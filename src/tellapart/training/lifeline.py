@@ -44,8 +44,8 @@ class Lifeline(threading.Thread):
         while not self.store.check([key]):
             if (ending := asked()) is not None:
                 raise ending
-            if self.dead:
-                raise WorkerError(self.dead)
+            if self.dead or self.store.check(["failed"]):
+                raise WorkerError(self.dead or self.store.get("failed").decode())
             time.sleep(0.02)
         return self.store.get(key).decode()
 
@@ -57,16 +57,16 @@ class Lifeline(threading.Thread):
         """Go without being missed; an error of our own is left for the others to tell."""
         self.ended.set()
         if error is not None and not isinstance(error, WorkerError):
-            self.store.set(f"failed/{self.rank}", str(getattr(error, "message", error)) or type(error).__name__)
+            what = str(getattr(error, "message", error)) or type(error).__name__
+            self.store.set("failed", f"{self._who(self.rank)} ended: {what}")
         self.store.set(f"left/{self.rank}", "")
 
     def lost(self) -> str:
         """Which process has gone, in words, once a connection broke; '' when all are there."""
         seen, until = self._beats(self.store), time.monotonic() + GONE
         while time.monotonic() < until:
-            for rank in range(self.size):
-                if rank != self.rank and self.store.check([f"failed/{rank}"]):
-                    return f"{self._who(rank)} ended: {self.store.get(f'failed/{rank}').decode()}"
+            if self.store.check(["failed"]):
+                return self.store.get("failed").decode()
             time.sleep(BEAT / 4)
         now = self._beats(self.store)
         still = [rank for rank, beat in now.items() if beat == seen.get(rank)]
