@@ -191,8 +191,9 @@ def test_the_test_part_stays_sealed_until_one_of_them_is_tested(folded: Done, tm
 
 
 def test_a_planted_read_of_the_test_part_stops_every_member(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = fitting.logits_of_part
-    monkeypatch.setattr(fitting, "logits_of_part", lambda model, pixels, _, **more: real(model, pixels, "test", **more))
+    real = fitting.logits_of_rows
+    test = lambda pictures: pictures.index.rows("test")[:9]  # noqa: E731
+    monkeypatch.setattr(fitting, "logits_of_rows", lambda model, of, _, **more: real(model, of, test(of), **more))
     with pytest.raises(SealBroken):
         list(train_many(Recipe.from_values(VALUES), Asking(runs=tmp_path), folds=2))
 

@@ -28,8 +28,8 @@ class TellapartError(Exception):
         hint: what to do next; empty when the message already says it.
     """
 
-    exit_code = 1
-    quiet = False
+    exit_code: int = 1
+    quiet: bool = False
     """Whether another process of the same training says it."""
 
     def __init__(self, message: str, hint: str = "") -> None:

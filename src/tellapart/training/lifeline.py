@@ -3,6 +3,7 @@
 Without it the others would wait: for minutes when a process was stopped, and then not know for whom.
 """
 
+import json
 import os
 import socket
 import sys
@@ -44,8 +45,10 @@ class Lifeline(threading.Thread):
         while not self.store.check([key]):
             if (ending := asked()) is not None:
                 raise ending
-            if self.dead or self.store.check(["failed"]):
-                raise WorkerError(self.dead or self.store.get("failed").decode())
+            if (lost := self._failed()) is not None:
+                raise lost
+            if self.dead:
+                raise WorkerError(self.dead)
             time.sleep(0.02)
         return self.store.get(key).decode()
 
@@ -58,20 +61,31 @@ class Lifeline(threading.Thread):
         self.ended.set()
         if error is not None and not isinstance(error, WorkerError):
             what = str(getattr(error, "message", error)) or type(error).__name__
-            self.store.set("failed", f"{self._who(self.rank)} ended: {what}")
+            code = getattr(error, "exit_code", 1)
+            self.store.set("failed", json.dumps([code, f"{self._who(self.rank)} ended: {what}"]))
         self.store.set(f"left/{self.rank}", "")
 
-    def lost(self) -> str:
-        """Which process has gone, in words, once a connection broke; '' when all are there."""
+    def lost(self) -> WorkerError | None:
+        """Which process has gone, once a connection broke; None when all are there."""
         seen, until = self._beats(self.store), time.monotonic() + GONE
         while time.monotonic() < until:
-            if self.store.check(["failed"]):
-                return self.store.get("failed").decode()
+            if (failed := self._failed()) is not None:
+                return failed
             time.sleep(BEAT / 4)
         now = self._beats(self.store)
         still = [rank for rank, beat in now.items() if beat == seen.get(rank)]
-        gone = "" if len(now) == self.size - 1 else "Another process of this training has ended."
-        return f"{self._who(still[0])} died." if still else gone
+        if still:
+            return WorkerError(f"{self._who(still[0])} died.")
+        return None if len(now) == self.size - 1 else WorkerError("Another process of this training has ended.")
+
+    def _failed(self) -> WorkerError | None:
+        """The end of a process that has told why; the first process passes it on, with its exit code."""
+        if not self.store.check(["failed"]):
+            return None
+        code, words = json.loads(self.store.get("failed"))
+        error = WorkerError(words)
+        error.exit_code, error.quiet = code, self.rank != 0
+        return error
 
     def run(self) -> None:
         """Beat, and listen to the others: the first process to all, they to the first, until `leave`."""

@@ -144,10 +144,10 @@ class World:
         try:
             yield from records
         except RuntimeError as error:
-            lost = "" if self.lifeline is None else self.lifeline.lost()
-            if not lost:
+            lost = None if self.lifeline is None else self.lifeline.lost()
+            if lost is None:
                 raise
-            raise WorkerError(lost) from error
+            raise lost from error
 
 
 class Agreed:

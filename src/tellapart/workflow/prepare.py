@@ -29,7 +29,7 @@ from tellapart.errors import DataError
 from tellapart.names import PARTS, TORCHVISION_MODELS
 from tellapart.preprocess import Preprocess, fixed_statistics
 from tellapart.recipe import Recipe
-from tellapart.run import cores
+from tellapart.run import cores, sharing
 from tellapart.workflow.choose import from_elsewhere, opened_or_fetched, refuse_unclear_split, selected
 from tellapart.workflow.settle import Settled, refuse_large_batch, settle_input, settle_training
 
@@ -196,7 +196,7 @@ def _decoded(recipe: Recipe, index: Index, progress: Progress) -> Pictures:
         index,
         geometry(recipe),
         skip_bad=recipe.data.on_bad == "skip",
-        memory=memory_budget(),
+        memory=memory_budget() // sharing(),
         room=default_room(recipe.machine.cache),
         threads=cores(),
         progress=progress,

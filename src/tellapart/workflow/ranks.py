@@ -11,7 +11,6 @@ from tellapart.errors import (
     DivergedError,
     Interrupted,
     MismatchError,
-    TellapartError,
     Terminated,
     UsageError,
     WorkerError,
@@ -64,9 +63,10 @@ def _following(lifeline: Lifeline, events: Iterator[Event]) -> Iterator[Event]:
     try:
         yield from events
     except BaseException as error:
-        shared = isinstance(error, Interrupted | Terminated | DivergedError | WorkerError)
-        if isinstance(error, TellapartError):
-            error.quiet = shared and not ("Rank 0 " in error.message and lifeline.first())
+        if isinstance(error, Interrupted | Terminated | DivergedError):
+            error.quiet = True  # the first process says it too, and knows the run
+        elif isinstance(error, WorkerError) and not error.quiet:
+            error.quiet = not ("Rank 0 " in error.message and lifeline.first())
         lifeline.leave(error)
         raise
     lifeline.leave()
