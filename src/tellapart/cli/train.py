@@ -46,7 +46,8 @@ def command(
     way, (recipe, origins) = instead(flags), asked(flags)
     many = folds or seeds
     if way and (debug or many):
-        raise UsageError("Asked for two things instead of one training.", "Give one of the flags.")
+        other = "--debug" if debug else "--folds" if folds else "--seeds"
+        raise UsageError(f"Asked for {way} and {other} together.", "Give one of them.")
     from tellapart.workflow.stopping import Stopping
 
     with Stopping() as stopping:  # before torch is loaded, which takes its time
