@@ -164,7 +164,8 @@ def compare(name: str, root: Path, size: int, channels: int, rounds: int) -> Non
     fast, slow, again = (statistics.median(column) for column in zip(*rate, strict=True))
     print(f"{name}: {n:,} pictures to {size} px, {rounds} rounds")
     print(f"  pictures per CPU-second: first epoch ours {fast:,.0f}, theirs {slow:,.0f}; later ours {again:,.0f}")
-    rows = {"first epoch": first, "first epoch, time waited": waited, "later epochs": later, "later epoch / from memory": memory}
+    rows = {"first epoch": first, "first epoch, time waited": waited, "later epochs": later}
+    rows["later epoch / from memory"] = memory
     for what, ratios in (rows | ({} if math.isnan(decoded[0]) else {"decoder / bare simplejpeg": decoded})).items():
         print(f"  {what:<27} {statistics.median(ratios):6.2f} x  [{min(ratios):.2f}, {max(ratios):.2f}]")
 

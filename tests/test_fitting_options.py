@@ -12,9 +12,10 @@ from commands import Done, tellapart, train
 from torch import nn
 
 from tellapart.errors import DivergedError, Interrupted, UsageError
-from tellapart.recipe import Optim, Recipe
+from tellapart.recipe import Loss, Optim, Recipe
 from tellapart.training.average import Average
 from tellapart.training.checkpoint import Position
+from tellapart.training.losses import make_loss
 from tellapart.training.optim import groups_of, make_optimiser, rates_of
 from tellapart.training.precision import FIRST_SCALE, Precision
 from tellapart.training.watch import is_finite, judged, refuse_divergence
@@ -135,8 +136,9 @@ def test_a_gradient_that_is_no_number_stops_before_the_step_and_names_its_weight
     model[3].weight.grad = torch.zeros_like(model[3].weight)
     for param in (model[0].weight, model[0].bias, model[1].weight, model[1].bias):
         param.grad = torch.zeros_like(param)
+    about = {"loss_function": make_loss(Loss()), "num_classes": 2, "step": 6, "model": model}
     with pytest.raises(DivergedError, match=r"at step 7: the gradient is not finite \(first in 3.bias\)"):
-        refuse_divergence(loss, precision.seen_bad, num_classes=2, step=6, model=model, keep=lambda: kept.append(1))
+        refuse_divergence(loss, precision.seen_bad, **about, keep=lambda: kept.append(1))
     optimiser.step(0.1, skip=bad)
     assert kept == [1]
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))

@@ -12,11 +12,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 TEST = re.compile(r"(tests/test_\w+\.py)::(test_\w+)")
 CLOSED = {
-    *("A", "B", "C", "D", "E", "M", "N", "O", "P", "Q", "S290", "S291", "S292"),
+    *("A", "B", "C", "D", "E", "H", "I", "J", "M", "N", "O", "P", "Q", "R", "S120"),
     *("S099", "S100", "S101", "S102", "S103", "S104", "S105", "S106", "S107", "S108", "S114"),
 }
 """Areas and rows that are closed: none of them may be open again."""
-STILL_OPEN: dict[str, str] = {}
+STILL_OPEN: dict[str, str] = {"S183": "the report will list pictures by their own loss"}
 """Rows of closed areas that are open all the same, with what is missing."""
 
 
@@ -134,6 +134,11 @@ def test_the_questions_on_training_are_answered() -> None:
     says("docs/faq.md", "The test part has taken no part in anything", "makes it a second validation part")
     says("docs/course.md", "`backward` computes gradients; only the optimiser's step changes the weights")
     says("docs/course.md", "cleared before each `backward`, which would otherwise add to them")
+
+
+def test_the_page_on_one_step_bounds_its_scope() -> None:
+    says("docs/step.md", "Distance functions and embeddings that are trained for similarity are out of scope")
+    says("docs/step.md", "`tellapart check` names equal and nearly equal pictures")
 
 
 def test_the_questions_on_files_and_devices_are_answered() -> None:

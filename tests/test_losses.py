@@ -249,6 +249,32 @@ def test_the_worked_numbers_of_the_notes():
     assert rising == sorted(rising)
 
 
+@pytest.mark.parametrize("classes", [2, 10])
+def test_a_network_that_knows_nothing_has_the_value_of_its_loss(classes):
+    expected = {
+        "cross-entropy": math.log(classes),
+        "bce": math.log(2),
+        "mse": 1 / classes,
+        "l1": 1 / classes,
+        "huber": 0.5 / classes,
+        "hinge": (classes - 1) / classes,
+        "focal": (1 - 1 / classes) ** 2 * math.log(classes),
+    }
+    assert expected.keys() == LOSSES.keys()
+    for name, value in expected.items():
+        loss = Loss(name=name, gamma=2.0, delta=1.0, label_smoothing=0.0)
+        found = make_loss(loss).at_rest(classes, torch.device("cpu"))
+        assert found == pytest.approx(value), name
+
+
+def test_a_loss_that_runs_off_is_compared_with_its_own_value_of_knowing_nothing(tmp_path):
+    for name, value in (("cross-entropy", "2.3"), ("mse", "0.1"), ("hinge", "0.9")):
+        words = ("--loss", name, "--model", "linear", "--lr", "1e9", "--set", "optim.clip=0", "--limit", "200")
+        done = tellapart(tmp_path, "train", "digits", *words, "--set", "loss.ignore=0", "--run", name)
+        assert done.code == 5
+        assert f"; that of a network that knows nothing is {value}." in done.err, done.err
+
+
 def test_bce_takes_several_classes_at_once():
     logits, several = batch(6)[0], (torch.rand(6, K, generator=torch.Generator().manual_seed(3)) > 0.5).double()
     expected = F.binary_cross_entropy_with_logits(logits, several)

@@ -29,8 +29,11 @@ from tellapart.evaluation.several import pooled
 from tellapart.recipe import Recipe
 from tellapart.run import Run
 from tellapart.workflow import fitting, settle
+from tellapart.workflow import train as training
 from tellapart.workflow.events import Begun, Epoch, Event, Said, Step, Summary, Verdict
+from tellapart.workflow.fitting import Pieces
 from tellapart.workflow.many import go_on, train_many
+from tellapart.workflow.prepare import Prepared
 from tellapart.workflow.train import Asking
 
 SHORT = ("digits", "--limit", "200", "--epochs", "2", "--batch-size", "32")
@@ -211,6 +214,95 @@ def test_data_without_a_test_part_say_so(tmp_path: Path) -> None:
     make_folder(tmp_path / "pets", parts=("train", "val"))
     done = train(tmp_path, "many", "./pets", "--epochs", "1", "--seeds", "2", "--batch-size", "8")
     assert "There is no sealed test" in done.out
+
+
+# --- one of them diverges ---------------------------------------------------------------------------------------------
+
+
+def diverging(patch: pytest.MonkeyPatch, *, fold: int, seed: int = 0) -> None:
+    """Blow up the weights of one member before its first step."""
+    put_together = training.put_together
+
+    def planted(prepared: Prepared, device: torch.device, **more: Any) -> Pieces:
+        pieces, recipe = put_together(prepared, device, **more), prepared.recipe
+        if (recipe.data.fold, recipe.train.seed) == (fold, seed):
+            with torch.no_grad():
+                for weight in pieces.model.parameters():
+                    weight.mul_(1e20)
+        return pieces
+
+    patch.setattr(training, "put_together", planted)
+
+
+@pytest.mark.parametrize("fold", [0, 1])
+def test_a_member_that_diverges_is_named_and_not_counted(
+    folded: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fold: int
+) -> None:
+    with monkeypatch.context() as patch:
+        diverging(patch, fold=fold)
+        done = tellapart(tmp_path, "train", *SHORT, "--folds", "3", "--run", "many")
+    assert done.code == 5
+    assert f"note: fold {fold + 1}/3: The training diverged at step 1: " in done.err
+    assert f"error: 1 of 3 trainings diverged: fold-{fold}. No number above counts what diverged.\nhint: " in done.err
+    assert f"fold-{fold}         0  – (diverged)                              –\n" in done.out
+    assert "mean and standard deviation over 2 of 3 folds\n" in done.out
+    assert "out of fold" not in done.out
+    whole, summary = summary_of(folded), summary_of(done)
+    assert [one["run"] for one in summary["members"] if one["why"]] == [f"fold-{fold}"]
+    assert str(tmp_path) not in json.dumps(summary)
+    for n in {0, 1, 2} - {fold}:
+        assert summary["members"][n] == whole["members"][n]
+        assert same_weights(done.run(f"many/fold-{n}"), folded.run(f"many/fold-{n}"))
+    assert [(one["n"], one["over"]) for one in summary["spreads"]] == [(2, "2 of 3 folds")] * 3
+    assert summary["out_of_fold"] == []
+    assert f"tellapart test many/fold-{1 - fold if fold == 0 else 0}" in done.out
+    assert Run.find(tmp_path / "runs", "many").status()["state"] == "diverged"
+    again = tellapart(tmp_path, "resume", "many")  # it says the same and trains nothing
+    assert (again.code, again.out) == (5, done.out)
+    assert f"fold {fold + 1}/3: many/fold-{fold} has diverged\n" in again.err
+    assert "9 training" not in again.err
+    assert tellapart(tmp_path, "resume", f"many/fold-{fold}").code == 0  # what made it diverge is gone
+    mended = tellapart(tmp_path, "resume", "many")
+    assert mended.code == 0, mended.err
+    assert summary_of(mended) == whole
+
+
+def test_a_stop_after_one_that_diverged_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    diverging(monkeypatch, fold=0)
+    ways = []
+    for name in ("whole", "cut"):
+        asking = Asking(runs=tmp_path / name, name="many")
+        events = train_many(Recipe.from_values(VALUES | {"model.name": "linear"}), asking, folds=3)
+        if name == "cut":
+            stopped(events, "fold-1", epochs=1)
+            events = go_on(Run.find(asking.runs, "many"), asking)
+        ways.append(list(events)[-1])
+    assert all(isinstance(one, Summary) for one in ways)
+    assert ways[0].to_json() == ways[1].to_json()
+    assert [one.run for one in ways[0].diverged] == ["fold-0"]
+
+
+def test_a_seed_with_a_fold_that_diverged_has_no_out_of_fold_figure(tmp_path: Path, monkeypatch) -> None:
+    diverging(monkeypatch, fold=1, seed=1)
+    words = (*SHORT, "--model", "linear", "--folds", "2", "--seeds", "3", "--run", "both")
+    done = tellapart(tmp_path, "train", *words)
+    assert done.code == 5
+    summary = summary_of(done, "both")
+    assert [one["about"] for one in summary["out_of_fold"] if one["name"] == "accuracy"] == ["seed 0", "seed 2"]
+    assert {(one["n"], one["over"]) for one in summary["spreads"]} == {
+        (5, "5 of 6 trainings: 2 folds x 3 seeds"),
+        (2, "2 of 3 seeds, out of fold"),
+    }
+
+
+def test_when_all_diverge_there_is_no_number(tmp_path: Path) -> None:
+    words = (*SHORT, "--model", "linear", "--lr", "1e30", "--set", "optim.clip=0", "--seeds", "2", "--run", "many")
+    done = tellapart(tmp_path, "train", *words)
+    assert done.code == 5
+    assert "2 of 2 trainings diverged: seed-0, seed-1." in done.err
+    assert "Try a lower learning rate" in done.err
+    assert "±" not in done.out
+    assert "tellapart test" not in done.out
 
 
 # --- going on ---------------------------------------------------------------------------------------------------------

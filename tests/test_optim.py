@@ -21,7 +21,7 @@ from tellapart.recipe import Loss, Optim
 from tellapart.recipe_augment import Augment
 from tellapart.training.average import Average
 from tellapart.training.checkpoint import Position
-from tellapart.training.fit import Plan, fit
+from tellapart.training.fit import Plan, Step, fit
 from tellapart.training.losses import check_outputs, make_loss
 from tellapart.training.muon import Muon, orthogonal
 from tellapart.training.optim import OPTIMISERS, FromTorch, Group, Sgd, groups_of, make_optimiser
@@ -236,28 +236,68 @@ class Watching(FromTorch):
         super().step(lr, skip=skip)
 
 
-def watched(*, accumulate: int) -> list[torch.Tensor]:
-    """The gradients of five steps of the loop, each with the same pictures and, at a rate of 0, the same weights."""
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 2))
-    counts: Any = {"epochs": 5, "max_steps": 5, "patience": 9, "accumulate": accumulate, "log_every": 9, "seed": 0}
+def looped(model: nn.Module, optimiser: Any, *, accumulate: int = 1, lr: float = 0.0) -> list[Any]:
+    """The records of five steps of the loop, each with the same pictures."""
+    counts: Any = {"epochs": 5, "max_steps": 5, "patience": 9, "accumulate": accumulate, "log_every": 1, "seed": 0}
     plan = Plan(**counts, augment=augmenter(Augment(), 2), channels_last=False)
     records = fit(
         model,
         Loader(pictures=pictures_of(8), rows=np.arange(8), batch_size=8, device=torch.device("cpu"), shuffle=False),
         loss_function=make_loss(Loss()),
-        optimiser=(watching := Watching(model)),
+        optimiser=optimiser,
         precision=Precision("fp32", torch.device("cpu")),
         average=Average(model, decay=0, tail=0),
-        rate=lambda step: 0.0,
+        rate=lambda step: lr,
         judge=lambda judged: (1.0, 0.5, 8),
         plan=plan,
         keep=lambda kind, make: None,
         asked=lambda: None,
         start=Position(),
     )
-    assert len(list(records)) == 10
+    return list(records)
+
+
+def watched(*, accumulate: int) -> list[torch.Tensor]:
+    """The gradients of five steps of the loop, each with the same pictures and, at a rate of 0, the same weights."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 2))
+    watching = Watching(model)
+    assert len(looped(model, watching, accumulate=accumulate)) == 10
     return watching.seen
+
+
+class OwnNetwork(nn.Module):
+    """A network of someone's own: only what goes forward is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(36, 8), nn.Parameter(torch.randn(8, 2) / 3)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        hidden = self.first(pixels.flatten(1))
+        return torch.where(hidden > 0, hidden, hidden.exp() - 1) @ self.second
+
+
+def test_a_network_of_ones_own_needs_only_a_forward() -> None:
+    torch.manual_seed(0)
+    model = OwnNetwork()
+    steps = [one for one in looped(model, make_optimiser(model, Optim()), lr=0.05) if isinstance(one, Step)]
+    losses = [one.loss or 0.0 for one in steps]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < losses[0] - 0.05
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_a_state_from_another_device_goes_where_the_weights_are(name: str) -> None:
+    ours = make_optimiser(model := net(), Optim(name=name))
+    for param in model.parameters():
+        param.grad = torch.ones_like(param)
+    ours.step(0.1)
+    saved = {key: value.clone() for key, value in ours.state().items()}
+    (elsewhere := make_optimiser(net().to("meta"), Optim(name=name))).load(saved)
+    state = {key: value for key, value in elsewhere.state().items() if value.numel() > 1}
+    assert {value.device.type for value in state.values()} <= {"meta"}
+    assert bool(state) == any(value.numel() > 1 for value in saved.values())
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])

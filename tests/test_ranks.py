@@ -61,7 +61,6 @@ def test_what_one_process_would_have_is_not_touched() -> None:
     assert ALONE.rows(
         lambda s: np.ones((s.stop - s.start, 2), np.float32), [slice(0, 2), slice(2, 5)], columns=2
     ).shape == (5, 2)
-    assert sizes_of(9, 4) == [4, 5]
 
 
 def test_a_synced_network_keeps_its_names_and_judges_alike() -> None:

@@ -159,7 +159,11 @@ def test_the_schedule_is_drawn_beside_a_training(tmp_path: Path) -> None:
     [
         ("--plot-schedule x.jpg", "Expected --plot-schedule FILE, the file ending in .png or .csv. Received: 'x.jpg'."),
         ("--find-lr digits", "Expected SOURCE --find-lr FILE, the file ending in .png. Received: 'digits'."),
+        ("--plot-schedule=", "Expected --plot-schedule FILE, the file ending in .png or .csv. Received: '.'."),
         ("--dry-run --smoke", "Asked for --dry-run and --smoke together."),
+        ("--dry-run --folds 3", "Asked for --dry-run and --folds together."),
+        ("--smoke --seeds 3", "Asked for --smoke and --seeds together."),
+        ("--dry-run --debug", "Asked for --dry-run and --debug together."),
         ("--smoke --plot-schedule x.png", "Asked for --smoke and --plot-schedule together."),
         ("digits --find-lr --lr 0.1", "Asked for --find-lr and for a learning rate together."),
         ("--budget tomorrow", "train.budget: expected a time above 0, such as 90s, 10m or 2h. Received: 'tomorrow'."),
@@ -168,6 +172,16 @@ def test_the_schedule_is_drawn_beside_a_training(tmp_path: Path) -> None:
 def test_what_cannot_be_is_said_before_anything_is_done(tmp_path: Path, words: str, said: str) -> None:
     done = tellapart(tmp_path, "train", *words.split())
     assert (done.code, said in done.err, left(tmp_path)) == (2, True, [])
+
+
+@pytest.mark.parametrize("flag", ["--plot-schedule", "--find-lr"])
+def test_a_place_that_cannot_be_written_is_said_before_anything_is_done(tmp_path: Path, flag: str) -> None:
+    (tmp_path / "folder.png").mkdir()
+    for file, why in (("nowhere/x.png", "there is no folder nowhere"), ("folder.png", "it is a folder")):
+        done = tellapart(tmp_path, "train", "digits", flag, file)
+        assert done.code == 4
+        assert f"error: {file} cannot be written: {why}." in done.err
+    assert left(tmp_path) == ["folder.png"]
 
 
 # --- the learning rate ------------------------------------------------------------------------------------------------

@@ -3,26 +3,33 @@
 import csv
 import json
 import pickle
+import socket
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
-from commands import Done, tellapart, train
+from commands import Done, process, tellapart, train
 from pictures import make_folder
+from PIL import Image
+from safetensors.torch import load_file
 
 from tellapart.errors import Interrupted, StorageError
 from tellapart.figures.panels import FAINT, POINT, Panel, panels
 from tellapart.recipe import Recipe
 from tellapart.run import Run
-from tellapart.workflow import final, search_store
+from tellapart.workflow import final, search_database, search_store
 from tellapart.workflow import search as searching
 from tellapart.workflow.search import Asking, Found, search, search_again
+from tellapart.workflow.search_database import database
 from tellapart.workflow.search_space import Field, combinations, fields_of
-from tellapart.workflow.search_store import Claim, Store, database, held
+from tellapart.workflow.search_store import Claim, Store, held
 
 LR, WIDTH = "optim.lr=0.001..0.3", "model.width=4,8"
 TINY = (
@@ -103,6 +110,7 @@ def test_a_value_lies_where_it_belongs_across_a_plot() -> None:
         (("optim.lr=",), "--try takes SECTION.KEY=VALUES."),
         (("optim.lr=0..1",), "optim.lr: expected a number, above 0, or auto. Received: '0'."),
         (("optim.lr=0.1..0.01",), "--try optim.lr=0.1..0.01 is no range."),
+        (("optim.lr=1e-3...1",), "--try optim.lr=1e-3...1 has three dots. hint: Two stand between the numbers"),
         (("optim.lr=0.1..auto",), "--try optim.lr=0.1..auto is no range."),
         (("optim.lr=0.1..x",), "optim.lr: expected a number, above 0, or auto. Received: 'x'."),
         (("model.width=8..9.5",), "model.width: expected a whole number, at least 4, at most 512. Received: '9.5'."),
@@ -400,6 +408,11 @@ def test_other_pictures_under_the_same_name_are_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_no_search_is_named(done: Done, tmp_path: Path) -> None:
+    resumed = tellapart(done.at, "resume", "s")
+    assert (resumed.code, "s is a search.\nhint: Go on with it: `tellapart search --resume s`" in resumed.err) == (
+        2,
+        True,
+    )
     trial = tellapart(done.at, "search", "--resume", "s/trial-000")
     assert (trial.code, "trial-000 is no search." in trial.err) == (2, True)
     assert "Did you mean" in tellapart(done.at, "search", "--resume", "ss").err
@@ -411,6 +424,102 @@ def test_what_is_no_search_is_named(done: Done, tmp_path: Path) -> None:
     (done.at / "runs/broken/status.json").write_text('{"id": "x"}')
     (done.at / "runs/broken/members.json").write_text('{"search": {"tries": 3}}')
     assert tellapart(done.at, "search", "--resume", "broken").code == 4
+
+
+# --- a trial that never returns ---------------------------------------------------------------------------------------
+
+SLOW = """
+import sys, time
+from tellapart.workflow import search_database, search_store
+search_database.BEAT = search_store.BEAT = 0.2
+from tellapart.cli import main
+from tellapart.training import fit
+fit.seed_dropout = lambda *_: time.sleep(3600)
+main(sys.argv[1:])
+"""
+
+
+def waited(until: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not until() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert until()
+
+
+def test_a_trial_of_a_killed_process_elsewhere_is_named_and_replaced(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(search_database, "SILENCE", 1)
+    monkeypatch.setattr(search_store, "SILENCE", 1)
+    words = (
+        "search",
+        "digits",
+        *TINY,
+        "--try",
+        WIDTH,
+        "--run",
+        "s",
+        "--storage",
+        f"sqlite:///{tmp_path / 'shared.db'}",
+    )
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    command, environment = process(*words)
+    command = [command[0], "-c", SLOW, *words]
+    with subprocess.Popen(command, env=environment, cwd=tmp_path / "one", stderr=subprocess.DEVNULL) as child:
+        try:
+            waited((tmp_path / "one/runs/s/trial-000/recipe.toml").is_file)
+            time.sleep(2.5)  # the database counts whole seconds
+            alive = tellapart(tmp_path / "two", *words)  # it is slow, not dead
+        finally:
+            child.kill()
+    host = socket.gethostname()
+    assert alive.code == 0, alive.err
+    assert "not heard of" not in alive.err
+    assert f"Still running in other processes: trial-000 on {host}.\n" in alive.out
+    time.sleep(2.5)
+    done = tellapart(tmp_path / "two", *words)
+    assert done.code == 0, done.err
+    lost = f"note: trial-000 on {host} was not heard of for 1 seconds: it is lost, and another takes its place\n"
+    assert done.err.count(lost) == 1
+    rows = table(tmp_path / "two", "s")
+    assert [(row["run"], row["state"]) for row in rows] == [("trial-001", "finished"), ("trial-002", "finished")]
+    assert {row["model.width"] for row in rows} == {"4", "8"}
+    assert "Still running" not in done.out
+
+
+def test_a_trial_that_others_gave_up_does_not_count_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report, given_up = Claim.report, []
+
+    def late(claim: Claim, *words: Any) -> bool:
+        if not given_up:
+            given_up.append(claim.handle.study.tell(claim.number, state=optuna.trial.TrialState.FAIL))
+        return report(claim, *words)
+
+    monkeypatch.setattr(Claim, "report", late)
+    done = looked_for(tmp_path, "--try", WIDTH, "--run", "s")
+    assert done.code == 0, done.err
+    assert "note: trial-000: It was not heard of for 180 seconds, so others count it as lost; nor does it" in done.err
+    assert [(row["run"], row["state"]) for row in table(tmp_path, "s")] == [
+        ("trial-001", "finished"),
+        ("trial-002", "finished"),
+    ]
+
+
+def test_signs_of_life_are_given_until_a_trial_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search_store, "BEAT", 0.01)
+    with database(f"sqlite:///{tmp_path / 'a.db'}") as storage:
+        how = {"fields": fields_of((WIDTH,)), "seed": 0, "prune": "", "home": "here", "locks": tmp_path / "locks"}
+        store, beats = Store(storage=storage, name="s", **how), []
+        claim = next(store.claims(1))
+        assert isinstance(claim, Claim)
+        monkeypatch.setattr(storage, "record_heartbeat", lambda number: (beats.append(number), 1 / 0))
+        with store.heard(claim):
+            waited(lambda: len(beats) > 3)  # a database that fails it is no end of it
+        n = len(beats)
+        time.sleep(0.05)
+        assert len(beats) == n
+        store.ended(claim, "finished", accuracy={"value": 0.5}, loss=0.0)
+        with pytest.raises(search_store.Taken):
+            store.ended(claim, "finished", accuracy={"value": 0.5}, loss=0.0)
 
 
 # --- trials that end early --------------------------------------------------------------------------------------------
@@ -432,6 +541,7 @@ def test_a_pruned_trial_says_so_and_keeps_its_log(tmp_path: Path, monkeypatch: p
 def test_a_trial_that_cannot_be_is_told_with_its_reason_once_another_could(tmp_path: Path) -> None:
     first = looked_for(tmp_path, "--try", "optim.lr=0.1..0.2", "--batch-size", "5000", "--run", "all", "--trials", "2")
     assert first.code == 2
+    assert "error: With optim.lr = 0." in first.err
     assert "The batch of 5000 is larger than the" in first.err
     assert not (tmp_path / "runs/all").exists()
     words = ("--try", "train.batch_size=16,5000", "--run", "s", "--seed", "2")  # with this seed, 16 is first
@@ -446,6 +556,16 @@ def test_a_trial_that_diverges_is_one_that_was_tried(tmp_path: Path) -> None:
     assert done.code == 0, done.err
     assert [row["state"] for row in table(tmp_path, "s")] == ["diverged"]
     assert "No trial was trained to its end." in done.out
+
+
+def test_a_penalty_is_swept_with_a_figure(tmp_path: Path) -> None:
+    done = looked_for(tmp_path, "--try", "optim.weight_decay=0,1,30", "--model", "linear", "--run", "s")
+    assert done.code == 0, done.err
+    strength = {row["run"]: float(row["optim.weight_decay"]) for row in table(tmp_path, "s")}
+    norms = {strength[name]: load_file(done.run(f"s/{name}").bundle)["1.weight"].norm().item() for name in strength}
+    assert sorted(norms, key=lambda decay: -norms[decay]) == [0, 1, 30]
+    with Image.open(tmp_path / "runs/s/trials.png") as figure:
+        assert min(figure.size) > 100
 
 
 # --- what is missing --------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The split as a file, folds, and pictures that would be learned and judged at once."""
 
 import csv
+import shlex
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -133,6 +134,18 @@ def written(class_folder: Path, tmp_path: Path) -> Path:
     assert "train with it: tellapart train" in done.err
     assert "fold 2" in done.out
     return tmp_path / "split.csv"
+
+
+@pytest.mark.parametrize("folds", [(), ("--folds", "2")])
+def test_the_command_that_a_split_ends_with_trains_on_its_pictures(class_folder: Path, tmp_path: Path, folds) -> None:
+    words = ("--limit", "30", "--set", "data.exclude=fox", "--out", "my split.csv", *folds)
+    done = tellapart(tmp_path, "split", str(class_folder), *words)
+    command = done.err.splitlines()[-1].removeprefix("train with it: tellapart ")
+    assert command.endswith(f"--exclude fox --limit 30 --split 'my split.csv'{' --folds 2' * bool(folds)}")
+    more = ("--epochs", "1", "--batch-size", "4", "--model", "linear", "--run", "a")
+    trained = tellapart(tmp_path, *shlex.split(command), *more)
+    assert trained.code == 0, trained.err
+    assert ("2 folds" in trained.out) == bool(folds)
 
 
 def test_a_run_on_a_split_file_has_its_parts_and_resumes_without_the_file(class_folder, written, tmp_path):

@@ -11,7 +11,7 @@
     ├── MismatchError   7  a run cannot be continued as it was
     ├── WorkerError     8  a rank or a worker died
     ├── Interrupted   130  Ctrl-C; what was reached is saved
-    └── Terminated    143  SIGTERM; what was reached is saved
+    └── Terminated    143  SIGTERM, SIGHUP; what was reached is saved
 
 Shape of a message: what is wrong, where, what was received; the hint says what would work.
 """

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tellapart.cli.options import PATH
-from tellapart.errors import UsageError
+from tellapart.errors import StorageError, UsageError
 from tellapart.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def rehearsal_flags(function: Callable) -> Callable:
 def instead(flags: Mapping[str, Any]) -> str:
     """Which of them is asked for instead of a training: its flag, or "". Raises UsageError before torch is loaded."""
     _refuse_ending("--plot-schedule FILE", flags["schedule"], (".png", ".csv"))
-    _refuse_ending("SOURCE --find-lr FILE", flags["find_lr"], (".png",))
+    _refuse_ending("SOURCE --find-lr FILE", None if flags["find_lr"] == Path() else flags["find_lr"], (".png",))
     ways = {"--dry-run": flags["dry_run"], "--smoke": flags["smoke"], "--find-lr": flags["find_lr"] is not None}
     found = [flag for flag, on in ways.items() if on]
     if flags["schedule"] is not None and "--dry-run" not in found:
@@ -54,11 +54,14 @@ def instead(flags: Mapping[str, Any]) -> str:
 
 
 def _refuse_ending(usage: str, path: Path | None, endings: tuple[str, ...]) -> None:
-    if path not in (None, Path()) and path.suffix not in endings:
+    if path is not None and path.suffix not in endings:
         raise UsageError(
             f"Expected {usage}, the file ending in {' or '.join(endings)}. Received: {str(path)!r}.",
             f"For example {usage.replace('FILE', 'rate.png')}.",
         )
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):  # known before an hour of training is over
+        why = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        raise StorageError(f"{path} cannot be written: {why}.", "Name a file in a folder that is there.")
 
 
 def rehearsed(way: str, recipe: Recipe, asking: "Asking", *, file: Path | None, as_json: bool) -> str:

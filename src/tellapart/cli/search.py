@@ -70,7 +70,7 @@ def command(
     from tellapart.cli.show import Screen
     from tellapart.run import Run
     from tellapart.workflow.search import search, search_again
-    from tellapart.workflow.search_store import shown
+    from tellapart.workflow.search_database import shown
     from tellapart.workflow.stopping import Stopping
     from tellapart.workflow.train import Asking
 
@@ -121,14 +121,14 @@ def lines(found: "Found") -> Iterator[str]:
     widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
     yield from ("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
     yield ""
-    running = sum(one.state == "running" for one in found.tried)
+    running = [f"{one.run} on {one.host or 'another machine'}" for one in found.tried if one.state == "running"]
     if running:
-        yield f"Still running in other processes: {running}."
+        yield f"Still running in other processes: {', '.join(running)}."
     if found.best is None:
         yield "No trial was trained to its end."
         return
     yield f"best: {found.called}/{found.best.run}, validation accuracy {found.best.share}"
-    of = len(found.tried) - running
+    of = len(found.tried) - len(running)
     yield f"It is the best of {of} tried, chosen by the pictures it is judged by: the number flatters it."
     yield f"Others that were trained to their end and lie within its interval, perhaps as good: {found.as_good}."
     if found.test == "sealed":

@@ -1,5 +1,6 @@
 """What a training looks like on a screen: a bar on a terminal, plain lines elsewhere, and the verdict as a table."""
 
+import errno
 import json
 import sys
 import time
@@ -10,10 +11,12 @@ from typing import Any
 
 import click
 
+from tellapart.errors import DivergedError
 from tellapart.evaluation.metrics import Figure
 from tellapart.recipe import printable
+from tellapart.training.watch import LOWER_RATE
 from tellapart.workflow.events import Begun, Event, Step, Summary, Verdict, line_of
-from tellapart.workflow.stopping import Stopping
+from tellapart.workflow.stopping import Stopping, let_go_of_terminal
 from tellapart.workflow.train import Asking
 
 
@@ -67,10 +70,15 @@ class Screen:
 
     def say(self, line: str) -> None:
         """One line, above the bar when there is one."""
-        if self.bar is not None:
-            self.bar.console.print(line, markup=False, highlight=False)
-        else:
-            click.echo(line, err=True)
+        try:
+            if self.bar is not None:
+                self.bar.console.print(line, markup=False, highlight=False)
+            else:
+                click.echo(line, err=True)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            let_go_of_terminal()
 
     @contextmanager
     def bar_shown(self) -> Iterator[None]:
@@ -181,7 +189,8 @@ def summary_lines(summary: Summary) -> Iterator[str]:
     width = max(len("training"), *(len(one.run) for one in summary.members))
     yield f"{'training':<{width}}  {'seed':>6}  {'validation accuracy [95 % interval]':<35}  {'n':>6}"
     for one in summary.members:
-        yield f"{one.run:<{width}}  {one.seed:>6}  {percent(one.figures[0]):<35}  {one.figures[0].n:>6,}"
+        shown, n = (percent(one.figures[0]), f"{one.figures[0].n:,}") if one.figures else ("– (diverged)", "–")
+        yield f"{one.run:<{width}}  {one.seed:>6}  {shown:<35}  {n:>6}"
     for one in summary.spreads:
         if one.name == "accuracy":
             yield f"{100 * one.mean:.2f} ± {100 * one.sd:.2f} %  mean and standard deviation over {one.over}"
@@ -193,8 +202,11 @@ def summary_lines(summary: Summary) -> Iterator[str]:
         if one.name == "accuracy":
             about = f", {one.about}" * bool(one.about)
             yield f"out of fold accuracy  {percent(one)}  (95 % interval, n = {one.n:,}{about})"
+    done = [one for one in summary.members if one.figures]
+    if not done:
+        return
     yield "The best epoch of each training is chosen by the pictures it is judged by here, which flatters it a little."
-    one = f"{summary.called}/{summary.members[0].run}"
+    one = f"{summary.called}/{done[0].run}"
     if summary.test == "sealed":
         yield f"The test part is still sealed in all of them; `tellapart test {one}` opens it with this one."
     elif summary.test == "none":
@@ -202,12 +214,19 @@ def summary_lines(summary: Summary) -> Iterator[str]:
 
 
 def followed(begin: Callable[[Asking], Iterable[Event]], asking: Asking, stopping: Stopping, *, as_json: bool) -> None:
-    """Show a training until it ends, or is told to stop, and print the verdict."""
+    """Show a training until it ends, or is told to stop, and print the verdict.
+
+    Raises DivergedError when one of several trainings diverged, after what is said of the others.
+    """
     screen = Screen()
     told = {"progress": screen.decoding, "fetching": screen.fetching}
     verdict = screen.follow(begin(replace(asking, asked=stopping.asked, save_now=stopping.save_now, **told)))
     if verdict is not None:  # one process of several has nothing to say
         click.echo(ended(verdict, as_json=as_json))
+    if isinstance(verdict, Summary) and verdict.diverged:
+        which = ", ".join(one.run for one in verdict.diverged)
+        many = f"{len(verdict.diverged)} of {len(verdict.members)} trainings diverged: {which}."
+        raise DivergedError(f"{many} No number above counts what diverged.", LOWER_RATE)
 
 
 def ended(verdict: Verdict | Summary, *, as_json: bool) -> str:

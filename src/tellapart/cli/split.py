@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from tellapart.cli.recipe_flags import DIVIDING, and_recipe, asked, flags_of
+from tellapart.recipe import rule_of
 
 
 @click.command("split", epilog="Example: tellapart split FOLDER --folds 5 --out split.csv")
@@ -33,6 +34,8 @@ def command(folds: int | None, out: Path | None, **flags: Any) -> None:
     click.echo("\n".join(summary_lines(made.summary)))
     if out is not None:
         write_atomically(out, made.text)
-        fold = f" --set data.folds={folds} --set data.fold=0" if folds else ""
+        again = [path for path in DIVIDING if path in origins and path != "data.split"]  # the same pictures
+        flags_again = [word for path in again for word in (rule_of(path).flag, str(recipe.values()[path]))]
+        words = [recipe.data.source, *flags_again, "--split", str(out), *(["--folds", str(folds)] if folds else [])]
         click.echo(f"written: {out.absolute()}", err=True)
-        click.echo(f"train with it: tellapart train {shlex.quote(recipe.data.source)} --split {out}{fold}", err=True)
+        click.echo(f"train with it: tellapart train {shlex.join(words)}", err=True)

@@ -55,7 +55,8 @@ def command(
     way, (recipe, origins) = instead(flags), asked(flags)
     many = folds or seeds
     if way and (debug or many):
-        raise UsageError("Asked for two things instead of one training.", "Give one of the flags.")
+        other = "--debug" if debug else "--folds" if folds else "--seeds"
+        raise UsageError(f"Asked for {way} and {other} together.", "Give one of them.")
     if recipe.machine.processes > 1 and (way or debug or many):
         raise UsageError("--processes is for one training.", "Leave it out here.")
     if (code := shared(recipe, words, name, restarts)) is not None:

@@ -155,7 +155,7 @@ def fit(
             loss_function.penalise(model, scale=precision.scale)
             norm, bad = precision.gradients(model, loss, step, clip=plan.clip)
             if device.type == "cpu" or (step + 1) % plan.log_every == 0:
-                where = {"num_classes": num_classes, "step": step, "model": model}
+                where = {"loss_function": loss_function, "num_classes": num_classes, "step": step, "model": model}
                 refuse_divergence(loss, precision.seen_bad, **where, keep=lambda: keep("last", midway))
             lr = rate(step) * plan.drop_factor**at.drops
             optimiser.step(lr, skip=bad)

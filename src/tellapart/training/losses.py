@@ -133,6 +133,11 @@ class LossFunction:
         """How much these pictures count together: their number, or the sum of their weights, which is never quite 0."""
         return len(targets) if self.counts is None else _of_class(self.counts, targets).sum().clamp_min(TINY)
 
+    def at_rest(self, num_classes: int, device: torch.device) -> float:
+        """What outputs of 0 for every class cost: cross entropy ln K, bce ln 2, hinge (K - 1) / K, mse 1 / K."""
+        counting = 0 if self.kept is None else int(self.kept.argmax())  # the classes that count cost alike
+        return self(torch.zeros(1, num_classes, device=device), torch.tensor([counting], device=device)).item()
+
     @torch.no_grad()
     def penalise(self, model: nn.Module, *, scale: Tensor | float = 1.0) -> None:
         """Add l1 sign(w), the slope of l1 sum |w|, to the gradients; once a step. `scale`: what the loss is scaled by.

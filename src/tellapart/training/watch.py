@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from tellapart.errors import DivergedError
 from tellapart.training.checkpoint import Position
+from tellapart.training.losses import LossFunction
 
 TOO_LARGE = 1000.0
-"""A loss this many times that of guessing does not come back."""
+"""A loss this many times the cross entropy of guessing does not come back, whichever loss it is."""
 
 LOWER_RATE = "Try a lower learning rate, such as --lr with a tenth of this one."
 
@@ -19,20 +20,28 @@ Keeping = Callable[[], None]
 
 
 def refuse_divergence(
-    loss: Tensor, seen_bad: Tensor, *, num_classes: int, step: int, model: nn.Module, keep: Keeping
+    loss: Tensor,
+    seen_bad: Tensor,
+    *,
+    loss_function: LossFunction,
+    num_classes: int,
+    step: int,
+    model: nn.Module,
+    keep: Keeping,
 ) -> None:
     """End a training whose loss or gradients are not finite, or whose loss is far beyond guessing.
 
     The step itself was not taken. `seen_bad`: the first step that was not finite, or -1; on a device that is not asked
     after every step it is an earlier one. What is finite is kept.
     """
-    value, guessing, bad = loss.item(), math.log(max(num_classes, 2)), int(seen_bad.item())
-    if bad < 0 and value < TOO_LARGE * guessing:
+    value, bad = loss.item(), int(seen_bad.item())
+    if bad < 0 and value < TOO_LARGE * math.log(max(num_classes, 2)):
         return
     if is_finite(model):
         keep()
     at = bad if bad >= 0 else step
-    what = f"the loss is {value:.3g}, guessing would give {guessing:.3g}"
+    without = loss_function.at_rest(num_classes, loss.device)
+    what = f"the loss is {value:.3g}; that of a network that knows nothing is {without:.3g}"
     if math.isfinite(value) and bad >= 0:
         what = _culprit(model)
     raise DivergedError(

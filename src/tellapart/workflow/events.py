@@ -62,12 +62,16 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """One training of several: its run, its seed, the fold it is judged by, and its headline figures there."""
+    """One training of several: its run, its seed, the fold it is judged by, and its headline figures there.
+
+    One that diverged has none of these; `why` says where it did.
+    """
 
     run: str
     seed: int
     fold: int | None
-    figures: list[Figure]
+    figures: list[Figure] = field(default_factory=list)
+    why: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +79,8 @@ class Summary:
     """What may be said of several trainings of one recipe.
 
     `pooled` are the out-of-fold figures: of every picture that is not sealed, once for each seed, which they are
-    `about` when there are several; `by_class` is for one seed. `test` is sealed, opened (by one of them), or none.
+    `about` when there are several; `by_class` is for one seed. Both are left out where a fold
+    diverged. `test` is sealed, opened (by one of them), or none.
     """
 
     run: str
@@ -86,6 +91,11 @@ class Summary:
     pooled: list[Figure]
     by_class: list[Figure]
     test: str
+
+    @property
+    def diverged(self) -> list[Member]:
+        """The trainings that no figure counts."""
+        return [one for one in self.members if one.why]
 
     def to_json(self) -> dict[str, Any]:
         """The summary as plain data, without the place it lies in: equal trainings have equal ones."""

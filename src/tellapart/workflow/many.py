@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tellapart.errors import DataError, MismatchError, StorageError, TellapartError, UsageError
-from tellapart.evaluation.metrics import judge, judge_classes
+from tellapart.errors import DataError, DivergedError, MismatchError, StorageError, TellapartError, UsageError
+from tellapart.evaluation.metrics import Figure, judge, judge_classes
 from tellapart.evaluation.predictions import Predictions
-from tellapart.evaluation.several import OUT_OF_FOLD, pooled, spreads
+from tellapart.evaluation.several import OUT_OF_FOLD, Spread, pooled, spreads
 from tellapart.files import read_text
 from tellapart.recipe import Recipe
 from tellapart.run import MEMBERS, Run, json_object
@@ -30,6 +30,9 @@ from tellapart.workflow.ranks import refuse_several
 from tellapart.workflow.resume import refuse_other_transform, resume
 from tellapart.workflow.settle import Settled, refuse_impossible
 from tellapart.workflow.train import Asking, stoppable, told, train
+
+ENDED = {"finished": " is finished", "diverged": " has diverged"}
+"""The states in which a training of several is left alone, as they are said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,12 +101,12 @@ def go_on(run: Run, asking: Asking) -> Iterator[Event]:
         alone = run.home == run.folder.parent
         return resume(run, asking if alone else replace(asking, open_test=False))
     refuse_several("A series of trainings")
-    if run.status().get("state") == "finished":
-        raise UsageError(f"The trainings in {run.name} are finished.", f"{run.folder / 'summary.json'} sums them up.")
-    refuse_other_transform(run, asking)
     members = json_object(read_text(run.folder / MEMBERS)) or {}
     if "search" in members:
         raise UsageError(f"{run.name} is a search.", f"Go on with it: `tellapart search --resume {run.called}`.")
+    if run.status().get("state") == "finished":
+        raise UsageError(f"The trainings in {run.name} are finished.", f"{run.folder / 'summary.json'} sums them up.")
+    refuse_other_transform(run, asking)
     try:
         several = Several(**members)
     except TypeError as error:
@@ -129,11 +132,11 @@ def _each(run: Run, several: Several, asking: Asking) -> Iterator[Event]:
     if several.folds and not _begun(first):
         _refuse_folds(recipe, several, asking)
     for member, (_, words, seed, fold) in zip(members, several.members(), strict=True):
-        finished = _begun(member) and member.status()["state"] == "finished"
-        yield Said(text=f"{words}: {member.name}{' is finished' * finished}")
-        if finished:
+        state = member.status()["state"] if _begun(member) else ""
+        yield Said(text=f"{words}: {member.name}{ENDED.get(state, '')}")
+        if state in ENDED:
             continue
-        for event in _one(member, first, _settled(first, recipe, several, seed, fold), asking):
+        for event in _to_its_end(_one(member, first, _settled(first, recipe, several, seed, fold), asking), words):
             if isinstance(event, Begun):
                 run.set_status(state="running")
                 event = replace(event, of=words)
@@ -144,6 +147,14 @@ def _each(run: Run, several: Several, asking: Asking) -> Iterator[Event]:
                 yield event
             said |= {event.text} if isinstance(event, Said) else set()
     yield _summed(run, several, members)
+
+
+def _to_its_end(events: Iterator[Event], words: str) -> Iterator[Event]:
+    """One training; when it diverges, that is said, and the others are trained all the same."""
+    try:
+        yield from events
+    except DivergedError as error:
+        yield Said(stage=-1, text=f"{words}: {error} No number will count it.")
 
 
 def _begun(member: Run) -> bool:
@@ -229,19 +240,21 @@ def _split_of(run: Run) -> Iterator[dict[str, str]]:
 
 def _summed(run: Run, several: Several, members: list[Run]) -> Summary:
     """Judge what is stored of every training, and write summary.json and the out-of-fold predictions."""
-    stored = [Predictions.load(member.predictions("validation")) for member in members]
-    about = [(seed, fold) for *_, seed, fold in several.members()]
-    judged = [
-        Member(run=member.folder.name, seed=seed, fold=fold, figures=judge(predictions))
-        for member, predictions, (seed, fold) in zip(members, stored, about, strict=True)
-    ]
+    about, judged, stored = [(seed, fold) for *_, seed, fold in several.members()], [], {}
+    for member, (seed, fold) in zip(members, about, strict=True):
+        of, status = {"run": member.folder.name, "seed": seed, "fold": fold}, member.status()
+        if status["state"] == "diverged":
+            judged.append(Member(**of, why=status["error"].split(". ")[0].rstrip(".") + "."))
+            continue
+        stored[seed, fold] = Predictions.load(member.predictions("validation"))
+        judged.append(Member(**of, figures=judge(stored[seed, fold])))
     opened = [member.predictions("test").is_file() for member in members]
     by_seed = _pooled(run, several, members, stored) if several.folds else {}
     figures = {seed: [replace(one, about=seed) for one in judge(said)] for seed, said in by_seed.items()}
     over = [f"{several.folds} folds"] * bool(several.folds) + [f"{several.seeds} seeds"] * (several.seeds > 1)
-    found = spreads([one.figures for one in judged], " x ".join(over))
-    if len(figures) > 1:
-        found += spreads(list(figures.values()), f"{over[1]}, out of fold")
+    found = _spread([one.figures for one in judged if not one.why], len(judged), " x ".join(over))
+    if several.folds and several.seeds > 1:
+        found += _spread(list(figures.values()), several.seeds, f"{over[1]}, out of fold")
     summary = Summary(
         run=run.name,
         called=run.called,
@@ -253,16 +266,31 @@ def _summed(run: Run, several: Several, members: list[Run]) -> Summary:
         test="none" if not members[0].status()["test_part"] else "opened" if any(opened) else "sealed",
     )
     run.write("summary.json", json.dumps(summary.to_json(), indent=1) + "\n")
-    run.set_status(state="finished", figures=[figure.to_json() for figure in figures.get("", [])], error=None)
+    state = "diverged" if summary.diverged else "finished"
+    run.set_status(state=state, figures=[figure.to_json() for figure in figures.get("", [])], error=None)
     return summary
 
 
-def _pooled(run: Run, several: Several, members: list[Run], stored: list[Predictions]) -> dict[str, Predictions]:
-    """The out-of-fold predictions by seed, as they are stored; with one seed, it needs no name."""
+def _spread(trainings: list[list[Figure]], wanted: int, over: str) -> list[Spread]:
+    """Mean and deviation over those that did not diverge, of which there must be two."""
+    if len(trainings) < wanted:
+        over = f"{len(trainings)} of {wanted} trainings: {over}" if " x " in over else f"{len(trainings)} of {over}"
+    return spreads(trainings, over) if len(trainings) > 1 else []
+
+
+def _pooled(
+    run: Run, several: Several, members: list[Run], stored: Mapping[tuple[int, int | None], Predictions]
+) -> dict[str, Predictions]:
+    """The out-of-fold predictions by seed, as they are stored; with one seed, it needs no name. A seed of which a fold
+    diverged has none: not every picture was judged.
+    """
     rows = (row for member in members[: several.folds] for row in _split_of(member))
     keys, found = {row["key"] for row in rows if row["part"] in ("train", "validation")}, {}
-    for n in range(several.seeds):
-        name = f"seed {several.seed + n}" if several.seeds > 1 else ""
-        found[name] = pooled(stored[n * several.folds : (n + 1) * several.folds], keys)
+    for seed in range(several.seed, several.seed + several.seeds):
+        name = f"seed {seed}" if several.seeds > 1 else ""
+        folds = [stored[seed, fold] for fold in range(several.folds) if (seed, fold) in stored]
+        if len(folds) < several.folds:
+            continue
+        found[name] = pooled(folds, keys)
         found[name].save(run.predictions("-".join([OUT_OF_FOLD, *name.split()])))
     return found

@@ -24,9 +24,10 @@ from tellapart.workflow.begin import PATHS
 from tellapart.workflow.events import Begun, Epoch, Event, Said, Step
 from tellapart.workflow.ranks import refuse_several
 from tellapart.workflow.resume import resume
+from tellapart.workflow.search_database import database, optuna_at_hand, shown
 from tellapart.workflow.search_results import Found, drawn, rows, tried
 from tellapart.workflow.search_space import counted, fields_of, refuse_fields, spelled
-from tellapart.workflow.search_store import LOST, Claim, Store, database, held, optuna_at_hand, shown
+from tellapart.workflow.search_store import LOST, Claim, Store, Taken, held
 from tellapart.workflow.train import Asking, train
 
 
@@ -166,19 +167,32 @@ def _searched(run: Run, asked: Search, store: Store, recipe: Recipe, asking: Ask
     said: set[str] = set()
     with closing(store.claims(asked.trials)) as claims:
         for claim in claims:
-            for event in _one(run, asked, store, recipe, claim, asking):
+            if isinstance(claim, str):
+                yield Said(stage=-1, text=claim)
+                continue
+            for event in _heard(store, claim, _one(run, asked, store, recipe, claim, asking)):
                 if not isinstance(event, Said) or event.text not in said:  # what is true of all is said once
                     yield event
                 said |= {event.text} if isinstance(event, Said) else set()
             found = _found(run, asked, store)
-            yield Said(text=_outcome(found, claim.number))
-            run.append("log.txt", _outcome(found, claim.number))
+            if any(one.number == claim.number for one in found.tried):
+                yield Said(text=_outcome(found, claim.number))
+                run.append("log.txt", _outcome(found, claim.number))
             if (ending := asking.asked()) is not None:
                 raise ending
     found = _found(run, asked, store)
     running = any(one.state == "running" for one in found.tried)
     run.set_status(state="running" if running else "finished", error=None)
     yield found
+
+
+def _heard(store: Store, claim: Claim, events: Iterator[Begun | Step | Said]) -> Iterator[Begun | Step | Said]:
+    """The events of a trial, which gives signs of life meanwhile; that others have given it up all the same is said."""
+    try:
+        with store.heard(claim):
+            yield from events
+    except Taken as error:
+        yield Said(stage=-1, text=f"{claim.name}: {error}")
 
 
 def _found(run: Run, asked: Search, store: Store) -> Found:
@@ -223,6 +237,7 @@ def _one(
         state = {Pruned: "pruned", DivergedError: "diverged"}.get(type(error), "failed")
         if state == "failed" and not any(trial.value is not None for trial in store.trials()):
             store.ended(claim, LOST)
+            error.message = f"With {words}: {error.message}"
             raise  # nothing has worked yet: the mistake is in what all trials share
         if state == "pruned":
             member.set_status(state="pruned", error=error.message)

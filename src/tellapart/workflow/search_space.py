@@ -89,6 +89,8 @@ def _range(path: str, rule: Rule, low: str, high: str) -> Field:
     if rule.kind not in (int, float) or rule.choices:
         hint = f"It takes {rule.wants()}: --try {path}=a,b."
         raise UsageError(f"{path} has no range, and {low}..{high} was asked for.", hint)
+    if high.startswith("."):
+        raise UsageError(f"--try {path}={low}..{high} has three dots.", "Two stand between the numbers: 0.01..0.5.")
     first, last = (checked(path, end.strip(), rule) for end in (low, high))
     if first is None or last is None or first >= last:
         raise UsageError(f"--try {path}={low}..{high} is no range.", "The first number must be the smaller one.")

@@ -4,7 +4,8 @@ What is next is a function of the seed, of how many trials there are, and of wha
 storages only the database is used: it holds numbers, text and JSON; the one with pickles is never opened.
 """
 
-import time
+import socket
+import threading
 import uuid
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -14,94 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from tellapart.errors import BusyError, MismatchError, StorageError, UsageError
+from tellapart.errors import BusyError, MismatchError, TellapartError
 from tellapart.run import Run
+from tellapart.workflow.search_database import BEAT, SILENCE, optuna_at_hand
 from tellapart.workflow.search_space import Field, combinations
 
-LOST, ATTEMPTS, TABLES = "lost", 100, 3
+LOST, ATTEMPTS = "lost", 100
 
 
-def shown(url: str) -> str:
-    """A database's address without what is secret in it: it may be written down."""
-    address = _address(url)
-    kept = {key: value for key, value in address.query.items() if "pass" not in key}
-    parts = {"host": address.host, "port": address.port, "database": address.database, "query": kept}
-    return address.create(address.drivername, address.username, **parts).render_as_string(hide_password=False)
+class Taken(TellapartError):
+    """Others took this trial for lost: it was not heard of for too long."""
 
-
-def _address(url: str) -> Any:
-    """The parsed URL. Raises UsageError, which does not repeat it: a password may stand in it."""
-    optuna_at_hand()
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    hint = "Use postgresql://USER@HOST/DATABASE or sqlite:///FILE.db."
-    try:
-        address = make_url(url)
-    except (ArgumentError, ValueError):
-        raise UsageError("What --storage was given is not the address of a database.", hint) from None
-    kind = address.drivername.split("+")[0]
-    if kind not in ("postgresql", "postgres", "sqlite"):
-        raise UsageError(f"--storage cannot be of the kind '{kind}'.", hint)
-    return address if kind == "sqlite" else address.set(drivername="postgresql+psycopg")
-
-
-def optuna_at_hand() -> Any:
-    """The library, which an extra installs, told to keep its log lines to itself. Raises UsageError."""
-    try:
-        import optuna
-    except ImportError as error:
-        raise UsageError("`search` needs optuna.", "python3 -m pip install 'tellapart[search]'") from error
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna
-
-
-@contextmanager
-def database(url: str) -> Iterator[Any]:
-    """Optuna's storage at this address; what it raises inside becomes a StorageError without the password."""
-    storage = _opened(url)
-    from optuna.exceptions import StorageInternalError
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield storage
-    except (SQLAlchemyError, StorageInternalError) as error:
-        raise _unusable(url, error) from None
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
-
-
-def _opened(url: str) -> Any:
-    optuna, address = optuna_at_hand(), _address(url)
-    from sqlalchemy.exc import SQLAlchemyError
-
-    plain = address.render_as_string(hide_password=False)
-    waiting = {"connect_args": {"timeout": 60}} if address.drivername.startswith("sqlite") else {}
-    for attempt in range(TABLES):
-        try:
-            return optuna.storages.RDBStorage(plain, engine_kwargs={"pool_pre_ping": True, **waiting})
-        except ImportError as error:
-            raise UsageError("PostgreSQL needs psycopg.", "python3 -m pip install 'tellapart[postgresql]'") from error
-        except (SQLAlchemyError, RuntimeError) as error:
-            if attempt == TABLES - 1:
-                raise _unusable(url, error) from None
-            time.sleep(0.3)  # two processes may have made the tables at once
-    raise AssertionError
-
-
-def _unusable(url: str, error: Exception) -> StorageError:
-    hint = "`tellapart search --resume NAME` goes on when it can be used again."
-    return StorageError(f"The database {shown(url)} cannot be used: {_reason(error, url)}", hint)
-
-
-def _reason(error: Exception, url: str) -> str:
-    """The first line of what the database said."""
-    cause = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None) or error
-    text = (str(cause).strip().splitlines() or [type(error).__name__])[0]
-    for secret in {_address(url).password, *(v for k, v in _address(url).query.items() if "pass" in k)} - {None, ""}:
-        text = text.replace(str(secret), "…")
-    return f"{text.rstrip('.')}."
+    exit_code = BusyError.exit_code
 
 
 @contextmanager
@@ -110,6 +35,18 @@ def held(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with Run(folder).alone():
         yield
+
+
+@contextmanager
+def not_taken() -> Iterator[None]:
+    """What is told of a trial that others have given up raises Taken."""
+    from optuna.exceptions import UpdateFinishedTrialError
+
+    try:
+        yield
+    except UpdateFinishedTrialError:
+        silent = f"It was not heard of for {SILENCE} seconds, so others count it as lost; nor does it count here."
+        raise Taken(silent) from None
 
 
 @dataclass
@@ -129,7 +66,8 @@ class Claim:
     def report(self, epoch: int, accuracy: float) -> bool:
         """Tell the accuracy after so many epochs; gives whether the trial is to end here."""
         if epoch not in self.told:
-            self.handle.report(accuracy, step=epoch)
+            with not_taken():
+                self.handle.report(accuracy, step=epoch)
             self.told.add(epoch)
         return self.handle.should_prune()
 
@@ -178,10 +116,14 @@ class Store:
         trials = self.study().get_trials(deepcopy=False)
         return [trial for trial in trials if trial.state.name != "FAIL"]
 
-    def claims(self, wanted: int) -> Generator[Claim]:
-        """Trials to train, one after the other: those that a process of this folder left behind, then new ones."""
+    def claims(self, wanted: int) -> Generator[Claim | str]:
+        """Trials to train, one after the other: those that a process of this folder left behind, then new ones.
+
+        Before those, each trial from elsewhere that is lost, in words: another takes its place.
+        """
         while True:
             yield from self._left_behind()
+            yield from self._silent()
             claim = self._new(wanted)
             if claim is None:
                 return
@@ -196,6 +138,34 @@ class Store:
                 if trial.number in [one.number for one in self.trials() if not one.state.is_finished()]:
                     yield self._claim(trial)
 
+    def _silent(self) -> Iterator[str]:
+        """Give up the trials of other folders whose processes are not heard of; a lock tells of those of this one."""
+        silent = self.storage._get_stale_trial_ids(self.study()._study_id)
+        for trial in self.trials():
+            if trial._trial_id in silent and trial.user_attrs["home"] != self.home:
+                self.study().tell(trial.number, state=optuna_at_hand().trial.TrialState.FAIL, skip_if_finished=True)
+                where = f"trial-{trial.number:03d} on {trial.user_attrs.get('host', 'another machine')}"
+                yield f"{where} was not heard of for {SILENCE} seconds: it is lost, and another takes its place"
+
+    @contextmanager
+    def heard(self, claim: Claim) -> Iterator[None]:
+        """Give a sign of life of a trial now and again, as long as it is trained."""
+        over = threading.Event()
+
+        def beat() -> None:
+            while not over.wait(BEAT):
+                with suppress(Exception):  # a database that is gone is told by whoever writes to it
+                    self.storage.record_heartbeat(claim.handle._trial_id)
+            self.storage.remove_session()
+
+        beating = threading.Thread(target=beat, daemon=True)
+        beating.start()
+        try:
+            yield
+        finally:
+            over.set()
+            beating.join()
+
     def _new(self, wanted: int) -> Claim | None:
         """A new trial, made with its values in one transaction; when another process was quicker, the next."""
         optuna = optuna_at_hand()
@@ -203,7 +173,7 @@ class Store:
         while len(before := self.trials()) < wanted:
             token = uuid.uuid4().hex
             values = self._drawn(space, len(before), [trial.params for trial in before])
-            own = {"home": self.home, "by": self.me, "token": token}
+            own = {"home": self.home, "by": self.me, "token": token, "host": socket.gethostname()}
             running = optuna.trial.TrialState.RUNNING
             made = optuna.create_trial(state=running, params=values, distributions=space, user_attrs=own)
             self.study().add_trial(made)
@@ -233,12 +203,14 @@ class Store:
     def _claim(self, trial: Any) -> Claim:
         handle = optuna_at_hand().trial.Trial(self.study(), trial._trial_id)
         told = set(trial.intermediate_values)
+        self.storage.record_heartbeat(trial._trial_id)
         return Claim(handle=handle, number=trial.number, values=dict(trial.params), told=told)
 
     def ended(self, claim: Claim, state: str, **said: Any) -> None:
-        """Write down how a trial ended: finished (ranked by its accuracy), or pruned, diverged, failed."""
-        for key, value in {"state": state, **said}.items():
-            claim.handle.set_user_attr(key, value)
+        """Write down how a trial ended: finished (ranked by its accuracy), pruned, diverged, failed. Raises Taken."""
+        with not_taken():
+            for key, value in {"state": state, **said}.items():
+                claim.handle.set_user_attr(key, value)
         states = optuna_at_hand().trial.TrialState
         if state == "finished":
             self.study().tell(claim.number, said["accuracy"]["value"])
