@@ -15,7 +15,7 @@ from types import FrameType
 
 import click
 
-from tellapart.errors import Interrupted, Terminated, WorkerError
+from tellapart.errors import Interrupted, Terminated, UsageError, WorkerError
 from tellapart.files import read_text
 from tellapart.recipe import Recipe
 from tellapart.run import Run, fresh_name
@@ -34,6 +34,11 @@ processes_option = click.option(
 )
 
 
+resume_option = click.option(
+    "--resume", is_flag=True, help="Go on with the run of this name if there is one: for jobs that are started again."
+)
+
+
 def is_started() -> bool:
     """Whether a launcher has started this process, one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
@@ -44,18 +49,28 @@ def is_again() -> bool:
     return any(int(os.environ.get(name) or 0) for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
 
 
-def begun_before(runs: Path, name: str) -> Run | None:
-    """The run of that name that an earlier start of this work has made, to go on with it. One that was stopped before
-    it trained is taken away, by the first process: it begins anew.
+def begun_before(runs: Path, name: str, *, asked: bool) -> Run | None:
+    """The run of that name that an earlier start of this work has made, to go on with it, when that is `asked` for or
+    this is known to be a later start. One that was stopped before it trained is taken away: it begins anew.
     """
+    if asked and not name:
+        raise UsageError("--resume goes on with a run that has a name.", "Give the name too: --run NAME.")
     run = Run(runs.absolute() / name)
-    if not is_again() or not name or not (run.folder / "status.json").is_file():
+    if not (asked or is_again()) or not name or not (run.folder / "status.json").is_file():
         return None
     if (run.folder / "recipe.toml").is_file():
         return run
     if os.environ.get("RANK", "0") == "0":
         shutil.rmtree(run.folder)
     return None
+
+
+def is_finished(run: Run) -> bool:
+    """Whether there is nothing to go on with, which the first process says."""
+    finished = run.status().get("state") == "finished"
+    if finished and os.environ.get("RANK", "0") == "0":
+        click.echo(f"The run {run.name} is finished; `tellapart test {run.called}` judges it.")
+    return finished
 
 
 def launched(processes: int, words: str, *, restarts: int = 0) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tellapart.cli.launch import begun_before, restarts_option, shared
+from tellapart.cli.launch import begun_before, is_finished, restarts_option, resume_option, shared
 from tellapart.cli.options import json_option, name_option, no_test_option, runs_option
 from tellapart.cli.recipe_flags import asked, recipe_flags
 from tellapart.cli.rehearse import instead, rehearsal_flags, rehearsed
@@ -15,8 +15,12 @@ from tellapart.errors import UsageError
 
 if TYPE_CHECKING:
     from tellapart.recipe import Recipe
+    from tellapart.run import Run
     from tellapart.workflow.events import Event
     from tellapart.workflow.train import Asking
+
+
+BESIDE_DEBUG = "--debug makes no run and judges nothing."
 
 
 @click.command("train", epilog="Examples: tellapart train digits · tellapart train FOLDER --model resnet18 --epochs 10")
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
 @click.option("--debug", is_flag=True, help="Only take two steps and print each layer's shape and gradient; no run.")
 @json_option
 @restarts_option
+@resume_option
 @rehearsal_flags
 @click.pass_obj
 def command(
@@ -41,6 +46,7 @@ def command(
     debug: bool,
     as_json: bool,
     restarts: int,
+    resume: bool,
     **flags: Any,
 ) -> int | None:
     """Train a classifier on SOURCE and judge it.
@@ -48,17 +54,15 @@ def command(
     SOURCE is a folder of pictures, a table of files and labels, tar shards, or the name of a data set such as digits.
     Without one, the handwritten digits that come with tellapart are used.
     """
-    if debug and (name or no_test or as_json or folds or seeds):
-        raise UsageError(
-            "--debug makes no run and judges nothing.", "Leave --run, --no-test, --json, --folds and --seeds out."
-        )
     way, (recipe, origins) = instead(flags), asked(flags)
-    many = folds or seeds
-    if way and (debug or many):
-        other = "--debug" if debug else "--folds" if folds else "--seeds"
-        raise UsageError(f"Asked for {way} and {other} together.", "Give one of them.")
-    if recipe.machine.processes > 1 and (way or debug or many):
-        raise UsageError("--processes is for one training.", "Leave it out here.")
+    many = "--folds" if folds else "--seeds" if seeds else ""
+    if debug and (name or no_test or as_json or many or way):
+        raise UsageError(BESIDE_DEBUG, "Leave --run, --no-test, --json, --folds, --seeds and the like out.")
+    way = "--debug" if debug else way
+    _refuse_both(way, recipe, many)
+    begun = begun_before(runs, name, asked=resume)
+    if begun is not None and is_finished(begun):
+        return None
     if (code := shared(recipe, words, name, restarts)) is not None:
         return code
     from tellapart.workflow.stopping import Stopping
@@ -66,25 +70,30 @@ def command(
     with Stopping() as stopping:  # before torch is loaded, which takes its time
         from tellapart.cli.show import Asking, followed
 
-        where = {"runs": runs, "name": name, "schedule": flags["schedule"]}
-        asking = Asking(**where, open_test=not no_test, command=words, origins=origins)
-        if way or debug:
+        where = {"runs": runs, "name": name, "schedule": flags["schedule"], "command": words}
+        asking = Asking(**where, open_test=not no_test, origins=origins)
+        if way:
             asking = replace(asking, asked=stopping.asked)
-            click.echo(rehearsed(way or "--debug", recipe, asking, file=flags["find_lr"], as_json=as_json))
+            click.echo(rehearsed(way, recipe, asking, file=flags["find_lr"], as_json=as_json))
             return None
-        begin = _beginning(recipe, runs, name, folds or 0, seeds or 0)
-        followed(begin, asking, stopping, as_json=as_json)
+        followed(_beginning(recipe, begun, folds or 0, seeds or 0), asking, stopping, as_json=as_json)
     return None
 
 
-def _beginning(
-    recipe: "Recipe", runs: Path, name: str, folds: int, seeds: int
-) -> "Callable[[Asking], Iterator[Event]]":
+def _refuse_both(way: str, recipe: "Recipe", many: str) -> None:
+    """Raises UsageError for two things that were asked for and do not go together."""
+    if way and many:
+        raise UsageError(f"Asked for {way} and {many} together.", "Give one of them.")
+    if recipe.machine.processes > 1 and (way or many):
+        raise UsageError("--processes is for one training.", "Leave it out here.")
+
+
+def _beginning(recipe: "Recipe", begun: "Run | None", folds: int, seeds: int) -> "Callable[[Asking], Iterator[Event]]":
     """What to begin: one training, several, or one that an earlier start of the same work has begun."""
     from tellapart.workflow.many import go_on, train_many
     from tellapart.workflow.train import train
 
-    if (begun := begun_before(runs, name)) is not None:
+    if begun is not None:
         return lambda asking: go_on(begun, asking)
     if folds or seeds:
         return lambda asking: train_many(recipe, asking, folds=folds, seeds=seeds or 1)
