@@ -94,7 +94,7 @@ def launched(processes: int, words: str, *, restarts: int = 0) -> int:
         monitor_interval=0.1,
     )
     try:
-        with _saving_passed_on():
+        with _signals_as_before(), _saving_passed_on():
             elastic_launch(config, sys.executable)("-m", *shlex.split(words))
     except SignalException as error:
         return Interrupted.exit_code if error.sigval == signal.SIGINT else Terminated.exit_code
@@ -128,6 +128,18 @@ def relaunched(words: str, runs: Path, name: str, processes: int | None = None, 
     if not processes and recipe.is_file():
         processes = tomllib.loads(read_text(recipe)).get("machine", {}).get("processes", 1)
     return launched(processes, words, restarts=restarts) if processes and processes > 1 else None
+
+
+@contextlib.contextmanager
+def _signals_as_before() -> Iterator[None]:
+    """Give the signals back that the launcher takes, and keeps."""
+    taken = {"SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"}
+    before = {number: signal.getsignal(number) for number in signal.Signals if number.name in taken}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

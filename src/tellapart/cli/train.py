@@ -56,10 +56,10 @@ def command(
     """
     way, (recipe, origins) = instead(flags), asked(flags)
     many = "--folds" if folds else "--seeds" if seeds else ""
-    if debug and (name or no_test or as_json or many or way):
-        raise UsageError(BESIDE_DEBUG, "Leave --run, --no-test, --json, --folds, --seeds and the like out.")
+    if debug and (name or no_test or as_json or many):
+        raise UsageError(BESIDE_DEBUG, "Leave --run, --no-test, --json, --folds and --seeds out.")
+    _refuse_both(way, recipe, "--debug" if debug else many)
     way = "--debug" if debug else way
-    _refuse_both(way, recipe, many)
     begun = begun_before(runs, name, asked=resume)
     if begun is not None and is_finished(begun):
         return None
