@@ -110,9 +110,8 @@ def fit(
 
     Each process of a `world` runs this loop over its share of every batch; all are at the same step, with the same
     weights. Validation and the best model have the averaged weights, where there are any. Raises DivergedError when the
-    loss or
-    a gradient is no longer a usable number, or the ending that `asked` returns, or what `judge` raises; all after
-    offering what is finite to `keep`.
+    loss or a gradient is no longer a usable number, or the ending that `asked` returns, or what `judge` raises; all
+    after offering what is finite to `keep`.
     """
     at, step, device, num_classes = start, start.step, train.device, len(train.pictures.index.classes)
 

@@ -34,9 +34,16 @@ DONE = "done"
 
 
 def in_world(begin: Callable[[], Iterator[Event]], follow: Callable[[World], Iterator[Event]]) -> Iterator[Event]:
-    """The events of `begin` in the first process, or in the only one; the others `follow` it, and have none."""
+    """The events of `begin` in the first process, or in the only one; the others `follow` it, and have none.
+
+    Raises WorkerError when they do not find each other, UsageError for a second training of several processes.
+    """
     world = join()
     lifeline = world.lifeline
+    if lifeline is not None and lifeline.ended.is_set():
+        raise UsageError(
+            "This process has taken part in a training already.", "Start the next one with torchrun again."
+        )
     if lifeline is None or lifeline.led:
         return begin()
     return _leading(lifeline, begin) if world.rank == 0 else _following(lifeline, follow(world))
