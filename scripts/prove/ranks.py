@@ -28,6 +28,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch._dynamo  # what DistributedDataParallel loads at first use: once here, not in every process
+import torch.distributed.fsdp  # and this, what sharded weights need
+import torch.distributed.tensor
 from torch._C._distributed_c10d import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
@@ -222,6 +224,18 @@ def weights(worlds: Worlds, at: Path) -> dict[str, float]:
             "--set=train.batch_size=8",
         ],
         "small, normalised over all": ["--model", "small", "--set=machine.sync_norm=true"],
+        "mlp, in parts, sharded": [
+            "--model=mlp:32",
+            "--set=train.accumulate=2",
+            "--set=train.batch_size=8",
+            "--parallel=fsdp",
+        ],
+        "small, normalised over all, clipped, sharded": [
+            "--model=small",
+            "--set=machine.sync_norm=true",
+            "--set=optim.clip=0.5",
+            "--parallel=fsdp",
+        ],
     }
     for number, (name, more) in enumerate(cases.items()):
         states = []

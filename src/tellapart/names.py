@@ -3,6 +3,7 @@
 OPTIMIZERS = ("sgd", "adam", "adamw", "muon", "adagrad", "adadelta", "adamax", "nadam", "radam", "rmsprop")
 SCHEDULES = ("one-cycle", "linear", "cosine", "step", "plateau", "constant")
 PRECISIONS = ("fp32", "bf16", "fp16")
+PARALLELS = ("ddp", "fsdp")
 RETRIES = ("exact", "always", "never")
 LOSSES = ("cross-entropy", "bce", "mse", "l1", "huber", "focal", "hinge")
 SMOOTHED = ("cross-entropy", "bce", "focal")

@@ -169,17 +169,16 @@ class Machine:
     )
     processes: int = _f(
         1,
-        "processes that share every batch, each with a GPU or CPU threads of its own",
+        "processes that share every batch, each with a GPU or threads of its own",
         flag="--processes",
         low=1,
         high=4096,
     )
+    parallel: str = _f("ddp", "per process all weights, or a share (fsdp)", flag="--parallel", choices=names.PARALLELS)
     sync_norm: bool = _f(False, "batch normalisation over the whole batch, not over the share of each process")
     threads: int = _f(None, "CPU threads for the arithmetic", kind=int, low=1, high=1024)
     cache: float = _f(
-        20.0,
-        "gigabytes that decoded pictures may take on the disk, where later runs find them (0: none)",
-        low=0.0,
+        20.0, "gigabytes that decoded pictures may take on the disk, where later runs find them (0: none)", low=0.0
     )
     save_seconds: float = _f(
         60.0, "seconds between two checkpoints; saving never takes more than a fiftieth of the time", low=0.0

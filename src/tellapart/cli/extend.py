@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from tellapart.cli.launch import processes_option, relaunched, restarts_option
+from tellapart.cli.launch import parallel_option, processes_option, relaunched, restarts_option
 from tellapart.cli.options import json_option, no_test_option, runs_option
 
 
@@ -20,6 +20,7 @@ from tellapart.cli.options import json_option, no_test_option, runs_option
 @no_test_option
 @json_option
 @processes_option
+@parallel_option
 @restarts_option
 @click.pass_obj
 def command(
@@ -31,6 +32,7 @@ def command(
     no_test: bool,
     as_json: bool,
     processes: int | None,
+    parallel: str | None,
     restarts: int,
 ) -> int | None:
     """Train RUN, which is finished, for more epochs.
@@ -47,6 +49,6 @@ def command(
         from tellapart.run import Run
         from tellapart.workflow.extend import extend
 
-        asking = Asking(runs=runs, open_test=not no_test, command=words)
+        asking = Asking(runs=runs, open_test=not no_test, command=words, parallel=parallel or "")
         followed(lambda asking: extend(Run.open(runs, run), epochs, asking, lr=lr), asking, stopping, as_json=as_json)
     return None

@@ -17,6 +17,7 @@ import click
 
 from tellapart.errors import Interrupted, Terminated, UsageError, WorkerError
 from tellapart.files import read_text
+from tellapart.names import PARALLELS
 from tellapart.recipe import Recipe
 from tellapart.run import Run, fresh_name
 from tellapart.workflow.stopping import SAVE
@@ -31,6 +32,9 @@ restarts_option = click.option(
 
 processes_option = click.option(
     "--processes", type=click.IntRange(1, 4096), help="How many processes train. [default: as in RUN]"
+)
+parallel_option = click.option(
+    "--parallel", type=click.Choice(PARALLELS), help="All weights each, or shares. [default: as in RUN]"
 )
 
 

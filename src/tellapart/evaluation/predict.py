@@ -1,6 +1,6 @@
 """A model meets pictures, every row once, in order; nothing is padded and nothing is counted twice."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -36,11 +36,16 @@ def logits_of_part(model: nn.Module, pictures: Pictures, part: str, *, device: t
 
 
 def logits_of_rows(
-    model: nn.Module, pictures: Pictures, rows: NDArray[np.int64], *, device: torch.device
+    model: nn.Module,
+    pictures: Pictures,
+    rows: NDArray[np.int64],
+    *,
+    device: torch.device,
+    read: Callable[[Iterable[Batch]], Iterable[Batch]] = iter,
 ) -> NDArray[np.float32]:
-    """The logits (N K) of some rows, in their order, as they are: no augmentation."""
+    """The logits (N K) of some rows, in their order, as they are: no augmentation. `read` takes up the batches."""
     loader = Loader(pictures=pictures, rows=rows, batch_size=BATCH, device=device, shuffle=False)
-    return np.concatenate(list(logits_of(model, loader.epoch(0), pictures.preprocess)))
+    return np.concatenate(list(logits_of(model, read(loader.epoch(0)), pictures.preprocess)))
 
 
 def spans(n: int) -> list[slice]:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from tellapart.training.shards import local, spread
+
 FOREACH_LERP = torch._foreach_lerp_  # pyright: ignore[reportPrivateImportUsage]
 """What torch's own averages are made of."""
 
@@ -35,7 +37,7 @@ class Average:
 
     @torch.no_grad()
     def _move(self, weight: float) -> None:
-        FOREACH_LERP(list(self.tensors.values()), list(self.live.values()), weight)
+        FOREACH_LERP([local(t) for t in self.tensors.values()], [local(t) for t in self.live.values()], weight)
         self.count += 1
 
     @contextmanager
@@ -65,4 +67,4 @@ class Average:
 @torch.no_grad()
 def _copy(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
     for name, tensor in target.items():
-        tensor.copy_(source[name])
+        local(tensor).copy_(local(spread(source[name], tensor)))

@@ -18,6 +18,7 @@ from tellapart.errors import DataError, UsageError
 from tellapart.names import SMOOTHED
 from tellapart.recipe import Loss, printable
 from tellapart.recipe_values import Rule, checked
+from tellapart.training.shards import local, summed
 
 Losses = Callable[[Tensor, Tensor], Tensor]
 """Logits (B K) and targets to the loss of each picture (B) times the weight of its class, or at once to the mean ()."""
@@ -146,13 +147,15 @@ class LossFunction:
         """
         if self.l1:
             for weight in _penalised(model):
-                slope = weight.sign() * (self.l1 * scale)
-                weight.grad = slope if weight.grad is None else weight.grad.add_(slope)
+                weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
+                local(weight.grad).add_(local(weight).sign() * (self.l1 * scale))
 
     @torch.no_grad()
     def penalty(self, model: nn.Module) -> float:
-        """l1 sum |w| + l2 sum w^2 / 2, for the log."""
-        return float(sum(self.l1 * w.abs().sum() + self.l2 / 2 * w.square().sum() for w in _penalised(model)))
+        """l1 sum |w| + l2 sum w^2 / 2, for the log; all that have a shard of w must ask together."""
+        weights = _penalised(model)
+        each = [self.l1 * w.abs().sum() + self.l2 / 2 * w.square().sum() for w in map(local, weights)]
+        return float(summed(torch.stack(each).sum(), weights[0])) if each else 0.0
 
 
 def _penalised(model: nn.Module) -> list[nn.Parameter]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tellapart.recipe import Optim
 from tellapart.training.muon import Muon
 from tellapart.training.own import Adam, Group, Sgd, groups_of, rates_of
+from tellapart.training.shards import spread
 
 
 class Optimiser(Protocol):
@@ -47,9 +48,11 @@ class FromTorch:
     def load(self, state: dict[str, Tensor]) -> None:
         whole = self.inner.state_dict()
         whole["state"] = {}
+        params = [param for group in self.inner.param_groups for param in group["params"]]
         for name, value in state.items():
             number, _, key = name.partition(".")
-            whole["state"].setdefault(int(number), {})[key] = value
+            like = params[int(number)]
+            whole["state"].setdefault(int(number), {})[key] = spread(value, like) if value.ndim else value
         self.inner.load_state_dict(whole)
 
 

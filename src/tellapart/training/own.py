@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tellapart.errors import UsageError
+from tellapart.training.shards import local, spread
 
 FUSED_SGD = torch._fused_sgd_  # pyright: ignore[reportPrivateImportUsage]
 FUSED_ADAM = torch._fused_adam_  # pyright: ignore[reportPrivateImportUsage]
@@ -94,7 +95,7 @@ class _Own:
         self.steps = int(state["steps"])
         for key, buffer in self.state().items():
             if key != "steps":
-                buffer.copy_(state[key])
+                local(buffer).copy_(local(spread(state[key], buffer)))
 
 
 class Sgd(_Own):
@@ -112,7 +113,7 @@ class Sgd(_Own):
                 FUSED_SGD(
                     params,
                     grads,
-                    group.buffers.get("momentum", []),
+                    _parts(group, "momentum"),
                     weight_decay=group.weight_decay,
                     momentum=self.momentum,
                     lr=lr * group.factor,
@@ -143,8 +144,8 @@ class Adam(_Own):
                 fused(
                     params,
                     grads,
-                    group.buffers["mean"],
-                    group.buffers["square"],
+                    _parts(group, "mean"),
+                    _parts(group, "square"),
                     [],
                     count,
                     lr=lr * group.factor,
@@ -160,4 +161,10 @@ class Adam(_Own):
 
 def _with_gradients(group: Group) -> tuple[list[Tensor], list[Tensor]]:
     """The weights and gradients of a group; a weight the loss does not reach counts as having a zero gradient."""
-    return group.params, [p.grad if p.grad is not None else torch.zeros_like(p) for p in group.params]
+    grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in group.params]
+    return [local(p) for p in group.params], [local(grad) for grad in grads]
+
+
+def _parts(group: Group, name: str) -> list[Tensor]:
+    """The buffers of that name, as far as this process has them."""
+    return [local(buffer) for buffer in group.buffers.get(name, [])]

@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
+from tellapart.training.shards import is_shard, local, summed
+
 FIRST_SCALE, GROWTH_INTERVAL = 2.0**16, 2000
 """As torch.amp.GradScaler has them: halved at each step that overflows, doubled after so many that do not."""
 
@@ -44,10 +46,13 @@ class Precision:
         """Unscale the gradients, and shorten them to the norm `clip` (0: any length). Gives their 2-norm before that,
         and 1 when it, the loss or a buffer is not finite: such a step must not be taken.
         """
-        grads = [p.grad for p in model.parameters() if p.grad is not None]
+        shards = [p.grad for p in model.parameters() if p.grad is not None]
+        grads = [local(grad) for grad in shards]
         if self.name == "fp16":
             FOREACH_MUL(grads, 1 / self.scale)
         norm = norm_of(grads)
+        if is_shard(shards[0]):
+            norm = summed(norm.double().square(), shards[0]).sqrt().float()
         bad = ~torch.isfinite(norm + loss + self._buffers(model))
         if clip:
             FOREACH_MUL(grads, (clip / (norm + 1e-6)).clamp(max=1.0))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from tellapart.errors import DivergedError
 from tellapart.training.checkpoint import Position
 from tellapart.training.losses import LossFunction
+from tellapart.training.shards import whole
 
 TOO_LARGE = 1000.0
 """A loss this many times the cross entropy of guessing does not come back, whichever loss it is."""
@@ -65,8 +66,8 @@ def is_finite(model: nn.Module) -> bool:
 
 
 def first_bad(tensors: Mapping[str, Tensor]) -> str:
-    """The name of the first of these that holds a number that is not finite, or ''."""
-    return next((name for name, t in tensors.items() if not bool(torch.isfinite(t).all())), "")
+    """The name of the first of these that holds a number that is not finite, or ''; shards: all must ask."""
+    return next((name for name, t in tensors.items() if not bool(torch.isfinite(whole(t)).all())), "")
 
 
 def seed_dropout(device: torch.device, seed: int) -> None:

@@ -1,7 +1,7 @@
 """World: the processes of one training, as torchrun starts them. With one process every method is a formality."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tellapart.data.loader import Batch
 from tellapart.errors import Interrupted, TellapartError, Terminated, WorkerError
 from tellapart.training.lifeline import Lifeline, open_store
+from tellapart.training.shards import awake
 from tellapart.training.sync_norm import LENT
 
 T = TypeVar("T")
@@ -29,11 +30,15 @@ STOPPED: dict[int, tuple[type[TellapartError], str]] = {
 
 @dataclass(frozen=True)
 class World:
-    """Process `rank` of `size`. Sums and answers are the same, to the last bit, in every process."""
+    """Process `rank` of `size`. Sums and answers are the same, to the last bit, in every process.
+
+    sharded: each holds a share of the weights, so that no forward pass is possible without the others.
+    """
 
     rank: int = 0
     size: int = 1
     lifeline: Lifeline | None = None
+    sharded: bool = False
 
     @property
     def share(self) -> tuple[int, int]:
@@ -42,8 +47,8 @@ class World:
 
     def network(self, model: nn.Module) -> nn.Module:
         """The network whose backward pass averages the gradients of all processes."""
-        if self.size == 1:
-            return model
+        if self.size == 1 or self.sharded:
+            return awake(model) if self.sharded else model
         network = nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
         network.broadcast_buffers = False  # `joined` keeps them equal
         return network
@@ -55,7 +60,9 @@ class World:
             yield
             return
         token = LENT.set(_lent(batch))
-        with nullcontext() if last else network.no_sync():  # type: ignore[operator]
+        if self.sharded:
+            network.set_requires_gradient_sync(last)  # type: ignore[operator]
+        with nullcontext() if last or self.sharded else network.no_sync():  # type: ignore[operator]
             yield
         LENT.reset(token)
 
@@ -117,13 +124,19 @@ class World:
         """The (N, columns) float32 that `work` gives for spans of N rows, each worked on by one process: the spans are
         the same for any number of processes, and so is every number.
         """
-        mine = self.together(lambda: [(span, work(span)) for span in spans[self.rank :: self.size]])
+        own = spans[self.rank :: self.size]
+        idle = self.sharded and len(own) * self.size < len(spans)  # the others need its share of the weights
+        mine = self.together(lambda: [(span, work(span)) for span in [*own, *spans[:idle]]])[: len(own)]
         whole = np.zeros((spans[-1].stop, columns), np.float32)
         for span, values in mine:
             whole[span] = values
         if self.size > 1:
             dist.all_reduce(torch.from_numpy(whole.view(np.int32)))  # bits, of which all but one process have zeros
         return whole
+
+    def read(self, batches: Iterable[T]) -> Iterable[T]:
+        """The same batches; where no process can go forward alone, read before any does, and in all or in none."""
+        return self.together(lambda: list(batches)) if self.sharded else batches
 
     def passed(self, raw: bytes = b"") -> bytes:
         """What the first process has, in every process."""

@@ -12,6 +12,7 @@ from tellapart.errors import UsageError, did_you_mean
 from tellapart.recipe import Recipe
 from tellapart.run import Run
 from tellapart.training.checkpoint import Checkpoint, Position, load_checkpoint, save_checkpoint
+from tellapart.training.shards import fresh
 from tellapart.workflow import devices
 from tellapart.workflow.begin import origins_of, pictures_of, recipe_of, recipe_texts
 from tellapart.workflow.events import Event, Said
@@ -81,8 +82,8 @@ def _path(run: Run, parent: Run, settled: Settled, found: Checkpoint, asking: As
 
     def first(pieces: Pieces) -> Checkpoint:
         _refuse_other_shapes(parent, found, pieces)
-        optimiser = found.optimiser if fits else pieces.optimiser.state()
-        average = {k: found.model[k] if k in found.model else torch.tensor(0) for k in pieces.average.state()}
+        optimiser = found.optimiser if fits else fresh(pieces.optimiser.state())
+        average = {k: found.model.get(k, torch.tensor(0)).clone() for k in pieces.average.state()}
         own = {"optimiser": optimiser, "average": average, "scale": pieces.precision.state()}
         return Checkpoint(position=Position(), model=found.model, **own)
 
@@ -116,11 +117,13 @@ def anew(
     devices.reuse_memory()
     prepared = pictures_of(old, settled, index=asking.index, progress=stoppable(asking))
 
-    def before(pieces: Pieces) -> None:
-        if first is not None:
-            found = first(pieces)
-            taken_up(pieces, found)
-            save_checkpoint(run.folder / "checkpoints", found)
-            run.set_status(checkpoints={"last": FIRST}, kept=[FIRST])
+    def before(pieces: Pieces) -> Checkpoint | None:
+        if first is None:
+            return None
+        found = first(pieces)
+        taken_up(pieces, found)
+        save_checkpoint(run.folder / "checkpoints", found)
+        run.set_status(checkpoints={"last": FIRST}, kept=[FIRST])
+        return found
 
     yield from trained(run, prepared, device, asking, began=began, before=before)

@@ -22,6 +22,7 @@ from tellapart.training.losses import LossFunction
 from tellapart.training.optim import Optimiser
 from tellapart.training.precision import Precision
 from tellapart.training.schedule import rate_of
+from tellapart.training.shards import spread
 from tellapart.training.watch import LOWER_RATE, is_finite
 from tellapart.training.world import ALONE, World
 from tellapart.workflow.begin import origin_of
@@ -29,7 +30,7 @@ from tellapart.workflow.board import Boarded
 from tellapart.workflow.clock import clocked
 from tellapart.workflow.diagnosing import Watching, about_of
 from tellapart.workflow.events import Begun, Event, Said
-from tellapart.workflow.keeping import Keeper, Wanted
+from tellapart.workflow.keeping import Keeper, Wanted, joint
 from tellapart.workflow.prepare import Prepared
 from tellapart.workflow.stoppable import to_judge
 
@@ -150,7 +151,8 @@ def recorded(run: Run, pieces: Pieces, keeper: Keeper, asked: Asked, start: Posi
     if pieces.world.size > 1:
         agreed = pieces.world.agreeing(asked, pieces.plan.spent, keeper.wanted)
         pieces, keeper.wanted = replace(pieces, plan=replace(pieces.plan, spent=agreed.other(0))), agreed.other(1)
-        records = pieces.world.watched(loop(pieces, judge=judge, keep=keeper.keep, asked=agreed.asked, start=start))
+        keep = joint(pieces.world, keeper.keep)
+        records = pieces.world.watched(loop(pieces, judge=judge, keep=keep, asked=agreed.asked, start=start))
     else:
         records = loop(pieces, judge=judge, keep=keeper.keep, asked=asked, start=start)
     earlier = [line for _, line in run.records()] if start.step else []
@@ -170,7 +172,8 @@ def recorded(run: Run, pieces: Pieces, keeper: Keeper, asked: Asked, start: Posi
             yield record
             if isinstance(record, Epoch):
                 yield from watching.after(as_json(record))
-        board.graph(pieces.model, pieces.train.pictures.preprocess, pieces.device)
+        if not pieces.world.sharded:  # a forward pass that the others do not take
+            board.graph(pieces.model, pieces.train.pictures.preprocess, pieces.device)
 
 
 def loop(
@@ -212,7 +215,7 @@ def validated(model: nn.Module, pieces: Pieces, asked: Asked = lambda: None) -> 
     pictures, device = to_judge(pieces.prepared.pictures, asked), pieces.device
     rows = pictures.index.rows("validation")
     labels = pictures.index.labels[rows]
-    some = lambda span: logits_of_rows(model, pictures, rows[span], device=device)  # noqa: E731
+    some = lambda span: logits_of_rows(model, pictures, rows[span], device=device, read=pieces.world.read)  # noqa: E731
     logits = pieces.world.rows(some, spans(len(rows)), columns=len(pictures.index.classes))
     figures = {figure.name: figure for figure in headline(logits, labels, "validation")}
     return figures["loss"].value, figures["accuracy"].value, figures["loss"].n
@@ -233,7 +236,8 @@ def taken_up(pieces: Pieces, last: Checkpoint | None) -> Position:
     """Put a checkpoint into model and optimiser; without one the run starts over."""
     if last is None:
         return Position()
-    pieces.model.load_state_dict(dict(last.model))
+    own = pieces.model.state_dict()
+    pieces.model.load_state_dict({name: spread(t, own.get(name, t)) for name, t in last.model.items()})
     pieces.optimiser.load(dict(last.optimiser))
     pieces.average.load(dict(last.average))
     pieces.precision.load(dict(last.scale))
@@ -268,9 +272,10 @@ def _kept(run: Run, pieces: Pieces, keeper: Keeper) -> str:
     if keeper.best is not None:
         at, state = keeper.best.position, keeper.best.model
         what = f"The best model so far (epoch {at.best_epoch + 1}, validation {at.best_accuracy:.1%}) is in"
-    elif not is_finite(pieces.model):
+    elif pieces.world.sharded or not is_finite(pieces.model):
         if not keeper.recent:
-            return f"No finite model was reached; the log is in {run.folder}."
+            reached = "kept" if pieces.world.sharded else "reached"
+            return f"No finite model was {reached}; the log is in {run.folder}."
         saved = load_checkpoint(keeper.folder / list(keeper.recent)[-1])
         state, what = saved.model, f"The weights after step {saved.position.step}, saved while they were finite, are in"
     try:

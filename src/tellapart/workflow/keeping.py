@@ -2,13 +2,18 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, partial
 
 from tellapart.errors import DivergedError
 from tellapart.files import flush, writable
 from tellapart.recipe import Recipe
 from tellapart.run import Run
-from tellapart.training.checkpoint import Checkpoint, Position, keep_only, save_checkpoint
+from tellapart.training.checkpoint import TENSORS, Checkpoint, Position, keep_only, save_checkpoint
+from tellapart.training.fit import Keep
+from tellapart.training.shards import gathered
 from tellapart.training.watch import LOWER_RATE, first_bad
+from tellapart.training.world import World
 
 FIRST_SECONDS = 2.0
 """The first checkpoint comes early: a disk that cannot be written shows at once, and a training that is killed again
@@ -50,7 +55,8 @@ class Keeper:
             self.best = _frozen(make())
             return
         asked = self.wanted()
-        must = asked or kind in ("last", "final") or (kind == "epoch" and self._is_kept(make().position))
+        after_epoch = kind == "epoch" and bool(self.save_every) and self._is_kept(make().position)
+        must = asked or kind in ("last", "final") or after_epoch
         if must or time.monotonic() >= self.due:
             self._write(make())
         if asked:
@@ -88,6 +94,32 @@ class Keeper:
 
     def _is_kept(self, at: Position) -> bool:
         return bool(self.save_every and at.epoch and not at.step_in_epoch and at.epoch % self.save_every == 0)
+
+
+def joint(world: World, keep: Keep) -> Keep:
+    """`keep` for processes that hold shards: the first, which decides, calls the others to each checkpoint that it
+    makes, and its checkpoints hold whole tensors. Others are offered as many and make what they are called to.
+    """
+
+    def made(make: Callable[[], Checkpoint]) -> Checkpoint:
+        world.most(1.0)
+        return _whole(world, make())
+
+    def decided(kind: str, make: Callable[[], Checkpoint]) -> None:
+        keep(kind, cache(partial(made, make)))
+        world.most(0.0)
+
+    def called(kind: str, make: Callable[[], Checkpoint]) -> None:
+        while world.most(0.0)[0]:
+            _whole(world, make())
+
+    return keep if not world.sharded else decided if world.rank == 0 else called
+
+
+def _whole(world: World, checkpoint: Checkpoint) -> Checkpoint:
+    """A checkpoint without shards in the first process, without tensors in the others."""
+    kinds = {kind: gathered(getattr(checkpoint, kind), wanted=world.rank == 0) for kind in TENSORS}
+    return replace(checkpoint, **kinds)
 
 
 def best_words(best: Checkpoint | None) -> dict[str, float] | None:

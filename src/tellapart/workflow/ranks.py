@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
+import torch
+
 from tellapart.errors import (
     DivergedError,
     Interrupted,
@@ -17,13 +19,14 @@ from tellapart.errors import (
 )
 from tellapart.recipe import Recipe
 from tellapart.run import Run, now
-from tellapart.training.checkpoint import Position, packed, unpacked
-from tellapart.training.fit import Asked
+from tellapart.training.checkpoint import Checkpoint, Position, packed, unpacked
+from tellapart.training.fit import Asked, Step
 from tellapart.training.lifeline import Lifeline
 from tellapart.training.world import World, join
 from tellapart.workflow.begin import from_where_it_began
 from tellapart.workflow.events import Event
-from tellapart.workflow.fitting import Pieces, loop, state_of, taken_up, validated
+from tellapart.workflow.fitting import Pieces, loop, taken_up, validated
+from tellapart.workflow.keeping import joint
 from tellapart.workflow.prepare import Prepared
 from tellapart.workflow.same import conditions
 from tellapart.workflow.settle import Settled
@@ -79,8 +82,9 @@ def _following(lifeline: Lifeline, events: Iterator[Event]) -> Iterator[Event]:
     lifeline.leave()
 
 
-def tell(run: Run, pieces: Pieces, start: Position, asked: Asked) -> None:
-    """Let the other processes put the same pieces together and wait until they have; then all have the same weights.
+def tell(run: Run, pieces: Pieces, start: Position, asked: Asked, *, taken: Checkpoint | None = None) -> None:
+    """Let the other processes put the same pieces together, and take up the same checkpoint when one was taken; without
+    one the weights are those of the seed.
 
     Raises WorkerError when one of them cannot, which says why itself.
     """
@@ -98,7 +102,7 @@ def tell(run: Run, pieces: Pieces, start: Position, asked: Asked) -> None:
     lifeline.say(f"go/{number}", json.dumps(message))
     for rank in range(1, world.size):
         lifeline.heard(f"ready/{number}/{rank}", asked)
-    _passed(world, pieces, start)
+    world.passed(packed(_as_taken(taken, pieces, start)))
 
 
 def _own_files(run: Run, recipe: Recipe) -> Recipe:
@@ -113,7 +117,7 @@ def _own_files(run: Run, recipe: Recipe) -> Recipe:
 
 def _made_of(pieces: Pieces) -> dict[str, str]:
     """What must be the same in all processes."""
-    found = conditions(pieces.device)
+    found = conditions(pieces.device, pieces.world)
     return {"pictures": pieces.prepared.content, "split": pieces.prepared.split} | {one: found[one] for one in SAME}
 
 
@@ -124,11 +128,12 @@ def _spoken(run: Run, words: str) -> None:
     sys.stderr.write(f"error: {words}\nhint: `tellapart resume {run.called}` goes on from the last checkpoint.\n")
 
 
-def _passed(world: World, pieces: Pieces, start: Position) -> Position:
-    """Everything that training remembers, as the first process has it, in all of them."""
-    own = state_of(pieces, start) if world.rank == 0 else None
-    found = unpacked(world.passed(b"" if own is None else packed(own)))
-    return start if own is not None else taken_up(pieces, found)
+def _as_taken(taken: Checkpoint | None, pieces: Pieces, start: Position) -> Checkpoint:
+    """The checkpoint that training goes on from, with what changed when it was taken up."""
+    if taken is None:
+        return Checkpoint(position=start, model={})
+    count = {"count": torch.tensor(pieces.average.count)} if taken.average else {}
+    return replace(taken, position=start, average={**taken.average, **count})
 
 
 def followed(
@@ -148,13 +153,16 @@ def followed(
     pieces = replace(pieces, first=message["first"], plan=replace(pieces.plan, max_steps=message["max_steps"]))
     _refuse_other(message["made"], _made_of(pieces))
     lifeline.say(f"ready/{number}/{world.rank}", "")
-    start = _passed(world, pieces, Position())
-    agreed = world.agreeing(asked, lambda: False, lambda: False)
+    found = unpacked(world.passed())
+    start = taken_up(pieces, found) if found.model else found.position
+    world, agreed = pieces.world, world.agreeing(asked, lambda: False, lambda: False)
     plan = replace(pieces.plan, spent=agreed.other(0))
     judge = lambda model: validated(model, pieces, asked)  # noqa: E731
-    ours = loop(replace(pieces, plan=plan), judge=judge, keep=lambda *_: None, asked=agreed.asked, start=start)
-    for _ in world.watched(ours):
-        pass
+    keep = joint(world, lambda *_: None)
+    ours = loop(replace(pieces, plan=plan), judge=judge, keep=keep, asked=agreed.asked, start=start)
+    for record in world.watched(ours):
+        if world.sharded and isinstance(record, Step) and record.loss is not None:
+            pieces.loss.penalty(pieces.model)  # its part of what the first process writes down
     return True
 
 

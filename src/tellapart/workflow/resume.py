@@ -7,8 +7,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from tellapart.errors import StorageError, UsageError
 from tellapart.recipe import Recipe
 from tellapart.run import Run
@@ -69,6 +67,7 @@ def continued(
 ) -> Iterator[Event]:
     """Go on from a checkpoint with a recipe; `commit` is called when nothing can be refused any more."""
     began, (last, best, notes) = time.monotonic(), found
+    recipe = recipe.replaced({"machine.parallel": asking.parallel or recipe.machine.parallel})
     device = devices.choose(recipe.machine.device)
     devices.reuse_memory()
     yield from (Said(stage=-1, text=note) for note in notes)
@@ -78,21 +77,22 @@ def continued(
     refuse_lost_beginning(run, last)
     pieces, start = in_cycle(run, pieces, taken_up(pieces, last))
     cut(run, start)
-    yield from _conditions(run, start.step, device)
+    yield from _conditions(run, start.step, pieces)
     yield Said(stage=7, text=f"training goes on after step {start.step:,} of {pieces.plan.max_steps:,}")
-    tell(run, pieces, start, asking.asked)
+    tell(run, pieces, start, asking.asked, taken=last)
     yield from fitted(run, pieces, asking.asked, start=start, best=best, wanted=asking.save_now)
     yield from verdict(run, prepared, device, open_test=asking.open_test, began=began, asked=asking.asked)
 
 
-def _conditions(run: Run, step: int, device: torch.device) -> Iterator[Event]:
+def _conditions(run: Run, step: int, pieces: Pieces) -> Iterator[Event]:
     """Whether the result will be that of a run that was never stopped, to the last bit."""
-    found = noted_change(run, step, device)
+    here = pieces.device, pieces.world
+    found = noted_change(run, step, *here)
     if found:
         yield Said(stage=-1, text=f"changed since the run began: {'; '.join(found)}")
         yield Said(stage=-1, text="the last bits may differ from a run never stopped; pictures and their order do not")
     else:
-        yield Said(text=f"as if never stopped, to the last bit: still {in_words(conditions(device))}, and all versions")
+        yield Said(text=f"as if never stopped, to the last bit: still {in_words(conditions(*here))}, and all versions")
 
 
 def refuse_lost_beginning(run: Run, last: Checkpoint | None) -> None:

@@ -12,16 +12,18 @@ import torch
 from tellapart.files import read_text
 from tellapart.models.bundle import load_bundle
 from tellapart.run import Run, environment, json_object, now
-from tellapart.training.world import here
+from tellapart.training.world import World, here
 from tellapart.workflow import devices
 
 TIMES = ("seconds", "pictures_per_second", "waiting", "augmenting")
-CONDITIONS = ("device", "processes", "torch", "instructions", "cores")
+CONDITIONS = ("device", "processes", "weights", "torch", "instructions", "cores")
 
 
-def conditions(device: torch.device) -> dict[str, Any]:
+def conditions(device: torch.device, world: World | None = None) -> dict[str, Any]:
     """What environment.json holds: where this runs, and all that may change the last bits of a result."""
-    exact = {"device": devices.words(device), "processes": here().size, "torch": torch.__version__}
+    world = world or here()
+    exact = {"device": devices.words(device), "processes": world.size, "torch": torch.__version__}
+    exact["weights"] = "sharded" if world.sharded else "whole"
     return {**environment(), **exact, "instructions": torch.backends.cpu.get_cpu_capability(), "code": _code()}
 
 
@@ -53,9 +55,9 @@ def changed(then: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     return found + ["the code of tellapart"] * ("code" in then and then["code"] != here["code"])
 
 
-def noted_change(run: Run, step: int, device: torch.device) -> list[str]:
+def noted_change(run: Run, step: int, device: torch.device, world: World | None = None) -> list[str]:
     """What changed since a run began, written into its status: a run that went on under other conditions says so."""
-    found = changed(conditions_of(run), conditions(device))
+    found = changed(conditions_of(run), conditions(device, world))
     if found:
         run.set_status(went_on=[*run.status().get("went_on", []), {"step": step, "time": now(), "changed": found}])
     return found

@@ -229,6 +229,21 @@ def settle_processes(settled: Settled, processes: int) -> Settled:
     return Settled(recipe.replaced({"machine.processes": processes}), {**settled.origins, **why})
 
 
+def refuse_sharded(recipe: Recipe, processes: int) -> None:
+    """Raises UsageError for what cannot be done with weights that several processes share."""
+    whole = {
+        "muon turns whole matrices": recipe.optim.name == "muon",
+        "a budget is measured by one process alone": bool(recipe.train.budget),
+        "a batch of auto is measured by one process alone": recipe.train.batch_size is None,
+    }
+    sharded = recipe.machine.parallel == "fsdp" and processes > 1
+    if sharded and (why := [word for word, so in whole.items() if so]):
+        raise UsageError(
+            f"With --parallel fsdp each process has a share of every matrix; {why[0]}.",
+            "Change that, or use --parallel ddp.",
+        )
+
+
 def refuse_large_batch(recipe: Recipe, num_train: int) -> None:
     """A batch larger than the data is an error, not a smaller batch in silence."""
     batch = (recipe.train.batch_size or 1) * recipe.train.accumulate

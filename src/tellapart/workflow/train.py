@@ -27,12 +27,13 @@ from tellapart.models.look import Look, look
 from tellapart.recipe import Recipe
 from tellapart.run import RUNS, Run, cores, sharing
 from tellapart.training.average import Average
-from tellapart.training.checkpoint import Position
+from tellapart.training.checkpoint import Checkpoint, Position
 from tellapart.training.finder import largest_batch
 from tellapart.training.fit import Asked, Plan
 from tellapart.training.losses import LossFunction, check_targets, make_loss
 from tellapart.training.optim import make_optimiser
 from tellapart.training.precision import Precision
+from tellapart.training.shards import sharded
 from tellapart.training.sync_norm import synced
 from tellapart.training.world import World, here
 from tellapart.workflow import devices
@@ -50,6 +51,7 @@ from tellapart.workflow.settle import (
     Origins,
     Settled,
     refuse_impossible,
+    refuse_sharded,
     refuse_two_ways,
     settle_batch,
     settle_network,
@@ -57,11 +59,7 @@ from tellapart.workflow.settle import (
 )
 from tellapart.workflow.telling import told
 
-Before = Callable[[Pieces], None]
-
-
-def nothing(pieces: Pieces) -> None:
-    """What most trainings have to do before they begin."""
+Before = Callable[[Pieces], Checkpoint | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +68,10 @@ class Asking:
 
     `index` stands for the recipe's source: pictures given in Python, such as `from_dataset` makes.
     `asked` is called after each step and may return the ending to stop with, `save_now` whether to save a checkpoint
-    now; `progress` is told how many pictures are
-    decoded, and of how many; `fetching` how many bytes of which file of a named data set have come.
-    `transform` is applied to each training picture (C S S) uint8 in place of our own augmentation. `schedule` is where
-    the learning rate of every step is drawn (.png) or listed (.csv).
+    now; `progress` is told how many pictures are decoded, and of how many; `fetching` how many bytes of which file of a
+    named data set have come. `transform` is applied to each training picture (C S S) uint8 in place of our own
+    augmentation. `schedule` is where the learning rate of every step is drawn (.png) or listed (.csv). A run goes on
+    with `parallel` instead of its own, if given.
     """
 
     runs: Path = RUNS
@@ -88,6 +86,7 @@ class Asking:
     index: Index | None = None
     transform: Transform | None = None
     schedule: Path | None = None
+    parallel: str = ""
 
 
 def train(recipe: Recipe, asking: Asking = Asking()) -> Iterator[Event]:
@@ -147,16 +146,16 @@ def _path(run: Run, settled: Settled, device: torch.device, asking: Asking) -> I
 
 
 def trained(
-    run: Run, prepared: Prepared, device: torch.device, asking: Asking, *, began: float, before: Before = nothing
+    run: Run, prepared: Prepared, device: torch.device, asking: Asking, *, began: float, before: Before = lambda _: None
 ) -> Iterator[Event]:
-    """Stages 2 to 9, from prepared pictures on. `before` may change the pieces before anything is written of them."""
+    """Stages 2 to 9, from prepared pictures on. `before` may let the pieces take up a checkpoint."""
     put = partial(put_together, device=device, transform=asking.transform)
     pieces = yield from within_budget(put(prepared), put, began=began)
-    before(pieces)
+    taken = before(pieces)
     run.set_status(transform=asking.transform is not None, spent=time.monotonic() - began)
-    written(run, pieces.prepared, command=asking.command, conditions=conditions(device))
+    written(run, pieces.prepared, command=asking.command, conditions=conditions(device, pieces.world))
     yield from described(pieces, schedule=asking.schedule)
-    tell(run, pieces, Position(), asking.asked)
+    tell(run, pieces, Position(), asking.asked, taken=taken)
     yield from fitted(run, pieces, asking.asked, wanted=asking.save_now)
     yield from verdict(run, pieces.prepared, device, open_test=asking.open_test, began=began, asked=asking.asked)
 
@@ -196,23 +195,25 @@ def pictures_of(settled: Settled, run: Run | None, asking: Asking) -> Generator[
 def put_together(prepared: Prepared, device: torch.device, *, transform: Transform | None = None) -> Pieces:
     """Network, loader, optimiser and plan of a prepared recipe. The network is on its device before the optimiser."""
     recipe, pictures = prepared.recipe, prepared.pictures
-    own = {"width": recipe.model.width} if recipe.model.name == "small" else {}
     architecture = Architecture(
         name=recipe.model.name,
         num_classes=len(pictures.index.classes),
         channels=recipe.input.channels,
         size=recipe.input.size,
-        args=own,
+        args={"width": recipe.model.width} if recipe.model.name == "small" else {},
     )
-    model = build(architecture, seed=recipe.train.seed).to(device)
+    world = replace(here(), sharded=recipe.machine.parallel == "fsdp" and here().size > 1)
+    model = build(architecture, seed=recipe.train.seed).to("cpu" if world.sharded else device)
     seen = look(model, architecture)
     settled = _settled(prepared, model, architecture, seen, device)
     recipe = settled.recipe
-    torch.set_num_threads(settled.recipe.machine.threads)
+    torch.set_num_threads(recipe.machine.threads)
     devices.same_every_time(recipe.machine.deterministic)
     if recipe.machine.sync_norm and here().size > 1:
         model = synced(model)
-    if recipe.machine.channels_last:
+    if world.sharded:  # which takes weights in their usual order only; pictures keep theirs
+        model = sharded(model, device)
+    elif recipe.machine.channels_last:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     loader = _loader(recipe, pictures, device)
     return Pieces(
@@ -227,7 +228,7 @@ def put_together(prepared: Prepared, device: torch.device, *, transform: Transfo
         precision=Precision(recipe.machine.precision, device),
         average=Average(model, decay=recipe.train.ema, tail=recipe.train.swa),
         plan=_plan(recipe, loader, transform),
-        world=here(),
+        world=world,
     )
 
 
@@ -264,21 +265,20 @@ def _settled(
 ) -> Settled:
     """What only the network can tell: a batch of `auto`, the learning rate, the threads."""
     settled = prepared.settled
+    refuse_sharded(settled.recipe, here().size)
     if settled.recipe.train.batch_size is None:
         shape = (architecture.channels, architecture.size, architecture.size)
         free = memory_budget() // sharing()
         largest = largest_batch(model, shape, device=device, activations=seen.activations, memory=free)
         settled = settle_batch(settled, largest=largest, num_train=prepared.counts["train"])
-    settled = settle_network(
-        settled, multiply_adds=seen.multiply_adds, normalised=seen.normalised, cores=max(1, cores() // sharing())
-    )
+    each = max(1, cores() // sharing())
+    settled = settle_network(settled, multiply_adds=seen.multiply_adds, normalised=seen.normalised, cores=each)
     return settle_processes(settled, here().size)
 
 
 def _plan(recipe: Recipe, loader: Loader, transform: Transform | None) -> Plan:
     steps = recipe.train.epochs * len(loader)
-    if transform is None and recipe.augment.steps:
-        transform = chained(recipe.augment.steps)
+    transform = transform or (chained(recipe.augment.steps) if recipe.augment.steps else None)
     ours = augmenter(recipe.augment, len(loader.pictures.index.classes))
     if _mixes(recipe):
         whole, share = ours, here().share
