@@ -3,19 +3,24 @@
 Without it the others would wait: for minutes when a process was stopped, and then not know for whom.
 """
 
+import contextlib
 import json
 import os
 import socket
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 
-from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
+from torch._C._distributed_c10d import Store, TCPStore
 
 from tellapart.errors import TellapartError, WorkerError
 
+LONGEST = timedelta(minutes=10)
+"""How long a process waits for another that lives, or should, but does not come."""
+GONE_FIRST = "Rank 0 or the process that started this training is gone."
 BEAT, SILENCE, GONE = 1.0, float(os.environ.get("TELLAPART_SILENCE", "30")), 3.0
 """Seconds between two signs of life; without one for `SILENCE` a process counts as stopped; when its connection broke,
 for `GONE` as dead."""
@@ -59,14 +64,21 @@ class Lifeline(threading.Thread):
     def leave(self, error: BaseException | None = None) -> None:
         """Go without being missed; an error of our own is left for the others to tell."""
         self.ended.set()
-        if error is not None and not isinstance(error, WorkerError):
-            what = str(getattr(error, "message", error)) or type(error).__name__
-            code = getattr(error, "exit_code", 1)
-            self.store.set("failed", json.dumps([code, f"{self._who(self.rank)} ended: {what}"]))
-        self.store.set(f"left/{self.rank}", "")
+        with contextlib.suppress(RuntimeError):  # the store may have gone
+            if error is not None and not isinstance(error, WorkerError):
+                what = str(getattr(error, "message", error)) or type(error).__name__
+                code = getattr(error, "exit_code", 1)
+                self.store.set("failed", json.dumps([code, f"{self._who(self.rank)} ended: {what}"]))
+            self.store.set(f"left/{self.rank}", "")
 
     def lost(self) -> WorkerError | None:
         """Which process has gone, once a connection broke; None when all are there."""
+        try:
+            return self._lost()
+        except RuntimeError:  # the store has gone too
+            return WorkerError(GONE_FIRST)
+
+    def _lost(self) -> WorkerError | None:
         seen, until = self._beats(self.store), time.monotonic() + GONE
         while time.monotonic() < until:
             if (failed := self._failed()) is not None:
@@ -106,7 +118,7 @@ class Lifeline(threading.Thread):
                     self._end(self.beating.get("dead").decode())
             except RuntimeError:
                 if not self.ended.is_set():
-                    self._end("The process that started this training, or the first of its processes, is gone.")
+                    self._end(GONE_FIRST)
 
     def _beats(self, store: Store) -> dict[int, bytes]:
         """The last sign of life of every other process that has not left."""
@@ -126,8 +138,33 @@ class Lifeline(threading.Thread):
         os._exit(WorkerError.exit_code)
 
 
-def open_store() -> Store:
-    """A connection of one's own to the place where the processes of this start leave messages."""
+def opened(*, first: bool) -> Store:
+    """The place where the processes of a training leave messages: that of torchrun, or, where other launchers start
+    them, one that the first process has.
+    """
     where = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return PrefixStore(f"tellapart/{attempt}", TCPStore(*where, is_master=False, timeout=timedelta(minutes=1)))
+    hosts = first and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    return TCPStore(*where, is_master=hosts, wait_for_workers=False, timeout=LONGEST)
+
+
+def met(store: Store, rank: int, size: int) -> str:
+    """A word that only the processes of this start have in common: torchrun's store still has what earlier ones left.
+
+    The first process gives a word, and says who has answered it; a word whose answers lack one's own is an old one.
+    Raises WorkerError when not all have come.
+    """
+    own, until = uuid.uuid4().hex, time.monotonic() + LONGEST.total_seconds()
+    if rank == 0:
+        store.set("word", own)
+    while time.monotonic() < until:
+        word = own if rank == 0 else store.get("word").decode()
+        if rank and not store.check([f"{word}/{own}"]):
+            store.set(f"{word}/{own}", "")
+            store.set(f"{word}/{rank}", own)
+        answers = [f"{word}/{other}" for other in range(1, size)]
+        if rank == 0 and store.check(answers):
+            store.set(f"{word}/all", " ".join(store.get(answer).decode() for answer in answers))
+        if store.check([f"{word}/all"]) and (rank == 0 or own in store.get(f"{word}/all").decode()):
+            return word
+        time.sleep(0.02)
+    raise WorkerError(f"Not all of the {size} processes of this training have come.")

@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TypeVar
 
 import numpy as np
@@ -12,16 +11,15 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch._C._distributed_c10d import PrefixStore
 
 from tellapart.data.loader import Batch
 from tellapart.errors import Interrupted, TellapartError, Terminated, WorkerError
-from tellapart.training.lifeline import Lifeline, open_store
+from tellapart.training.lifeline import LONGEST, Lifeline, met, opened
 from tellapart.training.shards import awake
 from tellapart.training.sync_norm import LENT
 
 T = TypeVar("T")
-LONGEST = timedelta(minutes=10)
-"""How long a process waits for the numbers of another that lives but does not come."""
 STOPPED: dict[int, tuple[type[TellapartError], str]] = {
     130: (Interrupted, "Stopped by Ctrl-C."),
     143: (Terminated, "Stopped by SIGTERM."),
@@ -208,8 +206,13 @@ def join() -> World:
         if cuda:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
         try:
-            dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=LONGEST)
-            _HERE[0] = World(rank, size, lifeline := Lifeline(open_store, rank, size))
+            store = opened(first=rank == 0)
+            word = met(store, rank, size)
+            own = lambda: PrefixStore(word, opened(first=False))  # noqa: E731
+            backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+            group = PrefixStore(f"{word}/group", store)
+            dist.init_process_group(backend, store=group, rank=rank, world_size=size, timeout=LONGEST)
+            _HERE[0] = World(rank, size, lifeline := Lifeline(own, rank, size))
         except (RuntimeError, ValueError) as error:
             raise WorkerError(f"The {size} processes of this training did not find each other: {error}.") from error
         lifeline.start()
