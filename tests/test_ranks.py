@@ -118,7 +118,7 @@ def process_of(launcher: int, rank: int) -> int:
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc, to find the processes")
 def test_a_process_that_is_killed_is_named_started_again_and_the_run_goes_on(tmp_path: Path) -> None:
     words = ["train", "digits", "--model", "linear", "--no-test", "--processes", "2", "--restarts", "1", "--run", "it"]
-    again = started(tmp_path, *words, "--epochs", "150", "--set=train.patience=150", "--set=machine.save_seconds=0.2")
+    again = started(tmp_path, *words, "--epochs", "60", "--set=train.patience=60", "--set=machine.save_seconds=0.2")
     metrics = tmp_path / "runs" / "it" / "metrics.jsonl"
     until = time.monotonic() + 120
     while not metrics.is_file() and time.monotonic() < until:
@@ -131,7 +131,7 @@ def test_a_process_that_is_killed_is_named_started_again_and_the_run_goes_on(tmp
     assert "training goes on after step" in err
     assert "2 processes" in err
     epochs = [line["epoch"] for _, line in Run(tmp_path / "runs" / "it").records() if line["kind"] == "epoch"]
-    assert epochs == list(range(150))
+    assert epochs == list(range(60))
     assert "validation accuracy" in out
     recipe = (tmp_path / "runs" / "it" / "recipe.toml").read_text()
     assert "processes = 2  # --processes" in recipe
