@@ -308,7 +308,8 @@ def fault(worlds: Worlds, at: Path, number: int, kind: str, chance: random.Rando
     codes = worlds.codes(children, within=60, but=victim if kind == "stop" else -1)
     seconds, said = time.monotonic() - began, "".join(worlds.words(rank) for rank in range(size))
     others = [code for rank, code in enumerate(codes) if rank != victim]
-    named = f"Rank {victim}" in said if kind in ("kill", "stop", "unreadable picture") else "error: " in said
+    words_of = {"kill": f"Rank {victim} (", "stop": f"Rank {victim} (", "unreadable picture": "picture-7.png"}
+    named = words_of.get(kind, "error: ") in said
     ended = None not in others and all(code in (CODES[kind], 8) for code in others)
     resumed = ["resume", name, "--runs", str(at / "runs"), "--no-test"]
     if not (at / "runs" / name / "recipe.toml").is_file():
