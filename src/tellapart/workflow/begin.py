@@ -103,19 +103,25 @@ def pictures_of(run: Run, settled: Settled, *, index: Index | None = None, progr
     are. Raises MismatchError as `same_pictures` does.
     """
     recipe = settled.recipe
-    own = from_where_it_began(recipe, run.status().get("at", ""))
-    # the files that the recipe names may be gone by now, or edited
-    if recipe.data.split not in ("auto", "new"):
-        own |= {"data.split": str(run.folder / "split.csv"), "data.folds": 0, "data.fold": 0}
-    if recipe.data.overlay:
-        own["data.overlay"] = str(run.folder / "overlay.csv")
-    prepared = prepare(replace(settled, recipe=recipe.replaced(own)), index=index, progress=progress)
+    prepared = prepare(replace(settled, recipe=with_own_files(run, recipe)), index=index, progress=progress)
     if prepared.split != run.status().get("split"):
         raise MismatchError(
             f"The pictures of {recipe.data.source} are no longer those that {run.name} was trained with.",
             "Bring back the old ones, or judge it on them as other pictures: tellapart test RUN SOURCE.",
         )
     return prepared
+
+
+def with_own_files(run: Run, recipe: Recipe) -> Recipe:
+    """A recipe that finds the pictures of a run from anywhere: by its own copies of split and overlay, for the files
+    that the recipe names may be gone by now, or edited.
+    """
+    own = from_where_it_began(recipe, run.status().get("at", ""))
+    if recipe.data.split not in ("auto", "new"):
+        own |= {"data.split": str(run.folder / "split.csv"), "data.folds": 0, "data.fold": 0}
+    if recipe.data.overlay:
+        own["data.overlay"] = str(run.folder / "overlay.csv")
+    return recipe.replaced(own)
 
 
 def from_where_it_began(recipe: Recipe, at: str, paths: Iterable[str] = PATHS) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from tellapart.training.checkpoint import Checkpoint, Position, packed, unpacked
 from tellapart.training.fit import Asked, Step
 from tellapart.training.lifeline import Lifeline
 from tellapart.training.world import World, join
-from tellapart.workflow.begin import from_where_it_began
+from tellapart.workflow.begin import with_own_files
 from tellapart.workflow.events import Event
 from tellapart.workflow.fitting import Pieces, loop, taken_up, validated
 from tellapart.workflow.keeping import joint
@@ -93,7 +93,7 @@ def tell(run: Run, pieces: Pieces, start: Position, asked: Asked, *, taken: Chec
         return
     number, lifeline.told = lifeline.told, lifeline.told + 1
     message = {
-        "recipe": _own_files(run, pieces.prepared.recipe).to_toml(),
+        "recipe": with_own_files(run, pieces.prepared.recipe).to_toml(),
         "made": _made_of(pieces),
         "first": pieces.first,
         "max_steps": pieces.plan.max_steps,
@@ -103,16 +103,6 @@ def tell(run: Run, pieces: Pieces, start: Position, asked: Asked, *, taken: Chec
     for rank in range(1, world.size):
         lifeline.heard(f"ready/{number}/{rank}", asked)
     world.passed(packed(_as_taken(taken, pieces, start)))
-
-
-def _own_files(run: Run, recipe: Recipe) -> Recipe:
-    """A recipe by which others find the same pictures: paths as they were meant, the split that the run has."""
-    own = from_where_it_began(recipe, run.status().get("at", ""))
-    if recipe.data.split not in ("auto", "new"):
-        own |= {"data.split": str(run.folder / "split.csv"), "data.folds": 0, "data.fold": 0}
-    if recipe.data.overlay:
-        own["data.overlay"] = str(run.folder / "overlay.csv")
-    return recipe.replaced(own)
 
 
 def _made_of(pieces: Pieces) -> dict[str, str]:
