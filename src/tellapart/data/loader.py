@@ -139,7 +139,8 @@ class Loader:
             # A GPU that is still at work has not waited; on the way to it, the pixels would wait for it.
             idle = step_before is None or step_before.query()
             waited = (time.perf_counter() - began) * idle
-            yield replace(self._batch(rows[span], pixels, chance[:, span], number), waited=waited, share=share)
+            images, labels = (self._there(array) for array in (pixels, self.pictures.index.labels[rows[span]]))
+            yield Batch(images, labels, rows[span], chance[:, span], self.seed, number, waited, share)
 
     def _fetched(self, batches: list[NDArray[np.int64]]) -> Iterator[NDArray[np.uint8]]:
         """The pixels of each batch in turn; with workers, the next batches are decoded beside the training."""
@@ -155,12 +156,8 @@ class Loader:
                     yield waiting.popleft().result()
             yield from (future.result() for future in waiting)
 
-    def _batch(
-        self, rows: NDArray[np.int64], pixels: NDArray[np.uint8], chance: NDArray[np.float32], epoch: int
-    ) -> Batch:
-        images = torch.from_numpy(pixels).to(self.device, non_blocking=True)
-        labels = torch.from_numpy(self.pictures.index.labels[rows]).to(self.device, non_blocking=True)
-        return Batch(images, labels, rows, chance, self.seed, epoch)
+    def _there(self, array: NDArray) -> Tensor:
+        return torch.from_numpy(array).to(self.device, non_blocking=True)
 
 
 def _mark(device: torch.device) -> torch.cuda.Event | None:

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tellapart.data.augment import Augmenter, network_input
 from tellapart.data.chance import step_seed
-from tellapart.data.loader import Loader
+from tellapart.data.loader import Batch, Loader
 from tellapart.errors import TellapartError
 from tellapart.training.average import Average
 from tellapart.training.checkpoint import Checkpoint, Position
@@ -127,6 +127,17 @@ def fit(
         inside = {"step_in_epoch": at.step_in_epoch + step - at.step, "loss_total": total.item(), "seen": seen}
         return replace(now(), position=replace(at, epoch=epoch, step=step, **inside))
 
+    def backward(part: Batch, batch: Batch, whole: Tensor | float, *, last: bool) -> Tensor:
+        pixels = network_input(part.images, train.pictures.preprocess, channels_last=plan.channels_last)
+        with precision.cast(), world.meeting(network, batch, last=last):
+            logits = network(pixels)
+        if step == start.step:
+            check_outputs(logits, batch=len(part), num_classes=num_classes)
+        share = loss_function.weight(part.labels) / whole * world.factor(batch)
+        loss = loss_function(logits.float(), part.labels) * share
+        precision.scaled(loss).backward()
+        return loss.detach()  # all else is freed before the next step needs memory
+
     model.train()
     network = world.network(model)
     for epoch in range(start.epoch, start.epoch if is_over(start, plan) else plan.epochs):
@@ -141,15 +152,7 @@ def fit(
             optimiser.zero_grad()
             loss, whole = torch.zeros((), device=device), world.weight(loss_function.weight(batch.labels), batch)
             for part in (parts := batch.parts(plan.accumulate)):
-                pixels = network_input(part.images, train.pictures.preprocess, channels_last=plan.channels_last)
-                with precision.cast(), world.meeting(network, batch, last=part is parts[-1]):
-                    logits = network(pixels)
-                if step == start.step:
-                    check_outputs(logits, batch=len(part), num_classes=num_classes)
-                share = loss_function.weight(part.labels) / whole * world.factor(batch)
-                part_loss = loss_function(logits.float(), part.labels) * share
-                precision.scaled(part_loss).backward()
-                loss += part_loss.detach()
+                loss += backward(part, batch, whole, last=part is parts[-1])
             loss = world.joined(loss, model, batch)
             loss_function.penalise(model, scale=precision.scale)
             norm, bad = precision.gradients(model, loss, step, clip=plan.clip)

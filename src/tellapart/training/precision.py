@@ -1,6 +1,7 @@
 """Precision: in which numbers the forward pass is computed, and the scale that keeps small gradients above zero."""
 
 import contextlib
+import math
 from contextlib import AbstractContextManager
 
 import torch
@@ -30,7 +31,8 @@ class Precision:
         self.name, self.device, self.dtype = name, device, DTYPES[name]
         self.scale = torch.full((), FIRST_SCALE if name == "fp16" else 1.0, device=device)
         self.good = torch.zeros((), dtype=torch.int32, device=device)
-        self.seen_bad = torch.full((), -1, device=device)
+        self.seen_bad, self.fine = torch.full((), -1, device=device), torch.zeros((), device=device)
+        self.weights: list[nn.Parameter] | None = None
         self.statistics: list[Tensor] | None = None
 
     def cast(self) -> AbstractContextManager:
@@ -46,16 +48,23 @@ class Precision:
         """Unscale the gradients, and shorten them to the norm `clip` (0: any length). Gives their 2-norm before that,
         and 1 when it, the loss or a buffer is not finite: such a step must not be taken.
         """
-        shards = [p.grad for p in model.parameters() if p.grad is not None]
-        grads = [local(grad) for grad in shards]
+        if self.weights is None:  # the tree of modules is not walked again in every step
+            self.weights = list(model.parameters())
+        shards = [p.grad for p in self.weights if p.grad is not None]
+        sharded = is_shard(shards[0])
+        grads = [local(grad) for grad in shards] if sharded else shards
         if self.name == "fp16":
             FOREACH_MUL(grads, 1 / self.scale)
         norm = norm_of(grads)
-        if is_shard(shards[0]):
+        if sharded:
             norm = summed(norm.double().square(), shards[0]).sqrt().float()
-        bad = ~torch.isfinite(norm + loss + self._buffers(model))
         if clip:
             FOREACH_MUL(grads, (clip / (norm + 1e-6)).clamp(max=1.0))
+        statistics = self._buffers(model)
+        at_hand = self.device.type == "cpu" and self.name != "fp16"  # no one waits for the answer, and it is seldom no
+        if at_hand and math.isfinite(norm.item() + loss.item() + statistics.item()):
+            return norm, self.fine
+        bad = ~torch.isfinite(norm + loss + statistics)
         hopeless = bad & (self.scale <= 1) & (self.seen_bad < 0)
         self.seen_bad = torch.where(hopeless, step, self.seen_bad)
         found = bad.float()
@@ -67,8 +76,8 @@ class Precision:
         """The sum of all running statistics: not finite when one of them is not, as a mean of batches may become."""
         if self.statistics is None:
             self.statistics = [b for b in model.buffers() if b.is_floating_point()]
-        flat = [b.flatten() for b in self.statistics]
-        return torch.cat(flat).sum() if flat else torch.zeros((), device=self.device)
+        flat = [b if b.ndim == 1 else b.flatten() for b in self.statistics]
+        return torch.cat(flat).sum() if flat else self.fine
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint must hold: nothing where nothing is scaled and nothing bad was seen."""
@@ -83,5 +92,4 @@ class Precision:
 
 def norm_of(grads: list[Tensor]) -> Tensor:
     """The 2-norm of all gradients together, on their device."""
-    norms = FOREACH_NORM(grads)
-    return torch.linalg.vector_norm(torch.stack([norm.float() for norm in norms]))
+    return torch.linalg.vector_norm(torch.stack(FOREACH_NORM(grads)).float())

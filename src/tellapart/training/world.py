@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -51,12 +51,12 @@ class World:
         network.broadcast_buffers = False  # `joined` keeps them equal
         return network
 
-    @contextmanager
-    def meeting(self, network: nn.Module, batch: Batch, *, last: bool) -> Iterator[None]:
+    def meeting(self, network: nn.Module, batch: Batch, *, last: bool) -> AbstractContextManager:
         """While open, one part of a batch goes forward; with the last one, gradients meet those of the others."""
-        if self.size == 1:
-            yield
-            return
+        return nullcontext() if self.size == 1 else self._meeting(network, batch, last=last)
+
+    @contextmanager
+    def _meeting(self, network: nn.Module, batch: Batch, *, last: bool) -> Iterator[None]:
         token = LENT.set(_lent(batch))
         if self.sharded:
             network.set_requires_gradient_sync(last)  # type: ignore[operator]
@@ -74,11 +74,12 @@ class World:
         """By what the loss of a part is multiplied, so that the average of the gradients becomes their sum."""
         return self.size * (not _lent(batch))
 
-    @torch.no_grad()
     def joined(self, loss: Tensor, model: nn.Module, batch: Batch) -> Tensor:
         """The loss of the whole batch; running statistics become their means over all pictures."""
-        if self.size == 1:
-            return loss
+        return loss if self.size == 1 else self._joined(loss, model, batch)
+
+    @torch.no_grad()
+    def _joined(self, loss: Tensor, model: nn.Module, batch: Batch) -> Tensor:
         running = [b for b in model.buffers() if b.is_floating_point()]
         mine = 0.0 if _lent(batch) else len(batch) / batch.counted
         flat = torch.cat([loss.reshape(1) / self.size, *(b.flatten() * mine for b in running)])
