@@ -234,7 +234,7 @@ def test_a_budget_that_is_no_time_is_refused(text: str) -> None:
 
 
 def known_pace(monkeypatch: pytest.MonkeyPatch, step: float, judging: float = 0.0, saving: float = 0.0) -> None:
-    one = pace.Pace(step=step, low=step, high=step, steps=9, judging=judging, saving=saving, checkpoint=1)
+    one = pace.Pace(first=step, step=step, low=step, high=step, steps=9, judging=judging, saving=saving, checkpoint=1)
     monkeypatch.setattr(pace, "measured", lambda _: one)
 
 

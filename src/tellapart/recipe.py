@@ -183,15 +183,14 @@ class Machine:
     save_seconds: float = _f(
         60.0, "seconds between two checkpoints; saving never takes more than a fiftieth of the time", low=0.0
     )
-    precision: str = _f(
-        "fp32", "numbers of the forward pass: fp32, bf16, or fp16 with a scaled loss", choices=names.PRECISIONS
-    )
+    precision: str = _f("fp32", "of the forward pass: fp32, bf16, or fp16 with a scaled loss", choices=names.PRECISIONS)
     retry: str = _f(
         "exact",
         "when memory lacks, compute each step in parts: exact (where that gives the same), always, never",
         choices=names.RETRIES,
     )
     deterministic: bool = _f(False, "refuse operations whose result differs from time to time (some need a GPU)")
+    compile: bool = _f(False, "train by code that torch.compile makes; auto: where that pays, by measuring", auto=True)
     channels_last: bool = _f(True, "keep pictures in NHWC memory order, which is faster for convolutions")
 
 

@@ -169,4 +169,4 @@ def network_input(images: Tensor, preprocess: Preprocess, *, channels_last: bool
 def _row_constants(mean: tuple[float, ...], std: tuple[float, ...], length: int) -> tuple[NDArray[np.float32], ...]:
     """What a row of pixels is multiplied by, and what is added: three values at a time take four times as long."""
     scale, offset = [1 / (255 * s) for s in std], [-m / s for m, s in zip(mean, std, strict=True)]
-    return np.resize(np.float32(scale), length), np.resize(np.float32(offset), length)
+    return np.resize(np.array(scale, np.float32), length), np.resize(np.array(offset, np.float32), length)

@@ -17,6 +17,7 @@ from tellapart.data.loader import Batch, Loader
 from tellapart.errors import TellapartError
 from tellapart.training.average import Average
 from tellapart.training.checkpoint import Checkpoint, Position
+from tellapart.training.compiled import Compiled
 from tellapart.training.losses import LossFunction, check_outputs
 from tellapart.training.optim import Optimiser
 from tellapart.training.precision import Precision
@@ -61,7 +62,8 @@ class Plan:
 
     clip: the largest gradient norm (0: any). drop_after, drop_factor: what the rate does on a plateau. A training ends
     early when validation reaches `target` (accuracy) or the mean training loss of an epoch falls to `target_loss`, and
-    after the step at which `spent` says that its time is over.
+    after the step at which `spent` says that its time is over. compiled: pictures in the batches of one process that
+    compiled code is made for (0: none).
     """
 
     epochs: int
@@ -78,6 +80,7 @@ class Plan:
     seed: int
     augment: Augmenter
     channels_last: bool
+    compiled: int = 0
 
 
 Judge = Callable[[nn.Module], tuple[float, float, int]]
@@ -130,16 +133,17 @@ def fit(
     def backward(part: Batch, batch: Batch, whole: Tensor | float, *, last: bool) -> Tensor:
         pixels = network_input(part.images, train.pictures.preprocess, channels_last=plan.channels_last)
         with precision.cast(), world.meeting(network, batch, last=last):
-            logits = network(pixels)
+            logits = forward(pixels)
         if step == start.step:
             check_outputs(logits, batch=len(part), num_classes=num_classes)
         share = loss_function.weight(part.labels) / whole * world.factor(batch)
-        loss = loss_function(logits.float(), part.labels) * share
-        precision.scaled(loss).backward()
-        return loss.detach()  # all else is freed before the next step needs memory
+        part_loss = loss_function(logits.float(), part.labels) * share
+        precision.scaled(part_loss).backward()
+        return part_loss.detach()  # all else is freed before the next step needs memory
 
     model.train()
     network = world.network(model)
+    forward = Compiled(network, plan.compiled // plan.accumulate) if plan.compiled else network
     for epoch in range(start.epoch, start.epoch if is_over(start, plan) else plan.epochs):
         began, total, seen = time.monotonic(), torch.tensor(at.loss_total, device=device), at.seen
         waiting = augmenting = 0.0

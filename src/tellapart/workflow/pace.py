@@ -35,10 +35,11 @@ Put = Callable[[Prepared], Pieces]
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """Seconds of a step (their mean, and where nine in ten of them end and begin), of judging one picture, and of
-    writing one checkpoint, with its bytes.
+    """Seconds of the first step, of a later one (mean, and where nine in ten of them end and begin), of judging one
+    picture, and of writing one checkpoint, with its bytes.
     """
 
+    first: float
     step: float
     low: float
     high: float
@@ -84,7 +85,8 @@ def measured(pieces: Pieces) -> Pace:
     low, high = np.quantile(steady, (0.1, 0.9)).tolist()
     saving, size = _saving(pieces)
     mean, judging = float(steady.mean()), _judging(pieces)
-    return Pace(step=mean, low=low, high=high, steps=len(steady), judging=judging, saving=saving, checkpoint=size)
+    spread = {"low": low, "high": high, "steps": len(steady)}
+    return Pace(first=times[0], step=mean, **spread, judging=judging, saving=saving, checkpoint=size)
 
 
 def _judging(pieces: Pieces) -> float:

@@ -20,11 +20,12 @@ from tellapart.recipe import Recipe
 from tellapart.recipe_values import AUTO
 from tellapart.run import Run
 from tellapart.training.checkpoint import load_checkpoint
+from tellapart.workflow.compiling import at_its_pace
 from tellapart.workflow.curves import ON_VALIDATION, in_letters, rates_of_steps
 from tellapart.workflow.described import described
 from tellapart.workflow.events import Event, Said, Verdict
 from tellapart.workflow.fitting import Pieces, lacks_memory, memory_in_words
-from tellapart.workflow.pace import Pace, measured, within_budget
+from tellapart.workflow.pace import Pace, measured
 from tellapart.workflow.train import Asking, accepted, pictures_of, put_together, train
 
 
@@ -90,7 +91,7 @@ def ready(recipe: Recipe, asking: Asking) -> Generator[Event, None, Pieces]:
     settled, device = accepted(recipe, asking)
     prepared = yield from pictures_of(settled, None, asking)
     put = partial(put_together, device=device, transform=asking.transform)
-    return (yield from within_budget(put(prepared), put, began=began))
+    return (yield from at_its_pace(put(prepared), put, began=began))
 
 
 def dry_run(recipe: Recipe, asking: Asking) -> Iterator[Event | Estimate]:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tellapart.errors import BusyError, MismatchError, TellapartError
+from tellapart.recipe import Recipe
 from tellapart.run import Run
 from tellapart.workflow.search_database import BEAT, SILENCE, optuna_at_hand
 from tellapart.workflow.search_space import Field, combinations
@@ -105,6 +106,8 @@ class Store:
         if known is None:
             self.study().set_user_attr(key, value)
             known = self.study().user_attrs[key]
+        if key == "recipe":  # one that an older release wrote lacks what came since, which is as its default
+            known = Recipe.from_toml(known).to_toml()
         if known != value:
             old, new = known.splitlines(), value.splitlines()
             other = [f"{line} here, {was} before" for was, line in zip(old, new, strict=False) if was != line]

@@ -209,6 +209,11 @@ def settle_batch(settled: Settled, *, largest: int, num_train: int) -> Settled:
     return _filled(settled, {"train.batch_size": (size, f"up to {largest} pictures fit")})
 
 
+def settle_compile(settled: Settled, pays: bool, why: str) -> Settled:
+    """Fill in whether the network is compiled, found out by measuring."""
+    return _filled(settled, {"machine.compile": (pays, why)})
+
+
 def settle_processes(settled: Settled, processes: int) -> Settled:
     """Write down how many processes train. Raises UsageError for a batch that is too small to be shared by them."""
     recipe = settled.recipe
@@ -233,6 +238,7 @@ def refuse_sharded(recipe: Recipe, processes: int) -> None:
     """Raises UsageError for what cannot be done with weights that several processes share."""
     whole = {
         "muon turns whole matrices": recipe.optim.name == "muon",
+        "a network is compiled whole": recipe.machine.compile is not False,
         "a budget is measured by one process alone": bool(recipe.train.budget),
         "a batch of auto is measured by one process alone": recipe.train.batch_size is None,
     }

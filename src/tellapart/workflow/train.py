@@ -38,12 +38,12 @@ from tellapart.training.sync_norm import synced
 from tellapart.training.world import World, here
 from tellapart.workflow import devices
 from tellapart.workflow.begin import written
+from tellapart.workflow.compiling import at_its_pace
 from tellapart.workflow.described import described
 from tellapart.workflow.events import Event, Said
 from tellapart.workflow.final import verdict
 from tellapart.workflow.fitting import Pieces, fitted
 from tellapart.workflow.keeping import Wanted
-from tellapart.workflow.pace import within_budget
 from tellapart.workflow.prepare import Prepared, prepare
 from tellapart.workflow.ranks import followed, in_world, tell
 from tellapart.workflow.same import conditions
@@ -150,7 +150,7 @@ def trained(
 ) -> Iterator[Event]:
     """Stages 2 to 9, from prepared pictures on. `before` may let the pieces take up a checkpoint."""
     put = partial(put_together, device=device, transform=asking.transform)
-    pieces = yield from within_budget(put(prepared), put, began=began)
+    pieces = yield from at_its_pace(put(prepared), put, began=began)
     taken = before(pieces)
     run.set_status(transform=asking.transform is not None, spent=time.monotonic() - began)
     written(run, pieces.prepared, command=asking.command, conditions=conditions(device, pieces.world))
@@ -279,10 +279,9 @@ def _settled(
 def _plan(recipe: Recipe, loader: Loader, transform: Transform | None) -> Plan:
     steps = recipe.train.epochs * len(loader)
     transform = transform or (chained(recipe.augment.steps) if recipe.augment.steps else None)
-    ours = augmenter(recipe.augment, len(loader.pictures.index.classes))
+    ours = whole = augmenter(recipe.augment, len(loader.pictures.index.classes))
     if _mixes(recipe):
-        whole, share = ours, here().share
-        ours = lambda batch: whole(batch).shared(*share)  # noqa: E731
+        ours = lambda batch: whole(batch).shared(*here().share)  # noqa: E731
     return Plan(
         epochs=recipe.train.epochs,
         max_steps=min(steps, recipe.train.max_steps or steps),
@@ -297,4 +296,5 @@ def _plan(recipe: Recipe, loader: Loader, transform: Transform | None) -> Plan:
         seed=recipe.train.seed,
         augment=ours if transform is None else per_sample(transform),
         channels_last=recipe.machine.channels_last,
+        compiled=loader.batch_size // here().size if recipe.machine.compile else 0,
     )

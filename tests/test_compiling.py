@@ -1,0 +1,74 @@
+"""machine.compile: code that torch.compile makes, where it pays. In processes of their own: a compiler stays loaded."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from commands import process, train
+
+FEW = ("digits", "--limit", "200", "--model", "mlp:8", "--epochs", "2", "--no-test")
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ for a CPU")
+
+
+def apart(at: Path, *words: str, first: str = "pass", **also: str) -> subprocess.CompletedProcess[str]:
+    _, environment = process()
+    code = f"import sys; {first}; from tellapart.cli import main; main(sys.argv[1:])"
+    own = {**environment, "TORCHINDUCTOR_CACHE_DIR": str(at / "compiled"), "TELLAPART_CACHE": str(at / "cache"), **also}
+    run = [sys.executable, "-c", code, *words]
+    return subprocess.run(run, cwd=at, env=own, capture_output=True, text=True, timeout=240, check=False)
+
+
+def test_a_short_training_is_not_compiled_and_says_why(tmp_path: Path) -> None:
+    done = train(tmp_path, "a", *FEW, "--set", "machine.compile=auto")
+    why = re.search(r"not compiled: (the training takes about \d+ s without it, too little to gain anything)", done.err)
+    assert why
+    recipe = (tmp_path / "runs/a/recipe.toml").read_text()
+    assert f"compile = false  # auto: {why[1]}" in recipe
+    assert "torch._inductor" not in sys.modules
+
+
+def test_without_a_compiler_it_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    done = apart(tmp_path, "train", *FEW, "--set", "machine.compile=true", CXX="/no/such/compiler")
+    assert done.returncode == 2
+    assert "error: The network cannot be compiled here: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@needs_compiler
+def test_it_is_measured_and_a_resumed_run_is_the_same_to_the_last_bit(tmp_path: Path) -> None:
+    measured = "from tellapart.workflow import compiling; compiling.LEAST = 0.0"
+    done = apart(tmp_path, "train", *FEW, "--set", "machine.compile=auto", "--run", "a", first=measured)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"compiled: a step takes .* compiled and .* plain; compiling took \d+ s", done.stderr)
+    assert tomllib.loads((tmp_path / "runs/a/recipe.toml").read_text())["machine"]["compile"] in (True, False)
+    same = apart(tmp_path, "prove-resume", *FEW[:-1], "--set", "machine.compile=true")
+    assert same.returncode == 0, same.stderr
+    assert len(re.findall(r"  equal ", same.stdout)) == 5
+
+
+@needs_compiler
+def test_compiled_weights_are_those_of_the_plain_network_up_to_rounding(tmp_path: Path) -> None:
+    code = """
+import torch
+from torch import nn
+from tellapart.training.compiled import Compiled
+torch.manual_seed(0)
+net, pixels = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3)), torch.randn(12, 1, 4, 4)
+fast, found = Compiled(net, 12), {}
+for name, way in (("plain", net), ("fast", fast)):
+    net.zero_grad()
+    way(pixels).square().sum().backward()
+    found[name] = [p.grad.clone() for p in net.parameters()]
+for a, b in zip(found["plain"], found["fast"]):
+    torch.testing.assert_close(a, b)
+assert torch.equal(fast(pixels[:5]), net(pixels[:5]))
+assert type(fast(pixels).grad_fn).__name__ == "CompiledFunctionBackward", "it was not compiled"
+assert type(fast(pixels[:5]).grad_fn).__name__ != "CompiledFunctionBackward"
+"""
+    _, environment = process()
+    own = {**environment, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env=own, check=True, timeout=240)
