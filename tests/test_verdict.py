@@ -2,12 +2,18 @@
 
 import csv
 import json
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from commands import Done, tellapart, train
 from pictures import make_folder
 from PIL import Image
+
+from tellapart.evaluation.metrics import judge
+from tellapart.evaluation.predictions import Predictions
+from tellapart.workflow.judge import by_loss
 
 QUICK = ("digits", "--model", "linear", "--epochs", "1")
 NEVER = "this test part was never opened before"
@@ -118,6 +124,35 @@ def test_a_model_without_mistakes_is_judged_and_says_so(pets: Done) -> None:
     assert not (pets.at / "none.png").exists()
     assert done.code == 0
     assert "test accuracy  100.0 %" in done.out
+
+
+def test_every_picture_is_listed_with_its_own_loss(tmp_path: Path) -> None:
+    train(tmp_path, "a", *QUICK)
+    done = tellapart(tmp_path, "test", "a", "--losses", "losses.csv")
+    assert f"269 pictures of the test part by their own loss: {tmp_path / 'losses.csv'}" in done.out
+    stored = Predictions.load(done.run("a").predictions("test"))
+    with (tmp_path / "losses.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(row["key"] for row in rows) == sorted(stored.keys)
+    losses = [float(row["loss"]) for row in rows]
+    assert losses == sorted(losses, reverse=True)
+    assert np.mean(losses) == pytest.approx(next(f.value for f in judge(stored) if f.name == "loss"))
+    for row in rows[:5]:
+        logits = stored.logits[stored.keys.index(row["key"])].astype(float)
+        shares = [math.exp(x) / sum(math.exp(y) for y in logits) for x in logits]
+        assert row["said"] == stored.classes[shares.index(max(shares))]
+        assert float(row["probability"]) == pytest.approx(shares[stored.classes.index(row["class"])], abs=1e-6)
+        assert float(row["loss"]) == pytest.approx(-math.log(shares[stored.classes.index(row["class"])]), rel=1e-5)
+
+
+def test_a_sure_and_right_answer_costs_nothing_and_the_better_of_two_models_less() -> None:
+    """The notes' true label is [1, 0, 0, 0, 0]: of two predictions the nearer one has less cross entropy, 0 at best."""
+    answers = np.log([[0.7, 0.1, 0.1, 0.05, 0.05], [0.4, 0.3, 0.1, 0.1, 0.1], [1, 1e-30, 1e-30, 1e-30, 1e-30]])
+    keys, labels = ("near", "far", "sure"), np.zeros(3, np.int64)
+    made = Predictions(part="test", classes=tuple("abcde"), keys=keys, logits=answers.astype(np.float32), labels=labels)
+    found = by_loss(made)
+    assert [row[0] for row in found] == ["far", "near", "sure"]
+    assert [row[4] for row in found] == pytest.approx([-math.log(0.4), -math.log(0.7), 0.0], abs=1e-6)
 
 
 def test_a_flat_folder_is_split_class_by_class_and_tested(pets: Done) -> None:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.argument("source", required=False)
 @click.option("--mistakes", type=PATH, metavar="FILE.png", help="Draw the mistakes, the surest first.")
+@click.option(
+    "--losses", type=PATH, metavar="FILE.csv", help="List every picture with its own loss, the largest first."
+)
 @root_option
 @flags_of(*LABELLING)
 @on_bad_option
@@ -32,6 +35,7 @@ def command(
     model: str,
     source: str | None,
     mistakes: Path | None,
+    losses: Path | None,
     root: str,
     on_bad: str,
     device: str,
@@ -55,6 +59,8 @@ def command(
         answer, lines, predictions = other_pictures(model, other, runs, device)
     if mistakes is not None:
         lines += mistake_lines(predictions, mistakes)
+    if losses is not None:
+        lines += loss_lines(predictions, losses)
     click.echo(json.dumps(answer, indent=1) if as_json else "\n".join(lines))
 
 
@@ -97,6 +103,15 @@ def mistake_lines(predictions: "Predictions", path: Path, *, most: int = 10) -> 
         return ["", f"no mistake among {among}; nothing is drawn"]
     named = [printable(f"{text}  {predictions.keys[row]}") for row, text in worst_first(predictions)[:most]]
     return ["", *named, "", f"{count} mistake{'s' * (count > 1)} among {among}: {path.absolute()}"]
+
+
+def loss_lines(predictions: "Predictions", path: Path) -> list[str]:
+    """Write every picture with its own loss, and say where."""
+    from tellapart.files import csv_text, write_atomically
+    from tellapart.workflow.judge import by_loss
+
+    write_atomically(path, csv_text(("key", "class", "said", "probability", "loss"), by_loss(predictions)))
+    return ["", f"{len(predictions):,} pictures of the {predictions.part} part by their own loss: {path.absolute()}"]
 
 
 def elsewhere_lines(source: str, classes: tuple[str, ...], figures: list, by_class: list) -> list[str]:

@@ -15,7 +15,7 @@ from tellapart.data.index import Index
 from tellapart.data.pictures import first_pass, memory_budget
 from tellapart.data.select import refuse_empty, relabelled
 from tellapart.errors import DataError, UsageError, did_you_mean
-from tellapart.evaluation.metrics import judge, judge_classes, softmax
+from tellapart.evaluation.metrics import cross_entropies, judge, judge_classes, softmax
 from tellapart.evaluation.predict import predict_part
 from tellapart.evaluation.predictions import Predictions
 from tellapart.models.bundle import Bundle, load_bundle
@@ -175,6 +175,17 @@ def worst_first(predictions: Predictions) -> list[tuple[int, str]]:
         (int(row), f"{names[predictions.labels[row]]} as {names[said[row]]} ({shares[row, said[row]]:.0%})")
         for row in wrong
     ]
+
+
+def by_loss(predictions: Predictions) -> list[tuple[str, str, str, float, float]]:
+    """Every picture with its class, the class said, the probability of its own and its cross entropy, -ln of that; the
+    largest first, equal ones in their order.
+    """
+    losses, names = cross_entropies(predictions.logits, predictions.labels).clip(0), predictions.classes
+    said = predictions.logits.argmax(axis=1)
+    own = [(names[label], names[guess]) for label, guess in zip(predictions.labels, said, strict=True)]
+    order = np.argsort(-losses, kind="stable").tolist()
+    return [(predictions.keys[n], *own[n], round(float(np.exp(-losses[n])), 6), float(losses[n])) for n in order]
 
 
 def draw_mistakes(predictions: Predictions, path: Path, *, most: int = 40) -> int:
