@@ -18,10 +18,10 @@ from torch.nn import functional as F
 
 from tellapart.errors import Interrupted
 from tellapart.recipe import Recipe
+from tellapart.workflow.assemble import put_together
 from tellapart.workflow.fitting import FROM_THE_START, Pieces, loop
 from tellapart.workflow.prepare import prepare
 from tellapart.workflow.settle import Settled
-from tellapart.workflow.train import put_together
 
 
 def pieces_for(source: str, root: str, limit: int) -> Pieces:

@@ -23,6 +23,7 @@ from tellapart.recipe import Loss, Recipe
 from tellapart.recipe_augment import Augment
 from tellapart.run import Run
 from tellapart.training.losses import LOSSES, LossFunction, check_targets, loss_words, make_loss
+from tellapart.workflow import assemble
 from tellapart.workflow import train as path_of
 
 K = 5
@@ -462,7 +463,7 @@ def test_settings_that_mean_nothing_are_refused(tmp_path, words, told):
 def test_the_loss_finds_a_wrong_label_of_the_pictures_before_the_first_step(tmp_path):
     index = replace(index_of(np.array([0, 1] * 20)), labels=np.array([0, 1] * 19 + [0, 5]))
     with pytest.raises(DataError, match=r"The target of 39.png is 5; expected a class number from 0 to 4."):
-        path_of._loss(Recipe(), index, torch.device("cpu"))
+        assemble._loss(Recipe(), index, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("more", [("--loss", "mse"), ("--set", "loss.weights=balanced"), ("--set", "loss.l1=0.1")])

@@ -31,8 +31,8 @@ from tellapart.preprocess import Preprocess
 from tellapart.recipe import Recipe
 from tellapart.training.losses import make_loss
 from tellapart.training.optim import Sgd
+from tellapart.workflow import assemble as path_of
 from tellapart.workflow import devices, fitting, prepare, settle
-from tellapart.workflow import train as path_of
 
 ONE_STEP = ("--set", "train.max_steps=1", "--no-test")
 

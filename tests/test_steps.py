@@ -24,8 +24,7 @@ from tellapart.data.steps import CHAINS, STEPS, made, parsed
 from tellapart.errors import UsageError
 from tellapart.recipe_augment import COLOURS, OFF, PRESETS
 from tellapart.run import Run
-from tellapart.workflow import fitting
-from tellapart.workflow import train as path_of
+from tellapart.workflow import assemble, fitting
 from tellapart.workflow.prepare import prepare
 from tellapart.workflow.resume import resume
 from tellapart.workflow.settle import Settled
@@ -241,7 +240,7 @@ def test_training_is_the_same_for_any_number_of_workers_and_parts(class_folder, 
 
 def test_pictures_that_judge_are_never_augmented(class_folder):
     recipe = Recipe.from_values({"data.source": str(class_folder), "augment.preset": "strong", "model.name": "linear"})
-    pieces = path_of.put_together(prepare(Settled(recipe, {})), torch.device("cpu"))
+    pieces = assemble.put_together(prepare(Settled(recipe, {})), torch.device("cpu"))
     seen: list[torch.Tensor] = []
     pieces.model.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
     for _ in range(2):

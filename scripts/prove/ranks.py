@@ -43,7 +43,7 @@ from tellapart.models.bundle import load_bundle
 from tellapart.recipe import Recipe
 from tellapart.training import lifeline
 from tellapart.training.world import join
-from tellapart.workflow import train as training
+from tellapart.workflow import assemble
 from tellapart.workflow.prepare import prepare
 from tellapart.workflow.settle import Settled
 
@@ -138,7 +138,7 @@ class Worlds:
 
 def observed(file: str) -> None:
     """Let this process write down which pictures it trains on, with the SHA-256 of what augmentation made of them."""
-    plan_of = training._plan
+    plan_of = assemble._plan
 
     def plan(*words: Any, **named: Any) -> Any:
         made = plan_of(*words, **named)
@@ -152,9 +152,9 @@ def observed(file: str) -> None:
                 lines.write(json.dumps([batch.epoch, own]) + "\n")
             return batch
 
-        return training.replace(made, augment=seen)
+        return assemble.replace(made, augment=seen)
 
-    training._plan = plan
+    assemble._plan = plan
 
 
 def together(file: str, size: int) -> list[Any]:
@@ -196,7 +196,7 @@ def figures(worlds: Worlds, at: Path) -> dict[str, bool]:
     def work() -> None:
         world = join()
         recipe = Recipe.from_values({"data.source": "digits", "machine.device": "cpu", "machine.cache": 0})
-        pieces = training.put_together(prepare(Settled(recipe, {})), torch.device("cpu"))
+        pieces = assemble.put_together(prepare(Settled(recipe, {})), torch.device("cpu"))
         rows = pieces.prepared.pictures.index.rows("validation")
         spans = [slice(start, min(start + 32, len(rows))) for start in range(0, len(rows), 32)]
         of = lambda span: logits_of_rows(pieces.model, pieces.train.pictures, rows[span], device=pieces.device)  # noqa: E731
@@ -255,7 +255,7 @@ def break_at(fault: str, victim: int, step: int) -> None:
     if os.environ["RANK"] != str(victim):
         return
     taken = [0]
-    plan_of = training._plan
+    plan_of = assemble._plan
 
     def plan(*words: Any, **named: Any) -> Any:
         made = plan_of(*words, **named)
@@ -266,9 +266,9 @@ def break_at(fault: str, victim: int, step: int) -> None:
                 happen(fault)
             return made.augment(batch)
 
-        return training.replace(made, augment=moved)
+        return assemble.replace(made, augment=moved)
 
-    training._plan = plan
+    assemble._plan = plan
 
 
 def happen(fault: str) -> None:

@@ -74,8 +74,9 @@ class Input:
     fit: str = _f("crop", "how a picture becomes square: crop its centre, pad it, or squash it", choices=names.FITS)
     filter: str = _f("bilinear", "resize filter", choices=names.FILTERS)
     normalize: str = _f(
-        "data",
-        "mean and deviation: of the training pictures, none, half ([0,1] to [-1,1]), imagenet",
+        None,
+        "mean and deviation: data (of the training pictures), none, half ([0,1] to [-1,1]), imagenet",
+        kind=str,
         choices=names.NORMALIZATIONS,
     )
 
@@ -84,10 +85,10 @@ class Input:
 class Model:
     """Which network."""
 
-    name: str = _f(
-        "small", "small, quick, linear, mlp:256,128 or any torchvision classifier such as resnet18", flag="--model"
-    )
+    name: str = _f("small", "small, quick, linear, mlp:256,128 or a torchvision classifier: resnet18", flag="--model")
     width: int = _f(16, "channels of the first stage of `small`", low=4, high=512)
+    weights: str = _f("", "file of pretrained weights to begin with; the head is a new one", flag="--weights")
+    freeze: str = _f("", "what stays: body (all but the head), or weights by name: features.*", flag="--freeze")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +135,7 @@ class Optim:
 class Train:
     """How long, in what order, and what is kept."""
 
-    epochs: int = _f(None, "passes over the training pictures", kind=int, flag="--epochs", low=1)
+    epochs: int = _f(None, "passes over the pictures; 0: only the head is fitted", kind=int, flag="--epochs", low=0)
     max_steps: int = _f(None, "stop after this many steps, whatever the epochs", kind=int, low=1)
     batch_size: int = _f(
         64, "pictures in one step; 0: all of them; auto: the most that fit", flag="--batch-size", low=0, auto=True

@@ -12,6 +12,7 @@ from tellapart.data.loader import Batch, Loader, sizes_of
 from tellapart.data.pictures import Pictures
 from tellapart.data.square import centre
 from tellapart.evaluation.predictions import Predictions
+from tellapart.models.look import still
 from tellapart.preprocess import Preprocess
 
 THUMBNAIL = 64
@@ -19,15 +20,10 @@ BATCH = 256
 
 
 def logits_of(model: nn.Module, batches: Iterable[Batch], preprocess: Preprocess) -> Iterator[NDArray[np.float32]]:
-    """The logits (B K) of each batch, in eval mode and without a graph; the model's own mode is restored."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            for batch in batches:
-                yield model(network_input(batch.images, preprocess)).float().cpu().numpy()
-    finally:
-        model.train(training)
+    """The logits (B K) of each batch, in eval mode and without a graph; each module's own mode is restored."""
+    with still(model), torch.inference_mode():
+        for batch in batches:
+            yield model(network_input(batch.images, preprocess)).float().cpu().numpy()
 
 
 def logits_of_part(model: nn.Module, pictures: Pictures, part: str, *, device: torch.device) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""A pretrained torchvision classifier without its head: pictures in, features out."""
+"""The body of a pretrained torchvision classifier: its weights without the head; pictures in, features out."""
 
 from pathlib import Path
 
@@ -29,6 +29,15 @@ def frozen(pretrained: Pretrained) -> tuple[str, nn.Module]:
     Its head, the last layer with weights, is left out, and may be missing in the file or made for other classes;
     everything else must agree. Raises DataError that says what does not, or that no network is known to fit.
     """
+    name, body = body_of(pretrained)
+    network, _ = _shell(name)
+    network.load_state_dict(body, strict=False, assign=True)
+    network.requires_grad_(False).eval()
+    return name, network.to(memory_format=torch.channels_last)  # twice as fast on a CPU
+
+
+def body_of(pretrained: Pretrained) -> tuple[str, dict[str, Tensor]]:
+    """The name of the network, and the tensors of all but its head. Raises DataError as `frozen` does."""
     state, path = read(pretrained.path), pretrained.path
     name = pretrained.name or _guess(state, path)
     network, head = _shell(name)
@@ -40,9 +49,12 @@ def frozen(pretrained: Pretrained) -> tuple[str, nn.Module]:
     body = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
     if not all(bool(torch.isfinite(value).all()) for value in body.values()):
         raise DataError(f"{printable(str(path))} holds numbers that are not finite.", "Take another file.")
-    network.load_state_dict({key: body[key] for key in network.state_dict() if key in body}, strict=False, assign=True)
-    network.requires_grad_(False).eval()
-    return name, network.to(memory_format=torch.channels_last)  # twice as fast on a CPU
+    return name, {key: body[key] for key in network.state_dict() if key in body}
+
+
+def head_of(network: nn.Module) -> str:
+    """The path of the last layer with weights, which names the classes."""
+    return [place for place, one in network.named_modules() if isinstance(one, nn.Linear | nn.Conv2d)][-1]
 
 
 def _shell(name: str) -> tuple[nn.Module, str]:
@@ -50,7 +62,7 @@ def _shell(name: str) -> tuple[nn.Module, str]:
     place = "cpu" if name.startswith("regnet") else "meta"  # a RegNet finds its widths with tensors
     with torch.random.fork_rng(devices=[]), torch.device(place):
         network = build_torchvision(name, 1000)
-    head = [place for place, one in network.named_modules() if isinstance(one, nn.Linear | nn.Conv2d)][-1]
+    head = head_of(network)
     network.set_submodule(head, nn.Identity())
     return network, f"{head}."
 

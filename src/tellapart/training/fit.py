@@ -15,6 +15,7 @@ from tellapart.data.augment import Augmenter, network_input
 from tellapart.data.chance import step_seed
 from tellapart.data.loader import Batch, Loader
 from tellapart.errors import TellapartError
+from tellapart.models.start import into_training
 from tellapart.training.average import Average
 from tellapart.training.checkpoint import Checkpoint, Position
 from tellapart.training.compiled import Compiled
@@ -141,7 +142,7 @@ def fit(
         precision.scaled(part_loss).backward()
         return part_loss.detach()  # all else is freed before the next step needs memory
 
-    model.train()
+    into_training(model)
     network = world.network(model)
     forward = Compiled(network, plan.compiled // plan.accumulate) if plan.compiled else network
     for epoch in range(start.epoch, start.epoch if is_over(start, plan) else plan.epochs):

@@ -12,6 +12,7 @@ from tellapart.data.index import Index
 from tellapart.data.progress import Progress, quiet
 from tellapart.errors import MismatchError, UsageError
 from tellapart.files import read_text
+from tellapart.models.pretrained import given
 from tellapart.names import NAMED_SOURCES
 from tellapart.recipe import Recipe
 from tellapart.run import Run, environment
@@ -30,6 +31,8 @@ def written(run: Run, prepared: Prepared, *, command: str, conditions: Mapping[s
     run.write("split.csv", prepared.split_csv)
     if prepared.recipe.data.overlay:
         run.write("overlay.csv", read_text(Path(prepared.recipe.data.overlay), errors="surrogateescape"))
+    if weights := prepared.recipe.model.weights:
+        run.set_status(weights={"file": weights, "sha256": given(Path(weights), "").digest})
     run.write("command.txt", command + "\n")
     run.write("environment.json", json.dumps(conditions, indent=1) + "\n")
     run.set_status(
@@ -144,5 +147,5 @@ def origin_of(run: Run, prepared: Prepared) -> dict[str, Any]:
         "test_part": prepared.test_part,
         "counts": prepared.counts,
         "recipe": prepared.recipe.to_toml(),
-        **{name: status[name] for name in ("parent", "extended") if name in status},
+        **{name: status[name] for name in ("parent", "extended", "weights") if name in status},
     }

@@ -13,11 +13,12 @@ from tellapart.recipe import Recipe, printable
 from tellapart.training.checkpoint import Position
 from tellapart.training.fit import Step
 from tellapart.workflow import devices
+from tellapart.workflow.assemble import put_together
 from tellapart.workflow.events import line_of
 from tellapart.workflow.fitting import loop
 from tellapart.workflow.prepare import prepare
 from tellapart.workflow.settle import Settled, refuse_impossible
-from tellapart.workflow.train import Asking, put_together, stoppable
+from tellapart.workflow.train import Asking, stoppable
 
 
 def inspected(recipe: Recipe, asking: Asking) -> Iterator[str]:

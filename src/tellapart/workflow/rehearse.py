@@ -20,13 +20,14 @@ from tellapart.recipe import Recipe
 from tellapart.recipe_values import AUTO
 from tellapart.run import Run
 from tellapart.training.checkpoint import load_checkpoint
+from tellapart.workflow.assemble import put_together
 from tellapart.workflow.compiling import at_its_pace
 from tellapart.workflow.curves import ON_VALIDATION, in_letters, rates_of_steps
 from tellapart.workflow.described import described
 from tellapart.workflow.events import Event, Said, Verdict
 from tellapart.workflow.fitting import Pieces, lacks_memory, memory_in_words
 from tellapart.workflow.pace import Pace, measured
-from tellapart.workflow.train import Asking, accepted, pictures_of, put_together, train
+from tellapart.workflow.train import Asking, accepted, pictures_of, train
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -105,6 +105,9 @@ def _reasons(old: Run, run: Run) -> list[str]:
     reasons = changed(conditions_of(old), conditions_of(run))
     for entry in old.status().get("went_on", []):
         reasons.append(f"after step {entry['step']} it went on with {'; '.join(entry['changed'])}")
+    weights = old.status().get("weights")
+    if weights and weights != run.status().get("weights"):
+        reasons.append(f"the pretrained weights in {weights['file']} are others")
     machine = recipe_of(run).machine
     if devices.choose(machine.device).type != "cpu" and not machine.deterministic:
         reasons.append("operations of the device that differ from time to time (--set machine.deterministic=true)")

@@ -12,6 +12,7 @@ from tellapart.recipe import Recipe
 from tellapart.run import Run
 from tellapart.training.checkpoint import Checkpoint, Position, load_checkpoint, newest_first
 from tellapart.workflow import devices
+from tellapart.workflow.assemble import put_together
 from tellapart.workflow.begin import recipe_of, same_pictures
 from tellapart.workflow.events import Event, Said
 from tellapart.workflow.final import verdict
@@ -19,7 +20,7 @@ from tellapart.workflow.fitting import Pieces, fitted, taken_up
 from tellapart.workflow.ranks import in_world, tell
 from tellapart.workflow.same import conditions, in_words, noted_change
 from tellapart.workflow.telling import told
-from tellapart.workflow.train import Asking, follow, put_together, stoppable
+from tellapart.workflow.train import Asking, follow, stoppable
 
 Found = tuple[Checkpoint | None, Checkpoint | None, list[str]]
 
@@ -72,7 +73,7 @@ def continued(
     devices.reuse_memory()
     yield from (Said(stage=-1, text=note) for note in notes)
     prepared = same_pictures(run, recipe, index=asking.index, progress=stoppable(asking))
-    pieces = put_together(prepared, device, transform=asking.transform)
+    pieces = put_together(prepared, device, transform=asking.transform, anew=last is None)
     commit()
     refuse_lost_beginning(run, last)
     pieces, start = in_cycle(run, pieces, taken_up(pieces, last))

@@ -31,6 +31,9 @@ FIXED_SIZES = {
 """Networks that take one size only, or were made for one."""
 
 OWN_LARGEST = 96
+BODY = "body"
+GENTLER = 30
+"""By what the rate is divided where a pretrained network is trained as a whole."""
 ONE_THREAD = 1e9
 """Operations of one step below which a second thread costs more than it gives (measured, docs/log.md)."""
 
@@ -70,6 +73,13 @@ def refuse_impossible(settled: Settled) -> None:
     recipe, values = settled.recipe, settled.recipe.values()
     if not is_model(recipe.model.name):
         raise unknown("model", recipe.model.name, [*OWN_MODELS, "mlp:256", *TORCHVISION_MODELS])
+    if recipe.model.weights and recipe.model.name not in TORCHVISION_MODELS:
+        raise UsageError(
+            f"Pretrained weights are for torchvision's classifiers; {recipe.model.name} is none of them.",
+            "Name theirs with --model, or leave --model out.",
+        )
+    if recipe.train.epochs == 0 and not recipe.model.weights:
+        raise UsageError("0 epochs train nothing.", "They are for --weights, where the head is fitted at once.")
     if recipe.train.ema and recipe.train.swa:
         raise UsageError("Asked for train.ema and for train.swa together.", "Give one of them.")
     rates_of(recipe.optim.rates)
@@ -105,12 +115,13 @@ def settle_input(settled: Settled, sizes: NDArray[np.int64]) -> Settled:
     recipe = settled.recipe
     own = recipe.model.name not in TORCHVISION_MODELS
     short = int(np.median(sizes[:, :2].min(axis=1)))
-    size, why = _size(recipe.model.name, short)
+    size, why = (224, "what its weights were made for") if recipe.model.weights else _size(recipe.model.name, short)
     grey = bool((sizes[:, 2] == 1).all())
     channels = 1 if grey and own else 3
     coloured = f"{recipe.model.name} takes colour pictures" if grey else "the pictures are in colour"
     of = "the pictures are grey" if channels == 1 else coloured
-    found = {"input.size": (size, why), "input.channels": (channels, of)}
+    normalize = ("imagenet", "as its weights know it") if recipe.model.weights else ("data", "of the training pictures")
+    found = {"input.size": (size, why), "input.channels": (channels, of), "input.normalize": normalize}
     return _filled(_augmentation(settled, grey=grey), found)
 
 
@@ -144,13 +155,15 @@ def _size(name: str, short: int) -> tuple[int, str]:
 def settle_training(settled: Settled, *, num_train: int) -> Settled:
     """Fill in epochs, batch size and patience from the number of training pictures."""
     epochs = (default_epochs(num_train), f"for {num_train:,} training pictures")
+    if settled.recipe.model.weights and settled.recipe.model.freeze == BODY:
+        epochs = (0, "the head is fitted at once")
     settled = _whole_batch(_smaller_batch(_filled(settled, {"train.epochs": epochs}), num_train), num_train)
     endless = settled.recipe.optim.schedule in ("constant", "plateau")
     why = "a constant rate has no end of its own" if endless else "the schedule comes to rest by itself"
     patience = PATIENCE_OF_ENDLESS if endless else settled.recipe.train.epochs
     cycle = settled.recipe.optim.schedule == "one-cycle"
     warmup = (0.2, "of one cycle") if cycle else (0.0, f"{settled.recipe.optim.schedule} needs none")
-    return _filled(settled, {"train.patience": (patience, why), "optim.warmup": warmup})
+    return _filled(settled, {"train.patience": (max(1, patience), why), "optim.warmup": warmup})
 
 
 def _smaller_batch(settled: Settled, num_train: int) -> Settled:
@@ -194,6 +207,8 @@ def settle_network(settled: Settled, *, multiply_adds: int, normalised: bool, co
     threads, why = (cores, "all cores") if operations > ONE_THREAD else (1, "a step is too little work to share")
     name = settled.recipe.optim.name
     rate, of = (DEFAULT_RATES[name], "") if normalised else (DEFAULT_RATES[name] / 10, " without normalisation")
+    if settled.recipe.model.weights and not settled.recipe.model.freeze:
+        rate, of = DEFAULT_RATES[name] / GENTLER, " that is pretrained"
     momentum = name == "sgd" and settled.recipe.optim.plain_momentum()
     found = {
         "machine.threads": (threads, why),

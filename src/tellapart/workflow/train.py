@@ -4,45 +4,34 @@ for event in train(Recipe.from_values({"data.source": "digits"})):
     print(event)
 """
 
-import math
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from tellapart.data.augment import augmenter
 from tellapart.data.download import Progress as Fetching
 from tellapart.data.index import Index
-from tellapart.data.loader import Loader
-from tellapart.data.per_sample import Transform, chained, per_sample
-from tellapart.data.pictures import Pictures, memory_budget
+from tellapart.data.per_sample import Transform
 from tellapart.data.progress import Progress, quiet
 from tellapart.errors import UsageError
-from tellapart.models.build import Architecture, build
-from tellapart.models.look import Look, look
+from tellapart.models.start import named_by
 from tellapart.recipe import Recipe
-from tellapart.run import RUNS, Run, cores, sharing
-from tellapart.training.average import Average
+from tellapart.run import RUNS, Run
 from tellapart.training.checkpoint import Checkpoint, Position
-from tellapart.training.finder import largest_batch
-from tellapart.training.fit import Asked, Plan
-from tellapart.training.losses import LossFunction, check_targets, make_loss
-from tellapart.training.optim import make_optimiser
-from tellapart.training.precision import Precision
-from tellapart.training.shards import sharded
-from tellapart.training.sync_norm import synced
-from tellapart.training.world import World, here
+from tellapart.training.fit import Asked
+from tellapart.training.world import World
 from tellapart.workflow import devices
+from tellapart.workflow.assemble import put_together
 from tellapart.workflow.begin import written
 from tellapart.workflow.compiling import at_its_pace
 from tellapart.workflow.described import described
 from tellapart.workflow.events import Event, Said
 from tellapart.workflow.final import verdict
 from tellapart.workflow.fitting import Pieces, fitted
+from tellapart.workflow.headed import headed
 from tellapart.workflow.keeping import Wanted
 from tellapart.workflow.prepare import Prepared, prepare
 from tellapart.workflow.ranks import followed, in_world, tell
@@ -51,11 +40,7 @@ from tellapart.workflow.settle import (
     Origins,
     Settled,
     refuse_impossible,
-    refuse_sharded,
     refuse_two_ways,
-    settle_batch,
-    settle_network,
-    settle_processes,
 )
 from tellapart.workflow.telling import told
 
@@ -129,13 +114,17 @@ def accepted(recipe: Recipe, asking: Asking) -> tuple[Settled, torch.device]:
                 said = f"data.{key} = {value} says nothing beside Asking(index=…), which has its pictures and labels."
                 raise UsageError(said, "Leave one of them out.")
         recipe = recipe.replaced({"data.source": own})
-    refuse_impossible(Settled(recipe, asking.origins))
+    origins = dict(asking.origins)
+    if recipe.model.weights and recipe.model.name == Recipe().model.name and "model.name" not in origins:
+        recipe = recipe.replaced({"model.name": named_by(recipe.model.weights)})
+        origins["model.name"] = "told from the weights"
+    refuse_impossible(Settled(recipe, origins))
     if asking.transform is not None:
         refuse_two_ways(recipe, "a transform")
         recipe = recipe.replaced({"augment.preset": "none"})
     device = devices.choose(recipe.machine.device)
     devices.reuse_memory()
-    return Settled(recipe, asking.origins), device
+    return Settled(recipe, origins), device
 
 
 def _path(run: Run, settled: Settled, device: torch.device, asking: Asking) -> Iterator[Event]:
@@ -155,8 +144,12 @@ def trained(
     run.set_status(transform=asking.transform is not None, spent=time.monotonic() - began)
     written(run, pieces.prepared, command=asking.command, conditions=conditions(device, pieces.world))
     yield from described(pieces, schedule=asking.schedule)
-    tell(run, pieces, Position(), asking.asked, taken=taken)
-    yield from fitted(run, pieces, asking.asked, wanted=asking.save_now)
+    if pieces.prepared.recipe.model.weights and taken is None:
+        taken = yield from headed(run, pieces, asking.asked)
+    start = Position() if taken is None else taken.position
+    tell(run, pieces, start, asking.asked, taken=taken)
+    best = taken if start.best_name else None
+    yield from fitted(run, pieces, asking.asked, start=start, best=best, wanted=asking.save_now)
     yield from verdict(run, pieces.prepared, device, open_test=asking.open_test, began=began, asked=asking.asked)
 
 
@@ -190,111 +183,3 @@ def pictures_of(settled: Settled, run: Run | None, asking: Asking) -> Generator[
     if len(left_out) > 5:
         yield Said(stage=-1, text=f"left out: {len(left_out)} files in all; {run.folder / 'log.txt'} names them")
     return prepared
-
-
-def put_together(prepared: Prepared, device: torch.device, *, transform: Transform | None = None) -> Pieces:
-    """Network, loader, optimiser and plan of a prepared recipe. The network is on its device before the optimiser."""
-    recipe, pictures = prepared.recipe, prepared.pictures
-    architecture = Architecture(
-        name=recipe.model.name,
-        num_classes=len(pictures.index.classes),
-        channels=recipe.input.channels,
-        size=recipe.input.size,
-        args={"width": recipe.model.width} if recipe.model.name == "small" else {},
-    )
-    world = replace(here(), sharded=recipe.machine.parallel == "fsdp" and here().size > 1)
-    model = build(architecture, seed=recipe.train.seed).to("cpu" if world.sharded else device)
-    seen = look(model, architecture)
-    settled = _settled(prepared, model, architecture, seen, device)
-    recipe = settled.recipe
-    torch.set_num_threads(recipe.machine.threads)
-    devices.same_every_time(recipe.machine.deterministic)
-    if recipe.machine.sync_norm and here().size > 1:
-        model = synced(model)
-    if world.sharded:  # which takes weights in their usual order only; pictures keep theirs
-        model = sharded(model, device)
-    elif recipe.machine.channels_last:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    loader = _loader(recipe, pictures, device)
-    return Pieces(
-        prepared=replace(prepared, settled=settled),
-        model=model,
-        architecture=architecture,
-        device=device,
-        train=loader,
-        remarks=seen.remarks(architecture.name),
-        loss=_loss(recipe, pictures.index, device),
-        optimiser=make_optimiser(model, recipe.optim),
-        precision=Precision(recipe.machine.precision, device),
-        average=Average(model, decay=recipe.train.ema, tail=recipe.train.swa),
-        plan=_plan(recipe, loader, transform),
-        world=world,
-    )
-
-
-def _loader(recipe: Recipe, pictures: Pictures, device: torch.device) -> Loader:
-    """The training part in batches."""
-    return Loader(
-        pictures=pictures,
-        rows=pictures.index.rows("train"),
-        batch_size=recipe.train.batch_size * recipe.train.accumulate,
-        device=device,
-        seed=recipe.train.seed,
-        shuffle=recipe.train.shuffle,
-        drop_last=recipe.train.drop_last,
-        workers=recipe.machine.workers,
-        share=(0, 1) if _mixes(recipe) else here().share,
-    )
-
-
-def _mixes(recipe: Recipe) -> bool:
-    """Whether pictures are mixed with others of the whole batch, which all processes then need."""
-    return bool({"mixup", "cutmix"} & recipe.augment.changes().keys())
-
-
-def _loss(recipe: Recipe, index: Index, device: torch.device) -> LossFunction:
-    """The loss, for classes that every training label is one of."""
-    rows = index.rows("train")
-    labels = torch.from_numpy(index.labels[rows])
-    check_targets(labels, num_classes=len(index.classes), key=lambda row: index.keys[int(rows[row])])
-    return make_loss(recipe.loss, index, l2=recipe.optim.weight_decay, device=device)
-
-
-def _settled(
-    prepared: Prepared, model: nn.Module, architecture: Architecture, seen: Look, device: torch.device
-) -> Settled:
-    """What only the network can tell: a batch of `auto`, the learning rate, the threads."""
-    settled = prepared.settled
-    refuse_sharded(settled.recipe, here().size)
-    if settled.recipe.train.batch_size is None:
-        shape = (architecture.channels, architecture.size, architecture.size)
-        free = memory_budget() // sharing()
-        largest = largest_batch(model, shape, device=device, activations=seen.activations, memory=free)
-        settled = settle_batch(settled, largest=largest, num_train=prepared.counts["train"])
-    each = max(1, cores() // sharing())
-    settled = settle_network(settled, multiply_adds=seen.multiply_adds, normalised=seen.normalised, cores=each)
-    return settle_processes(settled, here().size)
-
-
-def _plan(recipe: Recipe, loader: Loader, transform: Transform | None) -> Plan:
-    steps = recipe.train.epochs * len(loader)
-    transform = transform or (chained(recipe.augment.steps) if recipe.augment.steps else None)
-    ours = whole = augmenter(recipe.augment, len(loader.pictures.index.classes))
-    if _mixes(recipe):
-        ours = lambda batch: whole(batch).shared(*here().share)  # noqa: E731
-    return Plan(
-        epochs=recipe.train.epochs,
-        max_steps=min(steps, recipe.train.max_steps or steps),
-        patience=recipe.train.patience,
-        clip=recipe.optim.clip,
-        drop_after=recipe.optim.plateau_after if recipe.optim.schedule == "plateau" else 0,
-        drop_factor=recipe.optim.step_factor,
-        target=recipe.train.target or math.inf,
-        target_loss=recipe.train.target_loss,
-        accumulate=recipe.train.accumulate,
-        log_every=recipe.train.log_every,
-        seed=recipe.train.seed,
-        augment=ours if transform is None else per_sample(transform),
-        channels_last=recipe.machine.channels_last,
-        compiled=loader.batch_size // here().size if recipe.machine.compile else 0,
-    )

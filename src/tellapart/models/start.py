@@ -1,0 +1,56 @@
+"""What a network begins with: pretrained weights for all but its head, and what of it stays as it is."""
+
+import fnmatch
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from tellapart.errors import UsageError
+from tellapart.models.frozen import body_of, head_of
+from tellapart.models.pretrained import given
+
+BODY = "body"
+
+
+def named_by(weights: str) -> str:
+    """The network that a file of weights is for, told from its tensors. Raises DataError when none is known to fit."""
+    return body_of(given(Path(weights), ""))[0]
+
+
+def begin_with(model: nn.Module, weights: str, name: str) -> None:
+    """Put the tensors of a file into all of `model` but its head. Raises DataError when they are not its own."""
+    _, body = body_of(given(Path(weights), name))
+    with torch.no_grad():
+        own = model.state_dict()
+        for key, value in body.items():
+            own[key].copy_(value)
+
+
+def freeze(model: nn.Module, what: str) -> None:
+    """Let weights stay as they are: `body` is all but the head; else patterns of names, `features.*,conv1.*`.
+
+    Raises UsageError for a pattern that fits no weight, and when nothing would be left to train.
+    """
+    weights, head = dict(model.named_parameters()), head_of(model)
+    for pattern in filter(None, (part.strip() for part in what.split(","))):
+        found = fnmatch.filter(weights, pattern)
+        if pattern == BODY:
+            found = [name for name in weights if not name.startswith(f"{head}.")]
+        if not found:
+            raise UsageError(
+                f"model.freeze: no weight is called {pattern}.", f"The first ones: {', '.join([*weights][:4])}."
+            )
+        for name in found:
+            weights[name].requires_grad_(False)
+    if not any(weight.requires_grad for weight in weights.values()):
+        raise UsageError(f"model.freeze: {what} leaves nothing to train.", f"The head is {head}.")
+
+
+def into_training(model: nn.Module) -> None:
+    """Training mode, but for layers whose weights are all frozen: their running statistics stay, too."""
+    model.train()
+    for module in model.modules():
+        own = [weight.requires_grad for weight in module.parameters(recurse=False)]
+        if own and not any(own):
+            module.eval()

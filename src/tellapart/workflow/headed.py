@@ -1,0 +1,141 @@
+"""The head of a pretrained network, fitted at once on what its body makes of the pictures: where training begins, and
+what it has to beat.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Generator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tellapart.data import kept
+from tellapart.data.augment import network_input
+from tellapart.data.chance import Purpose, uniform
+from tellapart.data.loader import Loader
+from tellapart.data.pictures import Pictures
+from tellapart.errors import UsageError
+from tellapart.evaluation.metrics import proportion
+from tellapart.models.frozen import head_of
+from tellapart.models.look import still
+from tellapart.run import Run
+from tellapart.training.checkpoint import Checkpoint, Position, save_checkpoint
+from tellapart.training.fit import Asked
+from tellapart.training.probe import FOLDS, Probe, probed
+from tellapart.workflow.events import Event, Said
+from tellapart.workflow.fitting import Pieces, state_of, validated
+
+BATCH, KEPT = 32, 8
+"""Pictures at a time; sets of features that are kept."""
+
+
+def headed(run: Run, pieces: Pieces, asked: Asked) -> Generator[Event, None, Checkpoint | None]:
+    """Fit the head of the network in the pieces, judge it on validation, and keep it as the run's first best model.
+
+    None where there is no linear head, or no process has the whole network. Raises UsageError when nothing else would
+    be trained then.
+    """
+    name, began = head_of(pieces.model), time.monotonic()
+    layer = pieces.model.get_submodule(name)
+    if not isinstance(layer, nn.Linear) or pieces.world.sharded:
+        why = "is divided among processes" if pieces.world.sharded else f"is no linear layer but {layer}"
+        if not pieces.plan.max_steps:
+            raise UsageError(f"The head cannot be fitted at once: it {why}.", "Train it by steps, with --epochs.")
+        yield Said(stage=-1, text=f"the head, {name}, {why}: it is trained by steps from fresh weights")
+        return None
+    found, n = _fitted(pieces, layer, asked)
+    with torch.no_grad():
+        layer.weight.copy_(found.weight)
+        layer.bias.copy_(found.bias)
+    loss, accuracy, judged = validated(pieces.model, pieces, asked)
+    figure = proportion("accuracy", round(accuracy * judged), judged, "validation")
+    yield Said(
+        text=f"head fitted to {n:,} pictures in {time.monotonic() - began:.1f} s, penalty {found.penalty:g} by "
+        f"cross-validation: validation {100 * figure.value:.1f} % [{100 * figure.low:.1f}, {100 * figure.high:.1f}] "
+        f"(n = {judged}){', which training has to beat' if pieces.plan.max_steps else ''}"
+    )
+    return _kept(run, state_of(pieces, Position(best_step=0, best_accuracy=accuracy, best_loss=loss)))
+
+
+def _kept(run: Run, found: Checkpoint) -> Checkpoint:
+    """The checkpoint before the first step, saved as the last and as the best."""
+    folder, at = run.folder / "checkpoints", found.position
+    found = replace(found, model={name: tensor.detach().clone() for name, tensor in found.model.items()})  # to stay
+    save_checkpoint(folder, Checkpoint(position=at, model=found.model), at.best_name)
+    save_checkpoint(folder, found)
+    run.set_status(checkpoints={"last": at.name, "best": at.best_name}, kept=[at.name, at.best_name])
+    return found
+
+
+def _fitted(pieces: Pieces, layer: nn.Linear, asked: Asked) -> tuple[Probe, int]:
+    """The head, by the training pictures as they are and, where they may be mirrored, by their mirror images."""
+    pictures = pieces.prepared.pictures
+    rows, mirror = pictures.index.rows("train"), bool(pieces.prepared.recipe.augment.flip)
+    features = torch.cat([_features(pieces, layer, rows, turned, asked) for turned in (False, True)[: 1 + mirror]])
+    times = 1 + mirror
+    labels = torch.from_numpy(np.tile(pictures.index.labels[rows], times)).to(features.device)
+    folds = torch.from_numpy(np.tile(_folds(pictures, rows), times)).to(features.device)
+    return probed(features, labels, folds, classes=len(pictures.index.classes)), len(rows)
+
+
+def _folds(pictures: Pictures, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The fold of each row: in turn within its class, in an order of chance; a group stays in one."""
+    labels, chance = pictures.index.labels[rows], uniform(0, Purpose.AUGMENT, 0, rows)[0]
+    if pictures.index.groups is not None:
+        return pictures.index.groups[rows] % FOLDS
+    folds = np.zeros(len(rows), np.int64)
+    for label in np.unique(labels):
+        own = np.flatnonzero(labels == label)
+        folds[own[np.argsort(chance[own], kind="stable")]] = np.arange(len(own)) % FOLDS
+    return folds
+
+
+def _features(pieces: Pieces, layer: nn.Linear, rows: NDArray[np.int64], turned: bool, asked: Asked) -> Tensor:
+    """What comes to the head (N F) from these pictures; taken from the cache where it was made before."""
+    pictures, name = pieces.prepared.pictures, _named(pieces, rows, turned)
+    columns = kept.kept(kept.FEATURES, name)
+    if columns is None:
+        values = _made(
+            pieces,
+            layer,
+            Loader(pictures=pictures, rows=rows, batch_size=BATCH, device=pieces.device, shuffle=False),
+            turned,
+            asked,
+        )
+        columns = {"values": values.view(np.uint8).ravel()}
+        kept.keep(kept.FEATURES, name, columns, most=KEPT)
+    values = np.array(columns["values"]).view(np.float32).reshape(len(rows), -1)
+    return torch.from_numpy(values).to(pieces.device)
+
+
+def _made(pieces: Pieces, layer: nn.Linear, loader: Loader, turned: bool, asked: Asked) -> NDArray[np.float32]:
+    seen: list[Tensor] = []
+    hook = layer.register_forward_pre_hook(lambda _, given: seen.append(given[0].float().cpu()))
+    try:
+        with still(pieces.model), torch.inference_mode():
+            for batch in loader.epoch(0):
+                images = batch.images.flip(2) if turned else batch.images
+                pieces.model(network_input(images, loader.pictures.preprocess))
+                if (ending := asked()) is not None:
+                    raise ending
+    finally:
+        hook.remove()
+    return torch.cat(seen).numpy()
+
+
+def _named(pieces: Pieces, rows: NDArray[np.int64], turned: bool) -> str:
+    """What the features depend on: the weights of the body, the pictures, how they are prepared, and where."""
+    told, head = hashlib.blake2b(digest_size=16), head_of(pieces.model)
+    for key, value in sorted(pieces.model.state_dict().items()):
+        if not key.startswith(f"{head}."):
+            told.update(key.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    pictures = pieces.prepared.pictures
+    where = [torch.__version__, str(pieces.device), torch.get_num_threads(), turned]
+    told.update(json.dumps([pieces.architecture.name, pictures.preprocess.to_json(), where]).encode())
+    if pictures.index.digests is not None:
+        told.update(pictures.index.digests[rows].tobytes())
+    return told.hexdigest()
