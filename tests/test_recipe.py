@@ -108,7 +108,7 @@ def test_a_value_outside_its_rule_is_refused_in_words(path, value):
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("train.epochs", "a whole number, at least 1, or auto"),
+        ("train.epochs", "a whole number, at least 0, or auto"),
         ("optim.lr", "a number, above 0, or auto"),
         ("data.validation", "a number, at least 0, at most 0.9"),
         ("augment.flip", "true or false, or auto"),
