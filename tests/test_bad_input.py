@@ -143,7 +143,7 @@ def test_a_network_with_too_few_outputs_is_refused_with_both_shapes() -> None:
         ("--set optim.mometum=1", "Unknown recipe key 'optim.mometum'.", "Did you mean 'optim.momentum'?"),
         ("--set optim.momentum=x", "expected a number, at least 0, at most 0.9999. Received: 'x'.", ""),
         ("--set optim.lr", "--set takes SECTION.KEY=VALUE. Received: 'optim.lr'.", "--set optim.momentum=0.8"),
-        ("--epochs 0", "train.epochs: expected a whole number, at least 1, or auto. Received: '0'.", ""),
+        ("--epochs -1", "train.epochs: expected a whole number, at least 0, or auto. Received: '-1'.", ""),
         ("--recipe none.toml", "There is no recipe file 'none.toml'", "cifar10-quick"),
         ("--recipe bad.toml", "Unknown recipe key 'train.epoch'.", "Did you mean 'train.epochs'?"),
         ("--device npu", "The device 'npu' is not on this machine.", "Choose one of: auto, "),

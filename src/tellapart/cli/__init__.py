@@ -30,6 +30,7 @@ VERBS = {
     "split": "Divide pictures into train, validation and test, as a file.",
     "data": "List, fetch and show data sets.",
     "model": "Look at a network before training it.",
+    "shape": "Compute the size after a layer, and work examples.",
     "config": "Show the recipe in force and where each value is from.",
     "export": "Write a run as something other programs can use.",
     "cache": "Where fetched data sets lie, and how to remove them.",
