@@ -4,6 +4,7 @@ import json
 
 import click
 
+from tellapart.cli.model_list import command as list_command
 from tellapart.cli.options import json_option
 from tellapart.cli.verbs import Verbs
 from tellapart.errors import UsageError
@@ -12,6 +13,9 @@ from tellapart.errors import UsageError
 @click.group("model", cls=Verbs)
 def command() -> None:
     """Networks, before any training."""
+
+
+command.add_command(list_command)
 
 
 @command.command("check", epilog="Example: tellapart model check quick --size 32 --channels 3 --classes 10")

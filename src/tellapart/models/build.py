@@ -9,9 +9,11 @@ from torch import nn
 
 from tellapart.errors import StorageError, UsageError, unknown
 from tellapart.models.plain import build_linear, build_mlp, build_quick
+from tellapart.models.resnet import KINDS, build_resnet
 from tellapart.models.small import SmallNet
 from tellapart.models.zoo import build_torchvision
 from tellapart.names import OWN_MODELS, TORCHVISION_MODELS, hidden_sizes, is_model
+from tellapart.recipe import printable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +66,19 @@ def build(architecture: Architecture, *, seed: int = 0) -> nn.Module:
 
 def _built(a: Architecture) -> nn.Module:
     if a.name in TORCHVISION_MODELS:
-        return build_torchvision(a.name, a.num_classes)
+        return _of_the_zoo(a)
     if (hidden := hidden_sizes(a.name)) is not None:
         return build_mlp(a.channels, a.num_classes, a.size, hidden=hidden)
     if a.name not in BUILDERS:
         raise unknown("model", a.name, [*OWN_MODELS, "mlp:256", *TORCHVISION_MODELS])
     return BUILDERS[a.name](a)
+
+
+def _of_the_zoo(a: Architecture) -> nn.Module:
+    """A residual network from our own source, any other from torchvision."""
+    known = {"small_stem"} if a.name in KINDS else set()
+    if odd := sorted(a.args.keys() - known):
+        raise ValueError(f"it has no argument {printable(odd[0])}")
+    if a.name in KINDS:
+        return build_resnet(a.name, a.num_classes, channels=a.channels, small_stem=bool(a.args.get("small_stem")))
+    return build_torchvision(a.name, a.num_classes, a.channels)

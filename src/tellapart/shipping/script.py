@@ -17,6 +17,7 @@ from torch import nn
 from tellapart.data.square import FILTERS
 from tellapart.errors import StorageError, UsageError
 from tellapart.models.build import Architecture, build
+from tellapart.models.resnet import KINDS, BasicBlock, Bottleneck, ResNet, conv1x1, conv3x3
 from tellapart.models.small import SmallNet, Stage, pooling_stages
 from tellapart.models.zoo import MORE as MORE_ARGUMENTS
 from tellapart.names import TORCHVISION_MODELS
@@ -185,19 +186,28 @@ def _augmentation(recipe: Recipe, to: Preprocess) -> str:
 def _network(a: Architecture) -> dict[str, str]:
     """Step 3: the network, and what it needs to be imported or defined first."""
     pieces = {"from_torch": "nn", "from_torchvision": "datasets, transforms", "network_source": ""}
+    if a.name in KINDS and (a.channels != 3 or a.args):
+        own = _sources(conv3x3, conv1x1, BasicBlock, Bottleneck, ResNet)
+        return {**pieces, "from_torch": "Tensor, nn", "network_source": own, "network": _residual(a)}
     if a.name in TORCHVISION_MODELS:
+        if a.channels != 3:
+            raise UsageError(
+                f"A plain script has no words for {a.name} with {a.channels} channels instead of 3.",
+                "Export from a run of a ResNet or of one of our own networks.",
+            )
         call = f"models.get_model({_quoted(a.name)}, weights=None, num_classes=len(CLASSES)"
         more = "".join(f", {key}={value!r}" for key, value in MORE_ARGUMENTS.get(a.name, {}).items())
         return {**pieces, "from_torchvision": "datasets, models, transforms", "network": f"{call}{more})"}
     if a.name == "small":
-        source = "".join(f"\n\n{_source(thing)}\n" for thing in (pooling_stages, Stage, SmallNet)) + "\n\n"
-        return {**pieces, "from_torch": "Tensor, nn", "network_source": source, "network": _small(a.args)}
+        own = _sources(pooling_stages, Stage, SmallNet)
+        return {**pieces, "from_torch": "Tensor, nn", "network_source": own, "network": _small(a.args)}
     return {**pieces, "network": _layers(a)}
 
 
-def _source(thing: Callable[..., Any]) -> str:
-    """The source of a function or class of ours, without the example in its docstring."""
-    return re.sub(r'\n\s+>>> .*?(?=""")', "", inspect.getsource(thing).rstrip(), flags=re.DOTALL)
+def _sources(*things: Callable[..., Any]) -> str:
+    """The source of functions and classes of ours, without the examples in their docstrings."""
+    texts = (inspect.getsource(thing).rstrip() for thing in things)
+    return "".join("\n\n" + re.sub(r'\n\s+>>> .*?(?=""")', "", text, flags=re.DOTALL) + "\n" for text in texts) + "\n\n"
 
 
 def _small(args: Mapping[str, int]) -> str:
@@ -205,6 +215,13 @@ def _small(args: Mapping[str, int]) -> str:
         raise StorageError(f"small takes the argument width; the model file has {sorted(args)}.")
     more = f", width={args['width']!r}" if "width" in args else ""
     return f"SmallNet(CHANNELS, len(CLASSES), SIZE{more})"
+
+
+def _residual(a: Architecture) -> str:
+    block, depths, wide = KINDS[a.name]
+    more = "".join(f", {key}={value}" for key, value in wide.items())
+    more += ", small_stem=True" if a.args.get("small_stem") else ""
+    return f"ResNet({block.__name__}, {depths}, num_classes=len(CLASSES), channels=CHANNELS{more})"
 
 
 @torch.no_grad()
