@@ -5,7 +5,7 @@ import tomllib
 from importlib import resources
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tellapart import names
@@ -33,6 +33,7 @@ def legal(rule: Rule) -> st.SearchStrategy:
     return value | st.none() if rule.auto else value
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.fixed_dictionaries({}, optional={path: legal(rule) for path, rule in RULES.items()}))
 def test_toml_gives_back_an_equal_recipe(values):
     recipe = Recipe.from_values(values)
@@ -173,7 +174,7 @@ def test_auto_is_only_for_what_can_be_found_out():
 
 
 def test_every_bad_value_is_named_at_once():
-    refused({"train.epochs": 0, "optim.lr": -1, "no.such": 1}, "train.epochs", "optim.lr", "'no.such'")
+    refused({"train.epochs": -1, "optim.lr": -1, "no.such": 1}, "train.epochs", "optim.lr", "'no.such'")
 
 
 @pytest.mark.parametrize(
