@@ -1,13 +1,12 @@
-"""`tellapart model`."""
+"""`tellapart model`: `check` is here, `show` beside it."""
 
 import json
 
 import click
 
-from tellapart.cli.model_list import command as list_command
+from tellapart.cli import model_list, model_show
 from tellapart.cli.options import json_option
 from tellapart.cli.verbs import Verbs
-from tellapart.errors import UsageError
 
 
 @click.group("model", cls=Verbs)
@@ -15,7 +14,8 @@ def command() -> None:
     """Networks, before any training."""
 
 
-command.add_command(list_command)
+command.add_command(model_list.command)
+command.add_command(model_show.command)
 
 
 @command.command("check", epilog="Example: tellapart model check quick --size 32 --channels 3 --classes 10")
@@ -28,29 +28,27 @@ command.add_command(list_command)
 @json_option
 def check(name: str, size: int, channels: int, classes: int, as_json: bool) -> int:
     """Send two blank pictures through NAME and say what comes out; exit code 1 when there is something to remark."""
-    from tellapart.models.build import Architecture, build
-    from tellapart.models.look import look
+    from tellapart.models.build import Architecture, outline
+    from tellapart.models.remarks import examine
+    from tellapart.models.table import totals
 
-    architecture = Architecture(name=name, num_classes=classes, channels=channels, size=size)
-    model = build(architecture)
-    seen = look(model, architecture)
-    if seen.output != (2, classes):
-        raise UsageError(f"{name} gives {seen.output} for two pictures; expected (2, {classes}).")
-    remarks, weights = seen.remarks(name), sum(p.numel() for p in model.parameters())
+    model = outline(Architecture(name=name, num_classes=classes, channels=channels, size=size))
+    seen, remarks = examine(model, (2, channels, size, size), classes=classes, name=name)
+    sums = totals(seen)
     facts = {
         "name": name,
-        "input": [2, channels, size, size],
+        "input": list(seen.picture),
         "output": list(seen.output),
-        "parameters": weights,
-        "multiply_adds_per_picture": seen.multiply_adds,
+        "parameters": sums["parameters"],
+        "multiply_adds_per_picture": sums["multiply_adds"] // 2,
         "remarks": remarks,
     }
     if as_json:
         click.echo(json.dumps({"format": 1, **facts}, indent=1))
     else:
         click.echo(
-            f"{name}: {tuple(facts['input'])} -> {seen.output}, {weights:,} parameters, "
-            f"{seen.multiply_adds:,} multiply-adds a picture"
+            f"{name}: {seen.picture} -> {seen.output}, {facts['parameters']:,} parameters, "
+            f"{facts['multiply_adds_per_picture']:,} multiply-adds a picture"
         )
         for remark in remarks:
             click.echo(f"remark: {remark}")

@@ -64,6 +64,17 @@ def build(architecture: Architecture, *, seed: int = 0) -> nn.Module:
             raise UsageError(f"{architecture.name} cannot be built for {architecture.size} pixels: {error}") from error
 
 
+def outline(architecture: Architecture) -> nn.Module:
+    """The network without numbers, on the meta device: no memory, no time. The few that need numbers to be built
+    (regnet) are on the CPU. Raises UsageError as `build` does.
+    """
+    try:
+        with torch.device("meta"):
+            return build(architecture)
+    except UsageError:
+        return build(architecture)
+
+
 def _built(a: Architecture) -> nn.Module:
     if a.name in TORCHVISION_MODELS:
         return _of_the_zoo(a)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tellapart.errors import StorageError
 from tellapart.files import write_atomically
-from tellapart.models.build import Architecture, build
+from tellapart.models.build import Architecture, outline
 from tellapart.preprocess import Preprocess
 
 FORMAT = 1
@@ -38,8 +38,7 @@ class Bundle:
     def module(self, device: torch.device | str = "cpu") -> nn.Module:
         """The network with these weights, in eval mode, on `device`. Raises StorageError when they do not fit."""
         try:
-            with torch.device("meta"):
-                network = build(self.architecture)
+            network = outline(self.architecture)
             network.load_state_dict(dict(self.state), strict=True, assign=True)
         except RuntimeError as error:
             raise StorageError(f"The weights do not fit the architecture {self.architecture.name}: {error}") from error

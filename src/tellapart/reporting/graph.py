@@ -4,7 +4,6 @@
 sees every torch call, module hooks say in which module it happened, and tensors are told apart by identity.
 """
 
-import operator
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from tellapart.models.look import still
+from tellapart.models.trace import call_name, tensors
 
 GraphDef: TypeAlias = Any
 """tensorboard.compat.proto.graph_pb2.GraphDef: protobuf makes its classes at run time, so no type checker knows it."""
@@ -46,7 +46,7 @@ def trace_graph(model: nn.Module, example: Tensor) -> GraphDef:
         stack.enter_context(_hooked(model, watch))
         stack.enter_context(_Recorder(watch))
         result = model(example)
-    outputs = list(_tensors(result))
+    outputs = list(tensors(result))
     watch.add("output", op="output", inputs=outputs, outputs=outputs)
     return _graph_def(watch.nodes)
 
@@ -105,7 +105,7 @@ class _Watch:
 
     def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Forward pre-hook: from here on, calls belong to `module`."""
-        inputs = list(_tensors((args, kwargs)))
+        inputs = list(tensors((args, kwargs)))
         for tensor in inputs:  # one of unknown origin was made by the caller, so it is drawn there
             self._edge(tensor)
         path = self._paths[id(module)]
@@ -114,7 +114,7 @@ class _Watch:
     def leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """Forward hook: what came out unseen is drawn as one node from the module's inputs to its outputs."""
         running = self._calls[-1]
-        unseen = [t for t in _tensors(output) if id(t) not in self._maker and id(t) not in self._stored]
+        unseen = [t for t in tensors(output) if id(t) not in self._maker and id(t) not in self._stored]
         if unseen:
             name = type(module).__name__
             self.add(_join(running.scope, name), op=name, inputs=running.inputs, outputs=unseen)
@@ -157,11 +157,11 @@ class _Recorder(TorchFunctionMode):
         self._watch = watch
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        inputs = list(_tensors((args, kwargs)))
+        inputs = list(tensors((args, kwargs)))
         result = func(*args, **(kwargs or {}))
-        name = _op_name(func)
+        name = call_name(func)
         changed = inputs[:1] if name == "setitem" else []  # returns nothing, but the tensor is another one now
-        outputs = list(_tensors(result)) or changed
+        outputs = list(tensors(result)) or changed
         if outputs:  # x.shape, x.dim() and the like make no tensor and are no part of the picture
             self._watch.call(name, inputs=inputs, outputs=outputs)
         return result
@@ -178,17 +178,6 @@ def _hooked(model: nn.Module, watch: _Watch) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """Every tensor in nested lists, tuples and dicts, in order."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for part in value:
-            yield from _tensors(part)
-    elif isinstance(value, dict):
-        yield from _tensors(list(value.values()))
 
 
 def _labels(model: nn.Module) -> dict[str, tuple[str, ...]]:
@@ -209,17 +198,6 @@ def _stored(model: nn.Module, labels: dict[str, tuple[str, ...]]) -> Iterator[tu
             for name, tensor in held.items():
                 if isinstance(tensor, Tensor):
                     yield _join("/".join(labels[path]), name), op, tensor
-
-
-def _op_name(func: Any) -> str:
-    """A torch function's name as read: relu_ -> relu, __iadd__ -> add, Tensor.T.__get__ -> T, relu.default -> relu."""
-    name = func.__name__
-    if name == "__get__":
-        return func.__self__.__name__
-    core = name.split(".")[0].strip("_")
-    if name.startswith("__") and core[0] in "ir" and f"__{core[1:]}__" in vars(operator):
-        return core[1:]  # in-place and reflected operators: the same arithmetic
-    return core
 
 
 def _as_module(name: str, module: nn.Module) -> tuple[str, str]:
