@@ -109,7 +109,9 @@ def test_it_goes_on_whole_and_says_what_that_changes(at: Path, found: Found) -> 
 
 
 def test_a_picture_that_one_process_cannot_judge_ends_all_of_them(at: Path, found: Found) -> None:
-    assert found["misread"]["codes"] == [8, 3]
+    assert found["misread"]["codes"] == [3, 3]
+    assert "error: Rank 1 (process " in found["misread"]["said"][0]
+    assert " ended: picture-9.png is broken.\n" in found["misread"]["said"][0]
     assert "error: picture-9.png is broken." in found["misread"]["said"][1]
     assert ended_well(found["reread"])  # which judges before it trains
     assert sums(at / "runs" / "misread") == sums(at / "runs" / "small-fsdp")

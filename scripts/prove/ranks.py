@@ -41,13 +41,12 @@ from tellapart.errors import DataError
 from tellapart.evaluation.predict import logits_of_rows
 from tellapart.models.bundle import load_bundle
 from tellapart.recipe import Recipe
-from tellapart.training import lifeline
 from tellapart.training.world import join
 from tellapart.workflow import assemble
 from tellapart.workflow.prepare import prepare
 from tellapart.workflow.settle import Settled
 
-SILENCE, DEADLINE = 3.0, 30.0
+SILENCE, DEADLINE = 3, 30.0
 """Seconds without a sign of life after which a process counts as stopped; and until which all must have ended."""
 BASE = ["--set=data.limit=160", "--no-test", "--set=train.batch_size=16"]
 BASE += ["--set=machine.device=cpu", "--set=machine.threads=1", "--set=machine.cache=0"]
@@ -335,7 +334,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer combinations")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
-    lifeline.SILENCE = SILENCE
+    os.environ["TELLAPART_SILENCE"] = str(SILENCE)
     with tempfile.TemporaryDirectory() as folder:
         at, chance = Path(folder), random.Random(asked.seed)
         worlds = Worlds(at)

@@ -21,6 +21,7 @@ RUNS = Path("runs")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 MEMBERS = "members.json"
 """Stands in a folder of several trainings of one recipe, whose run folders lie in it."""
+VARIABLES = "torchrun and --processes set these variables by themselves; for one process: unset WORLD_SIZE."
 PACKAGES = ("tellapart", "torch", "torchvision", "numpy", "pillow", "simplejpeg", "safetensors")
 
 
@@ -241,9 +242,40 @@ def cores() -> int:
         return allowed
 
 
+def place() -> tuple[int, int]:
+    """Which process of one training this is, and of how many, as torchrun says: (0, 1) where there is one.
+
+    Raises UsageError for variables that say it in part, or wrongly.
+    """
+    size = variable("WORLD_SIZE", "1", least=1)
+    if size == 1:
+        return 0, 1
+    if missing := [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]:
+        said = f"WORLD_SIZE={size}: this is one of several processes, but without {', '.join(missing)}."
+        raise UsageError(said, VARIABLES)
+    if (rank := variable("RANK")) >= size:
+        raise UsageError(f"RANK={rank}: expected less than WORLD_SIZE={size}.", VARIABLES)
+    return rank, size
+
+
 def sharing() -> int:
     """The processes of one training that share this machine, as torchrun says."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return 1 if place()[1] == 1 else variable("LOCAL_WORLD_SIZE", "1", least=1)
+
+
+def refuse_several(what: str, processes: int = 1) -> None:
+    """Raises UsageError, where several processes are asked for or this is one of them, for what one process does."""
+    if max(place()[1], processes) > 1:
+        raise UsageError(f"{what} is done by one process.", "Give --processes 1, and start it without torchrun.")
+
+
+def variable(name: str, default: str = "", *, least: int = 0) -> int:
+    """The number in an environment variable. Raises UsageError where there is none so large."""
+    text = os.environ.get(name) or default
+    if not text.isdecimal() or int(text) < least:
+        said = f"{name}: expected a whole number, at least {least}. Received: {text!r}."
+        raise UsageError(said, f"Give such a number, or `unset {name}`.")
+    return int(text)
 
 
 def json_object(text: str) -> dict[str, Any] | None:

@@ -116,7 +116,12 @@ def guarded(work: Callable[[], Any], *, debug: bool) -> int:
 
 
 def complain(message: str, hint: str, code: int) -> int:
-    """One sentence of what happened, one of what to do, on stderr."""
+    """One sentence of what happened, one of what to do, on stderr. What was typed wrong, or a stop, the first of the
+    processes on this machine says for all.
+    """
+    several = os.environ.get("WORLD_SIZE") not in (None, "", "1")
+    if several and code in (2, 130, 143) and os.environ.get("LOCAL_RANK", "0") != "0":
+        return code
     click.echo(click.style("error: ", fg="red", bold=True) + message, err=True)
     if hint:
         click.echo(click.style("hint: ", fg="cyan", bold=True) + hint, err=True)

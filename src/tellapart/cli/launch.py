@@ -19,7 +19,7 @@ from tellapart.errors import Interrupted, Terminated, UsageError, WorkerError
 from tellapart.files import read_text
 from tellapart.names import PARALLELS
 from tellapart.recipe import Recipe
-from tellapart.run import Run, fresh_name
+from tellapart.run import Run, fresh_name, place
 from tellapart.workflow.stopping import SAVE
 
 restarts_option = click.option(
@@ -43,11 +43,6 @@ resume_option = click.option(
 )
 
 
-def is_started() -> bool:
-    """Whether a launcher has started this process, one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
 def is_again() -> bool:
     """Whether this is a second start of the same work: by torchrun after a death, or by Slurm after a requeue."""
     return any(int(os.environ.get(name) or 0) for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
@@ -55,24 +50,24 @@ def is_again() -> bool:
 
 def begun_before(runs: Path, name: str, *, asked: bool) -> Run | None:
     """The run of that name that an earlier start of this work has made, to go on with it, when that is `asked` for or
-    this is known to be a later start. One that was stopped before it trained is taken away: it begins anew.
+    this is known to be a later start. One that was stopped before it trained is taken away: it begins anew. The first
+    of several processes looks; the others follow it.
     """
     if asked and not name:
         raise UsageError("--resume goes on with a run that has a name.", "Give the name too: --run NAME.")
     run = Run(runs.absolute() / name)
-    if not (asked or is_again()) or not name or not (run.folder / "status.json").is_file():
+    if place()[0] or not (asked or is_again()) or not name or not (run.folder / "status.json").is_file():
         return None
     if (run.folder / "recipe.toml").is_file():
         return run
-    if os.environ.get("RANK", "0") == "0":
-        shutil.rmtree(run.folder)
+    shutil.rmtree(run.folder)
     return None
 
 
 def is_finished(run: Run) -> bool:
-    """Whether there is nothing to go on with, which the first process says."""
+    """Whether there is nothing to go on with, which is said."""
     finished = run.status().get("state") == "finished"
-    if finished and os.environ.get("RANK", "0") == "0":
+    if finished:
         click.echo(f"The run {run.name} is finished; `tellapart test {run.called}` judges it.")
     return finished
 
@@ -86,7 +81,8 @@ def launched(processes: int, words: str, *, restarts: int = 0) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # what it says, we say in a sentence
+    for name in ("torch.distributed", "torch.distributed.elastic.agent.server.api"):  # it has a level of its own
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what it says, we say in a sentence
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -114,24 +110,37 @@ def launched(processes: int, words: str, *, restarts: int = 0) -> int:
 
 def shared(recipe: Recipe, words: str, name: str, restarts: int) -> int | None:
     """Train in the processes that a recipe asks for, in a run of a fixed name that a second start finds; None when this
-    process is to do it.
+    process is to do it. Raises UsageError for what several processes, or one, cannot honour.
     """
-    if recipe.machine.processes == 1 or is_started():
+    processes = recipe.machine.processes
+    if place()[1] > 1 or _alone(processes, restarts):
         return None
+    if recipe.train.batch_size:
+        from tellapart.workflow.settle import refuse_small_batch
+
+        refuse_small_batch(recipe, processes)  # before so many are started
     own = "" if name else " --name " + fresh_name(f"{Path(recipe.data.source).name}-{recipe.model.name}")
-    return launched(recipe.machine.processes, words + own, restarts=restarts)
+    return launched(processes, words + own, restarts=restarts)
 
 
 def relaunched(words: str, runs: Path, name: str, processes: int | None = None, *, restarts: int = 0) -> int | None:
     """Go on with a run in several processes, as many as it had unless another number is given; None when this process
     is to do it, alone or as one of several.
     """
-    if is_started():
+    if place()[1] > 1:
         return None
     recipe = Run.find(runs, name).folder / "recipe.toml"
     if not processes and recipe.is_file():
         processes = tomllib.loads(read_text(recipe)).get("machine", {}).get("processes", 1)
-    return launched(processes, words, restarts=restarts) if processes and processes > 1 else None
+    processes = processes or 1
+    return None if _alone(processes, restarts) else launched(processes, words, restarts=restarts)
+
+
+def _alone(processes: int, restarts: int) -> bool:
+    """Whether one process is to train. Raises UsageError for what means nothing to it."""
+    if processes == 1 and restarts:
+        raise UsageError("--restarts starts several processes again; one is to train.", "Give --processes too.")
+    return processes == 1
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from tellapart.cli.options import json_option, name_option, no_test_option, runs
 from tellapart.cli.recipe_flags import asked, recipe_flags
 from tellapart.cli.rehearse import instead, rehearsal_flags, rehearsed
 from tellapart.errors import UsageError
+from tellapart.run import place, refuse_several
 
 if TYPE_CHECKING:
     from tellapart.recipe import Recipe
@@ -61,7 +63,7 @@ def command(
     _refuse_both(way, recipe, "--debug" if debug else many)
     way = "--debug" if debug else way
     begun = begun_before(runs, name, asked=resume)
-    if begun is not None and is_finished(begun):
+    if begun is not None and place()[1] == 1 and is_finished(begun):
         return None
     if (code := shared(recipe, words, name, restarts)) is not None:
         return code
@@ -84,15 +86,18 @@ def _refuse_both(way: str, recipe: "Recipe", many: str) -> None:
     """Raises UsageError for two things that were asked for and do not go together."""
     if way and many:
         raise UsageError(f"Asked for {way} and {many} together.", "Give one of them.")
-    if recipe.machine.processes > 1 and (way or many):
-        raise UsageError("--processes is for one training.", "Leave it out here.")
+    if way or many:
+        refuse_several(way or many, recipe.machine.processes)
 
 
 def _beginning(recipe: "Recipe", begun: "Run | None", folds: int, seeds: int) -> "Callable[[Asking], Iterator[Event]]":
     """What to begin: one training, several, or one that an earlier start of the same work has begun."""
     from tellapart.workflow.many import go_on, train_many
-    from tellapart.workflow.train import train
+    from tellapart.workflow.ranks import in_world
+    from tellapart.workflow.train import follow, train
 
+    if begun is not None and is_finished(begun):  # which the other processes are to hear
+        return lambda asking: in_world(lambda: iter(()), partial(follow, asking), asking.asked)
     if begun is not None:
         return lambda asking: go_on(begun, asking)
     if folds or seeds:

@@ -19,6 +19,7 @@ from tellapart.models.start import into_training
 from tellapart.training.average import Average
 from tellapart.training.checkpoint import Checkpoint, Position
 from tellapart.training.compiled import Compiled
+from tellapart.training.lifeline import Asked
 from tellapart.training.losses import LossFunction, check_outputs
 from tellapart.training.optim import Optimiser
 from tellapart.training.precision import Precision
@@ -89,9 +90,6 @@ Judge = Callable[[nn.Module], tuple[float, float, int]]
 
 Keep = Callable[[str, Callable[[], Checkpoint]], None]
 """Is offered a checkpoint as "step", "best", "epoch", "last" or "final", and makes it when it wants it."""
-
-Asked = Callable[[], TellapartError | None]
-"""Whether someone asked to stop, and with which ending."""
 
 
 def fit(

@@ -11,32 +11,37 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 from torch._C._distributed_c10d import Store, TCPStore
 
 from tellapart.errors import TellapartError, WorkerError
+from tellapart.run import variable
 
+Asked = Callable[[], TellapartError | None]
+"""Whether someone asked to stop, and with which ending."""
 LONGEST = timedelta(minutes=10)
 """How long a process waits for another that lives, or should, but does not come."""
 GONE_FIRST = "Rank 0 or the process that started this training is gone."
-BEAT, SILENCE, GONE = 1.0, float(os.environ.get("TELLAPART_SILENCE", "30")), 3.0
-"""Seconds between two signs of life; without one for `SILENCE` a process counts as stopped; when its connection broke,
-for `GONE` as dead."""
+BEAT, GONE, PATIENCE = 1.0, 3.0, 10.0
+"""Seconds between two signs of life; after which a process whose connection broke counts as dead; and after which it is
+said for whom a process waits."""
 
 
 class Lifeline(threading.Thread):
     """Process `rank` of `size`, and what the others have said.
 
-    `speak` is told why the training ends, before it does; `led` and `told` are for the first process: whether it leads
-    a training already, and how many it has led.
+    After `silence` seconds without a sign of life a process counts as stopped.
+    `note` is told why the training ends, before it does; `hint`: how to go on then. `led` and `told` are for the first
+    process: whether it leads a training already, and how many it has led.
     """
 
     def __init__(self, open_store: Callable[[], Store], rank: int, size: int) -> None:
         super().__init__(name="lifeline", daemon=True)
         self.rank, self.size, self.store, self.beating = rank, size, open_store(), open_store()
-        self.speak: Callable[[str], object] = lambda words: sys.stderr.write(f"error: {words}\n")
+        self.silence, self.hint = variable("TELLAPART_SILENCE", "30", least=3), ""
+        self.note: Callable[[str], object] = lambda words: None
         self.ended, self.dead = threading.Event(), ""
         self.led, self.told = False, 0
         self.store.set(f"who/{rank}", f"process {os.getpid()} on {socket.gethostname()}")
@@ -45,12 +50,12 @@ class Lifeline(threading.Thread):
         """Leave a message for the others."""
         self.store.set(key, text)
 
-    def heard(self, key: str, asked: Callable[[], TellapartError | None]) -> str:
+    def heard(self, key: str, asked: Asked) -> str:
         """Wait for a message. Raises the ending that `asked` returns, and WorkerError when a process has died."""
         while not self.store.check([key]):
             if (ending := asked()) is not None:
                 raise ending
-            if (lost := self._failed()) is not None:
+            if (lost := self.failed()) is not None:
                 raise lost
             if self.dead:
                 raise WorkerError(self.dead)
@@ -66,10 +71,18 @@ class Lifeline(threading.Thread):
         self.ended.set()
         with contextlib.suppress(RuntimeError):  # the store may have gone
             if error is not None and not isinstance(error, WorkerError):
-                what = str(getattr(error, "message", error)) or type(error).__name__
-                code = getattr(error, "exit_code", 1)
-                self.store.set("failed", json.dumps([code, f"{self._who(self.rank)} ended: {what}"]))
+                self.fail(error)
             self.store.set(f"left/{self.rank}", "")
+            until = time.monotonic() + GONE  # the store may go with us: let the others hear that all is done
+            while self.rank == 0 and error is None and self._beats(self.store) and time.monotonic() < until:
+                time.sleep(0.02)
+
+    def fail(self, error: BaseException) -> None:
+        """Leave an error of our own for the others to tell."""
+        what = str(getattr(error, "message", error)) or type(error).__name__
+        code = getattr(error, "exit_code", 1)
+        words, hint = f"{self._who(self.rank)} ended: {what}", getattr(error, "hint", "")
+        self.store.set("failed", json.dumps([code, words, hint]))
 
     def lost(self) -> WorkerError | None:
         """Which process has gone, once a connection broke; None when all are there."""
@@ -81,7 +94,7 @@ class Lifeline(threading.Thread):
     def _lost(self) -> WorkerError | None:
         seen, until = self._beats(self.store), time.monotonic() + GONE
         while time.monotonic() < until:
-            if (failed := self._failed()) is not None:
+            if (failed := self.failed()) is not None:
                 return failed
             time.sleep(BEAT / 4)
         now = self._beats(self.store)
@@ -90,12 +103,12 @@ class Lifeline(threading.Thread):
             return WorkerError(f"{self._who(still[0])} died.")
         return None if len(now) == self.size - 1 else WorkerError("Another process of this training has ended.")
 
-    def _failed(self) -> WorkerError | None:
+    def failed(self) -> WorkerError | None:
         """The end of a process that has told why; the first process passes it on, with its exit code."""
         if not self.store.check(["failed"]):
             return None
-        code, words = json.loads(self.store.get("failed"))
-        error = WorkerError(words)
+        code, words, hint = json.loads(self.store.get("failed"))
+        error = WorkerError(words, hint)
         error.exit_code, error.quiet = code, self.rank != 0
         return error
 
@@ -111,9 +124,9 @@ class Lifeline(threading.Thread):
                 for rank in watched:
                     missed[rank] = missed[rank] + 1 if now.get(rank) == beats[rank] else 0
                     beats[rank] = now.get(rank, b"gone")
-                silent = [rank for rank in watched if missed[rank] * BEAT >= SILENCE and rank in now]
+                silent = [rank for rank in watched if missed[rank] * BEAT >= self.silence and rank in now]
                 if silent:
-                    self.beating.set("dead", f"{self._who(silent[0])} has been silent for {SILENCE:g} s.")
+                    self.beating.set("dead", f"{self._who(silent[0])} has been silent for {self.silence} s.")
                 if self.beating.check(["dead"]):
                     self._end(self.beating.get("dead").decode())
             except RuntimeError:
@@ -134,29 +147,55 @@ class Lifeline(threading.Thread):
         if self.ended.wait(GONE):  # it heard, and goes by itself
             return
         if self.rank == 0 or ("Rank 0 " in words and self.first()):
-            self.speak(words)
+            self.note(words)
+            sys.stderr.write(f"error: {words}\n" + f"hint: {self.hint}\n" * bool(self.hint))
         os._exit(WorkerError.exit_code)
 
 
-def opened(*, first: bool) -> Store:
+def opened(*, first: bool, asked: Asked = lambda: None) -> Store:
     """The place where the processes of a training leave messages: that of torchrun, or, where other launchers start
     them, one that the first process has.
+
+    Raises WorkerError when nothing answers there, and the ending that `asked` returns.
     """
     where = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     hosts = first and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    for _ in () if hosts else waiting(lambda: f"rank 0 at {where[0]}:{where[1]} (MASTER_ADDR, MASTER_PORT)", asked):
+        with contextlib.suppress(OSError), socket.create_connection(where, timeout=GONE):
+            break
     return TCPStore(*where, is_master=hosts, wait_for_workers=False, timeout=LONGEST)
 
 
-def met(store: Store, rank: int, size: int) -> str:
+def waiting(whom: Callable[[], str], asked: Asked) -> Iterator[None]:
+    """Again and again, until what is waited for has come; after a while, one on each machine says for whom.
+
+    Raises WorkerError after `LONGEST`, and the ending that `asked` returns.
+    """
+    began, said = time.monotonic(), os.environ.get("LOCAL_RANK", "0") != "0"
+    while (waited := time.monotonic() - began) < LONGEST.total_seconds():
+        if (ending := asked()) is not None:
+            raise ending
+        if waited > PATIENCE and not said:
+            sys.stderr.write(f"note: waiting for {whom()}\n")
+            said = True
+        yield
+        time.sleep(0.02)
+    raise WorkerError(f"This training has waited {LONGEST.total_seconds() / 60:g} minutes for {whom()}.")
+
+
+def met(store: Store, rank: int, size: int, asked: Asked = lambda: None) -> str:
     """A word that only the processes of this start have in common: torchrun's store still has what earlier ones left.
 
     The first process gives a word, and says who has answered it; a word whose answers lack one's own is an old one.
-    Raises WorkerError when not all have come.
+    Raises WorkerError when not all have come, and the ending that `asked` returns.
     """
-    own, until = uuid.uuid4().hex, time.monotonic() + LONGEST.total_seconds()
+    own = uuid.uuid4().hex
     if rank == 0:
         store.set("word", own)
-    while time.monotonic() < until:
+    absent = lambda: [str(r) for r in range(1, size) if rank == 0 and not store.check([f"{own}/{r}"])]  # noqa: E731
+    for _ in waiting(lambda: f"rank {', '.join(absent() or ['0'])} of {size} processes", asked):
+        if rank and not store.check(["word"]):
+            continue
         word = own if rank == 0 else store.get("word").decode()
         if rank and not store.check([f"{word}/{own}"]):
             store.set(f"{word}/{own}", "")
@@ -166,5 +205,4 @@ def met(store: Store, rank: int, size: int) -> str:
             store.set(f"{word}/all", " ".join(store.get(answer).decode() for answer in answers))
         if store.check([f"{word}/all"]) and (rank == 0 or own in store.get(f"{word}/all").decode()):
             return word
-        time.sleep(0.02)
-    raise WorkerError(f"Not all of the {size} processes of this training have come.")
+    raise AssertionError("waiting ends by itself")

@@ -15,7 +15,8 @@ from torch._C._distributed_c10d import PrefixStore
 
 from tellapart.data.loader import Batch
 from tellapart.errors import Interrupted, TellapartError, Terminated, WorkerError
-from tellapart.training.lifeline import LONGEST, Lifeline, met, opened
+from tellapart.run import place
+from tellapart.training.lifeline import LONGEST, Asked, Lifeline, met, opened
 from tellapart.training.shards import awake
 from tellapart.training.sync_norm import LENT
 
@@ -110,11 +111,14 @@ class World:
             found = work()
         except TellapartError as error:
             mine = error
+            if self.lifeline is not None:
+                self.lifeline.fail(error)
         code = int(self.most(mine.exit_code if mine else 0)[0])
         if mine is not None:
             raise mine
         if code:
-            raise _ending(code)
+            named = self.lifeline.failed() if self.lifeline is not None and code not in STOPPED else None
+            raise named or _ending(code)
         return found  # type: ignore[return-value]
 
     def rows(
@@ -147,14 +151,20 @@ class World:
         dist.broadcast(found, 0)
         return found.numpy().tobytes()
 
-    def agreeing(self, asked: Callable[[], TellapartError | None], *others: Callable[[], bool]) -> "Agreed":
+    def agreeing(self, asked: Asked, *others: Callable[[], bool]) -> "Agreed":
         """The question `asked`, and others, put to all processes at once."""
         return Agreed(self, asked, others)
 
     def watched(self, records: Iterator[T]) -> Iterator[T]:
         """The same records; the loss of another process becomes a WorkerError that names it."""
-        try:
+        with self.naming():
             yield from records
+
+    @contextmanager
+    def naming(self) -> Iterator[None]:
+        """While open, the loss of another process becomes a WorkerError that names it."""
+        try:
+            yield
         except RuntimeError as error:
             lost = None if self.lifeline is None else self.lifeline.lost()
             if lost is None:
@@ -165,9 +175,7 @@ class World:
 class Agreed:
     """Answers that are the same in all processes: they are found when `asked` is called, which all must do."""
 
-    def __init__(
-        self, world: World, asked: Callable[[], TellapartError | None], others: Sequence[Callable[[], bool]]
-    ) -> None:
+    def __init__(self, world: World, asked: Asked, others: Sequence[Callable[[], bool]]) -> None:
         self.world, self.own, self.others = world, asked, others
         self.answers = [False] * len(others)
 
@@ -196,26 +204,27 @@ def _lent(batch: Batch) -> bool:
 ALONE = World()
 
 
-def join() -> World:
+def join(asked: Asked = lambda: None) -> World:
     """The world that torchrun, or what else sets RANK and WORLD_SIZE, has put this process into; once a process.
 
-    Raises WorkerError when the processes do not find each other.
+    Raises WorkerError when the processes do not find each other, and the ending that `asked` returns meanwhile.
     """
-    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    rank, size = place()
     if size > 1 and here().size == 1:
         cuda = torch.cuda.is_available()
         if cuda:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
         try:
-            store = opened(first=rank == 0)
-            word = met(store, rank, size)
+            store = opened(first=rank == 0, asked=asked)
+            word = met(store, rank, size, asked)
             own = lambda: PrefixStore(word, opened(first=False))  # noqa: E731
             backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
             group = PrefixStore(f"{word}/group", store)
             dist.init_process_group(backend, store=group, rank=rank, world_size=size, timeout=LONGEST)
             _HERE[0] = World(rank, size, lifeline := Lifeline(own, rank, size))
         except (RuntimeError, ValueError) as error:
-            raise WorkerError(f"The {size} processes of this training did not find each other: {error}.") from error
+            why = str(error).partition("\n")[0].rstrip(".")  # behind it torch tells of its own insides
+            raise WorkerError(f"The {size} processes of this training did not find each other: {why}.") from error
         lifeline.start()
     return here()
 

@@ -33,7 +33,7 @@ def branch(parent: Run, changes: Mapping[str, Any], asking: Asking, *, start: st
     parent began with; what it had found out from its data is found out again. Raises UsageError for a change of the
     pictures, and for weights that do not fit.
     """
-    return in_world(lambda: _begun(parent, changes, asking, start), partial(follow, asking))
+    return in_world(lambda: _begun(parent, changes, asking, start), partial(follow, asking), asking.asked)
 
 
 def _begun(parent: Run, changes: Mapping[str, Any], asking: Asking, start: str) -> Iterator[Event]:

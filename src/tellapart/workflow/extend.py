@@ -28,7 +28,9 @@ def extend(run: Run, epochs: int, asking: Asking, *, lr: float | None = None) ->
     A schedule that had come to rest falls once more from `lr` (a tenth of the first peak when None) to 0; another goes
     on as it was. Raises UsageError for a run that is not finished, has that many epochs, or lost its checkpoint.
     """
-    return in_world(lambda: told(run, _path(run, epochs, lr, asking), fresh=False), partial(follow, asking))
+    return in_world(
+        lambda: told(run, _path(run, epochs, lr, asking), fresh=False), partial(follow, asking), asking.asked
+    )
 
 
 def _path(run: Run, epochs: int, lr: float | None, asking: Asking) -> Iterator[Event]:

@@ -22,11 +22,10 @@ from tellapart.evaluation.predictions import Predictions
 from tellapart.evaluation.several import OUT_OF_FOLD, Spread, pooled, spreads
 from tellapart.files import read_text
 from tellapart.recipe import Recipe
-from tellapart.run import MEMBERS, Run, json_object
+from tellapart.run import MEMBERS, Run, json_object, refuse_several
 from tellapart.workflow.begin import PATHS, from_where_it_began, recipe_of
 from tellapart.workflow.events import Begun, Event, Member, Said, Summary, Verdict
 from tellapart.workflow.prepare import decoded_whole, in_parts
-from tellapart.workflow.ranks import refuse_several
 from tellapart.workflow.resume import refuse_other_transform, resume
 from tellapart.workflow.settle import Settled, refuse_impossible
 from tellapart.workflow.train import Asking, stoppable, told, train
@@ -64,7 +63,7 @@ def train_many(recipe: Recipe, asking: Asking, *, folds: int = 0, seeds: int = 1
     Each training is a run of its own in one folder. The test part stays sealed in all of them, whatever
     `asking.open_test` says: `tellapart test` opens it with the one that is chosen. Raises TellapartError.
     """
-    refuse_several("A series of trainings")
+    refuse_several("A series of trainings", recipe.machine.processes)
     if folds and (recipe.data.folds or recipe.data.fold):
         raise UsageError(
             "--folds trains on every fold; data.folds and data.fold are for one.", "Leave one of them out."

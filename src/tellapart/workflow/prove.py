@@ -11,10 +11,9 @@ from pathlib import Path
 
 from tellapart.errors import Interrupted, UsageError, WorkerError
 from tellapart.recipe import Recipe
-from tellapart.run import Run
+from tellapart.run import Run, refuse_several
 from tellapart.workflow.begin import recipe_of
 from tellapart.workflow.events import Step
-from tellapart.workflow.ranks import refuse_several
 from tellapart.workflow.reproduce import Follow
 from tellapart.workflow.resume import resume
 from tellapart.workflow.same import conditions_of, fingerprint, in_words
@@ -55,7 +54,7 @@ def prove_resume(
     No run is left behind and no test part is opened. Raises UsageError for stops that do not lie between the first step
     and the last, WorkerError when a process fails.
     """
-    refuse_several("The proof")
+    refuse_several("The proof", recipe.machine.processes)
     most = min(steps, recipe.train.max_steps or steps)
     _stops(stops, most)
     recipe = recipe.replaced({"train.max_steps": most, "train.log_every": 1})

@@ -1,8 +1,6 @@
 """Ranks: one training by several processes. The first leads: it has the run, and tells; the others follow."""
 
 import json
-import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -25,7 +23,7 @@ from tellapart.training.lifeline import Lifeline
 from tellapart.training.world import World, join
 from tellapart.workflow.begin import with_own_files
 from tellapart.workflow.events import Event
-from tellapart.workflow.fitting import Pieces, loop, taken_up, validated
+from tellapart.workflow.fitting import Pieces, lacks_memory, loop, memory_in_words, taken_up, validated
 from tellapart.workflow.keeping import joint
 from tellapart.workflow.prepare import Prepared
 from tellapart.workflow.same import conditions
@@ -36,12 +34,15 @@ SAME = ("torch", "code")
 DONE = "done"
 
 
-def in_world(begin: Callable[[], Iterator[Event]], follow: Callable[[World], Iterator[Event]]) -> Iterator[Event]:
+def in_world(
+    begin: Callable[[], Iterator[Event]], follow: Callable[[World], Iterator[Event]], asked: Asked
+) -> Iterator[Event]:
     """The events of `begin` in the first process, or in the only one; the others `follow` it, and have none.
 
-    Raises WorkerError when they do not find each other, UsageError for a second training of several processes.
+    Raises WorkerError when they do not find each other, UsageError for a second training of several processes, and the
+    ending that `asked` returns while they wait for each other.
     """
-    world = join()
+    world = join(asked)
     lifeline = world.lifeline
     if lifeline is not None and lifeline.ended.is_set():
         raise UsageError(
@@ -49,13 +50,7 @@ def in_world(begin: Callable[[], Iterator[Event]], follow: Callable[[World], Ite
         )
     if lifeline is None or lifeline.led:
         return begin()
-    return _leading(lifeline, begin) if world.rank == 0 else _following(lifeline, follow(world))
-
-
-def refuse_several(what: str) -> None:
-    """Raises UsageError in one of several processes, for what must be done by one."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError(f"{what} is not done by several processes.", "Start it without torchrun.")
+    return _leading(lifeline, begin) if world.rank == 0 else _following(lifeline, world.watched(follow(world)))
 
 
 def _leading(lifeline: Lifeline, begin: Callable[[], Iterator[Event]]) -> Iterator[Event]:
@@ -77,6 +72,7 @@ def _following(lifeline: Lifeline, events: Iterator[Event]) -> Iterator[Event]:
             error.quiet = True  # the first process says it too, and knows the run
         elif isinstance(error, WorkerError) and not error.quiet:
             error.quiet = not ("Rank 0 " in error.message and lifeline.first())
+            error.hint = lifeline.hint
         lifeline.leave(error)
         raise
     lifeline.leave()
@@ -97,12 +93,14 @@ def tell(run: Run, pieces: Pieces, start: Position, asked: Asked, *, taken: Chec
         "made": _made_of(pieces),
         "first": pieces.first,
         "max_steps": pieces.plan.max_steps,
+        "hint": f"`tellapart resume {run.called}` goes on from the last checkpoint.",
     }
-    lifeline.speak = partial(_spoken, run)
+    lifeline.note, lifeline.hint = partial(_noted, run), message["hint"]
     lifeline.say(f"go/{number}", json.dumps(message))
     for rank in range(1, world.size):
         lifeline.heard(f"ready/{number}/{rank}", asked)
-    world.passed(packed(_as_taken(taken, pieces, start)))
+    with world.naming():
+        world.passed(packed(_as_taken(taken, pieces, start)))
 
 
 def _made_of(pieces: Pieces) -> dict[str, str]:
@@ -111,11 +109,10 @@ def _made_of(pieces: Pieces) -> dict[str, str]:
     return {"pictures": pieces.prepared.content, "split": pieces.prepared.split} | {one: found[one] for one in SAME}
 
 
-def _spoken(run: Run, words: str) -> None:
-    """The last words of a training that waits for a process that will not come."""
+def _noted(run: Run, words: str) -> None:
+    """Write down the last words of a training that waits for a process that will not come."""
     run.set_status(state="interrupted", error=words)
     run.append("log.txt", f"{now()} {words}")
-    sys.stderr.write(f"error: {words}\nhint: `tellapart resume {run.called}` goes on from the last checkpoint.\n")
 
 
 def _as_taken(taken: Checkpoint | None, pieces: Pieces, start: Position) -> Checkpoint:
@@ -139,6 +136,7 @@ def followed(
     if lifeline is None or text == DONE:
         return False
     message = json.loads(text)
+    lifeline.hint = message["hint"]
     pieces = put(find(Settled(Recipe.from_toml(message["recipe"], where="the first process"), {})))
     pieces = replace(pieces, first=message["first"], plan=replace(pieces.plan, max_steps=message["max_steps"]))
     _refuse_other(message["made"], _made_of(pieces))
@@ -150,9 +148,14 @@ def followed(
     judge = lambda model: validated(model, pieces, asked)  # noqa: E731
     keep = joint(world, lambda *_: None)
     ours = loop(replace(pieces, plan=plan), judge=judge, keep=keep, asked=agreed.asked, start=start)
-    for record in world.watched(ours):
-        if world.sharded and isinstance(record, Step) and record.loss is not None:
-            pieces.loss.penalty(pieces.model)  # its part of what the first process writes down
+    try:
+        for record in ours:
+            if world.sharded and isinstance(record, Step) and record.loss is not None:
+                pieces.loss.penalty(pieces.model)  # its part of what the first process writes down
+    except RuntimeError as error:
+        if lacks_memory(error):
+            raise memory_in_words(pieces) from error
+        raise
     return True
 
 

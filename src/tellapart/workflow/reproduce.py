@@ -55,7 +55,7 @@ def reproduce(old: Run, asking: Asking, *, follow: Follow) -> Reproduction | Non
 
     Raises UsageError for a run that is not finished, MismatchError for other pictures.
     """
-    return follow(in_world(lambda: _path(old, asking), partial(followed_by, asking)))
+    return follow(in_world(lambda: _path(old, asking), partial(followed_by, asking), asking.asked))
 
 
 def _path(old: Run, asking: Asking) -> Iterator[Any]:

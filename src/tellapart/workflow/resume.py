@@ -31,7 +31,7 @@ def resume(run: Run, asking: Asking) -> Iterator[Event]:
 
     Raises UsageError for a finished run, MismatchError when the pictures have changed.
     """
-    return in_world(lambda: _begun(run, asking), partial(follow, asking))
+    return in_world(lambda: _begun(run, asking), partial(follow, asking), asking.asked)
 
 
 def _begun(run: Run, asking: Asking) -> Iterator[Event]:

@@ -19,10 +19,9 @@ from tellapart.evaluation.metrics import proportion
 from tellapart.files import csv_text, read_text
 from tellapart.names import NAMED_SOURCES
 from tellapart.recipe import Recipe
-from tellapart.run import MEMBERS, Run, json_object
+from tellapart.run import MEMBERS, Run, json_object, refuse_several
 from tellapart.workflow.begin import PATHS
 from tellapart.workflow.events import Begun, Epoch, Event, Said, Step
-from tellapart.workflow.ranks import refuse_several
 from tellapart.workflow.resume import resume
 from tellapart.workflow.search_database import database, optuna_at_hand, shown
 from tellapart.workflow.search_results import Found, drawn, rows, tried
@@ -65,7 +64,7 @@ def search(
     A search of this name that was begun with the same words goes on. The test part stays sealed in all trials, whatever
     `asking.open_test` says. storage: a database that several machines share. Raises TellapartError.
     """
-    refuse_several("A search")
+    refuse_several("A search", recipe.machine.processes)
     optuna_at_hand()
     fields = fields_of(tries)
     refuse_fields(recipe, asking.origins, fields)

@@ -232,12 +232,7 @@ def settle_compile(settled: Settled, pays: bool, why: str) -> Settled:
 def settle_processes(settled: Settled, processes: int) -> Settled:
     """Write down how many processes train. Raises UsageError for a batch that is too small to be shared by them."""
     recipe = settled.recipe
-    batch = (recipe.train.batch_size or 1) * recipe.train.accumulate
-    if batch < 2 * processes > 2:
-        raise UsageError(
-            f"A batch of {batch} pictures cannot be shared by {processes} processes: each needs two.",
-            f"Use --batch-size {2 * processes} or more, or --processes {max(1, batch // 2)}.",
-        )
+    refuse_small_batch(recipe, processes)
     if recipe.machine.processes == processes:
         return settled
     if "machine.processes" in settled.origins:
@@ -247,6 +242,16 @@ def settle_processes(settled: Settled, processes: int) -> Settled:
         )
     why = {"machine.processes": "as it was started"}
     return Settled(recipe.replaced({"machine.processes": processes}), {**settled.origins, **why})
+
+
+def refuse_small_batch(recipe: Recipe, processes: int) -> None:
+    """Raises UsageError for a batch that is too small to be shared."""
+    batch = (recipe.train.batch_size or 1) * recipe.train.accumulate
+    if batch < 2 * processes > 2:
+        raise UsageError(
+            f"A batch of {batch} cannot be shared by {processes} processes: each needs two pictures.",
+            f"Use --processes {max(1, batch // 2)}, or --batch-size {2 * processes} or more where there are so many.",
+        )
 
 
 def refuse_sharded(recipe: Recipe, processes: int) -> None:

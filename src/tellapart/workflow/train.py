@@ -80,7 +80,7 @@ def train(recipe: Recipe, asking: Asking = Asking()) -> Iterator[Event]:
     The sealed test part is opened once, after every choice is made, unless `asking.open_test` is false. Raises
     TellapartError; what was reached is saved by then.
     """
-    return in_world(lambda: _begun(recipe, asking), partial(follow, asking))
+    return in_world(lambda: _begun(recipe, asking), partial(follow, asking), asking.asked)
 
 
 def _begun(recipe: Recipe, asking: Asking) -> Iterator[Event]:
