@@ -618,7 +618,6 @@ def test_a_run_and_its_file_are_shown(tmp_path: Path) -> None:
         (["quick", "--tree", "--json"], ["--tree and --json cannot both be printed.", "Choose one of them."]),
         (["quick", "small", "--svg", "a.svg"], ["--svg shows one network; received 2.", "Show them one by one."]),
         (["alexnet"], ["alexnet cannot take (1, 3, 32, 32): features.12 (MaxPool2d) has a window of 3 pixels for a"]),
-        (["resnet18", "--channels", "1"], ["conv1 (Conv2d) expected 3 channels, got 1; it was given (1, 1, 32, 32)."]),
         (["quick", "--size", "4"], ["quick cannot be built for 4 pixels"]),
         (["quick", "--svg", "none/a.svg"], ["none"]),
     ],

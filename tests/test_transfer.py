@@ -2,12 +2,13 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from commands import Done, tellapart, train
+from commands import Done, process, tellapart, train
 from pictures import draw, make_folder
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
@@ -93,6 +94,17 @@ def test_the_whole_network_learns_from_the_fitted_head_on_and_resumes_to_the_sam
     done = tellapart(at, "prove-resume", *words)
     assert done.code == 0, done.out + done.err
     assert len(re.findall(r"  equal ", done.out)) == 5
+
+
+def test_several_processes_begin_with_the_head_that_the_first_has_fitted(at: Path, fitted: Done) -> None:
+    words, environment = process(
+        "train", *SMALL, "--weights", "body.pth", "--freeze", "body", "--processes", "2", "--run", "two"
+    )
+    done = subprocess.run(words, env=environment, cwd=at, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    one, two = (load_bundle(at / "runs" / name / "model.safetensors").state for name in ("fitted", "two"))
+    for name in one:
+        torch.testing.assert_close(one[name], two[name])
 
 
 def test_features_are_made_once(at: Path, fitted: Done, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from tellapart.run import Run
 from tellapart.training.checkpoint import Checkpoint, Position, save_checkpoint
 from tellapart.training.fit import Asked
 from tellapart.training.probe import FOLDS, Probe, probed
+from tellapart.training.world import ALONE
 from tellapart.workflow.events import Event, Said
 from tellapart.workflow.fitting import Pieces, state_of, validated
 
@@ -51,7 +52,7 @@ def headed(run: Run, pieces: Pieces, asked: Asked) -> Generator[Event, None, Che
     with torch.no_grad():
         layer.weight.copy_(found.weight)
         layer.bias.copy_(found.bias)
-    loss, accuracy, judged = validated(pieces.model, pieces, asked)
+    loss, accuracy, judged = validated(pieces.model, replace(pieces, world=ALONE), asked)  # the others wait
     figure = proportion("accuracy", round(accuracy * judged), judged, "validation")
     yield Said(
         text=f"head fitted to {n:,} pictures in {time.monotonic() - began:.1f} s, penalty {found.penalty:g} by "
