@@ -1,7 +1,7 @@
 """One pass through a network, watched: every layer and every call between layers, in the order they happen."""
 
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -96,7 +96,7 @@ def trace(model: nn.Module, picture: Tensor, *, name: str = "The network") -> Tr
         stack.enter_context(still(model))
         counter = stack.enter_context(FlopCounterMode(display=False))
         watch = _Watch(model, picture, counter)
-        stack.enter_context(_hooked(model, watch))
+        stack.enter_context(hooked(model, watch.enter, watch.leave))
         stack.enter_context(watch)
         try:
             result = model(picture)
@@ -237,12 +237,13 @@ def _storage(tensor: Tensor) -> int:
 
 
 @contextmanager
-def _hooked(model: nn.Module, watch: _Watch) -> Iterator[None]:
+def hooked(model: nn.Module, enter: Callable[..., None], leave: Callable[..., None]) -> Iterator[None]:
+    """While open, each module is entered with (module, args, kwargs), and left with these and its output."""
     handles = []
     try:
         for module in model.modules():
-            handles.append(module.register_forward_pre_hook(watch.enter, with_kwargs=True))
-            handles.append(module.register_forward_hook(watch.leave, with_kwargs=True))
+            handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
+            handles.append(module.register_forward_hook(leave, with_kwargs=True))
         yield
     finally:
         for handle in handles:

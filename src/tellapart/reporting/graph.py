@@ -6,7 +6,7 @@ sees every torch call, module hooks say in which module it happened, and tensors
 
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, TypeAlias
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from tellapart.models.look import still
-from tellapart.models.trace import call_name, tensors
+from tellapart.models.trace import call_name, hooked, tensors
 
 GraphDef: TypeAlias = Any
 """tensorboard.compat.proto.graph_pb2.GraphDef: protobuf makes its classes at run time, so no type checker knows it."""
@@ -43,7 +43,7 @@ def trace_graph(model: nn.Module, example: Tensor) -> GraphDef:
     watch = _Watch(model, example)
     with ExitStack() as stack:
         stack.enter_context(still(model))
-        stack.enter_context(_hooked(model, watch))
+        stack.enter_context(hooked(model, watch.enter, watch.leave))
         stack.enter_context(_Recorder(watch))
         result = model(example)
     outputs = list(tensors(result))
@@ -111,7 +111,7 @@ class _Watch:
         path = self._paths[id(module)]
         self._calls.append(_Call(module, path, self._scope(path), inputs))
 
-    def leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    def leave(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         """Forward hook: what came out unseen is drawn as one node from the module's inputs to its outputs."""
         running = self._calls[-1]
         unseen = [t for t in tensors(output) if id(t) not in self._maker and id(t) not in self._stored]
@@ -165,19 +165,6 @@ class _Recorder(TorchFunctionMode):
         if outputs:  # x.shape, x.dim() and the like make no tensor and are no part of the picture
             self._watch.call(name, inputs=inputs, outputs=outputs)
         return result
-
-
-@contextmanager
-def _hooked(model: nn.Module, watch: _Watch) -> Iterator[None]:
-    handles = []
-    try:
-        for module in model.modules():
-            handles.append(module.register_forward_pre_hook(watch.enter, with_kwargs=True))
-            handles.append(module.register_forward_hook(watch.leave))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _labels(model: nn.Module) -> dict[str, tuple[str, ...]]:
