@@ -1,5 +1,6 @@
 """Batches: the order of an epoch by arithmetic, pictures as uint8 until the device, every batch with its rows."""
 
+import functools
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ class Share:
     lent: bool
 
 
+@functools.cache
 def share_of(n: int, rank: int, size: int) -> Share:
     """The share of process `rank` of `size`: nearly equal parts, in order, of two pictures or more, for a normalisation
     over one value has no variance.

@@ -187,7 +187,7 @@ def fit(
             if plan.spent():
                 break
 
-        seconds, unjudged = time.monotonic() - began, midway()
+        seconds, unjudged, averaged = time.monotonic() - began, at, average.state()
         average.after_epoch(step / plan.max_steps)
         speed = (seen - at.seen) / max(seconds, 1e-9)
         try:
@@ -198,7 +198,8 @@ def fit(
                 if best:
                     keep("best", now)
         except TellapartError:
-            keep("last", lambda kept=unjudged: kept)
+            at = unjudged
+            keep("last", lambda kept=averaged: replace(midway(), average=kept))
             raise
         at = replace(at, train_loss=total.item() / seen)
         yield Epoch(
