@@ -4,6 +4,7 @@ OPTIMIZERS = ("sgd", "adam", "adamw", "muon", "adagrad", "adadelta", "adamax", "
 SCHEDULES = ("one-cycle", "linear", "cosine", "step", "plateau", "constant")
 PRECISIONS = ("fp32", "bf16", "fp16")
 PARALLELS = ("ddp", "fsdp")
+BODY = "body"
 RETRIES = ("exact", "always", "never")
 LOSSES = ("cross-entropy", "bce", "mse", "l1", "huber", "focal", "hinge")
 SMOOTHED = ("cross-entropy", "bce", "focal")

@@ -9,8 +9,7 @@ from torch import nn
 from tellapart.errors import UsageError
 from tellapart.models.frozen import body_of, head_of
 from tellapart.models.pretrained import given
-
-BODY = "body"
+from tellapart.names import BODY
 
 
 def named_by(weights: str) -> str:

@@ -92,11 +92,12 @@ def _path(run: Run, parent: Run, settled: Settled, found: Checkpoint, asking: As
 
 def _optimiser_fits(found: Checkpoint, old: Recipe, new: Recipe) -> bool:
     """Whether a checkpoint has buffers of the optimiser that mean the same in the new run."""
-    same = [(r.optim.name, r.optim.rates, r.model.freeze) for r in (old, new)]
-    decays = (old.optim.weight_decay > 0) == (new.optim.weight_decay > 0)
-    return (
-        bool(found.optimiser) and same[0] == same[1] and decays and (old.optim.momentum > 0) == (new.optim.momentum > 0)
-    )
+
+    def about(recipe: Recipe) -> tuple[str, str, str, bool, bool]:
+        optim = recipe.optim
+        return optim.name, optim.rates, recipe.model.freeze, optim.weight_decay > 0, optim.momentum > 0
+
+    return bool(found.optimiser) and about(old) == about(new)
 
 
 def _refuse_other_shapes(parent: Run, found: Checkpoint, pieces: Pieces) -> None:

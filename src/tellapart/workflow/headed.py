@@ -75,11 +75,10 @@ def _kept(run: Run, found: Checkpoint) -> Checkpoint:
 def _fitted(pieces: Pieces, layer: nn.Linear, asked: Asked) -> tuple[Probe, int]:
     """The head, by the training pictures as they are and, where they may be mirrored, by their mirror images."""
     pictures = pieces.prepared.pictures
-    rows, mirror = pictures.index.rows("train"), bool(pieces.prepared.recipe.augment.flip)
-    features = torch.cat([_features(pieces, layer, rows, turned, asked) for turned in (False, True)[: 1 + mirror]])
-    times = 1 + mirror
-    labels = torch.from_numpy(np.tile(pictures.index.labels[rows], times)).to(features.device)
-    folds = torch.from_numpy(np.tile(_folds(pictures, rows), times)).to(features.device)
+    rows, ways = pictures.index.rows("train"), [False, True] if pieces.prepared.recipe.augment.flip else [False]
+    features = torch.cat([_features(pieces, layer, rows, turned, asked) for turned in ways])
+    labels = torch.from_numpy(np.tile(pictures.index.labels[rows], len(ways))).to(features.device)
+    folds = torch.from_numpy(np.tile(_folds(pictures, rows), len(ways))).to(features.device)
     return probed(features, labels, folds, classes=len(pictures.index.classes)), len(rows)
 
 

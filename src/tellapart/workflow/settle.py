@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tellapart.data.steps import for_training
 from tellapart.errors import UsageError, unknown
-from tellapart.names import OWN_MODELS, SMOOTHED, TORCHVISION_MODELS, is_model
+from tellapart.names import BODY, OWN_MODELS, SMOOTHED, TORCHVISION_MODELS, is_model
 from tellapart.recipe import Recipe
 from tellapart.recipe_augment import COLOURS, PRESETS
 from tellapart.recipe_values import AUTO, seconds_of
@@ -31,7 +31,6 @@ FIXED_SIZES = {
 """Networks that take one size only, or were made for one."""
 
 OWN_LARGEST = 96
-BODY = "body"
 GENTLER = 30
 """By what the rate is divided where a pretrained network is trained as a whole."""
 ONE_THREAD = 1e9
