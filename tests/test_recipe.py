@@ -114,7 +114,7 @@ def test_a_value_outside_its_rule_is_refused_in_words(path, value):
         ("data.validation", "a number, at least 0, at most 0.9"),
         ("augment.flip", "true or false, or auto"),
         ("input.channels", "one of 1, 3, or auto"),
-        ("optim.name", f"one of {', '.join(names.OPTIMIZERS)}"),
+        ("optim.name", f"one of {', '.join(names.OPTIMIZERS)}, or auto"),
         ("data.source", "text"),
     ],
 )

@@ -4,6 +4,7 @@ import os
 import pickle
 import struct
 import subprocess
+import sys
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -14,8 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from tellapart.child import environment
 from tellapart.errors import DataError, StorageError
-from tellapart.models import weights, weights_child
+from tellapart.models import weights, weights_child, weights_plain
 from tellapart.models.weights import read
 
 
@@ -192,3 +194,51 @@ def test_the_words_for_what_torch_raises():
 
 def test_only_tensors_with_names_count():
     assert weights_child.state_of([torch.ones(3)]) == weights_child.state_of({4: torch.ones(3), "epoch": 3}) == {}
+
+
+def test_the_usual_file_is_read_without_torch_and_bit_by_bit(tmp_path):
+    base = torch.arange(24.0).reshape(4, 6)
+    kinds = (torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8)
+    state = {
+        **{str(kind): torch.randn(3, 2).mul(9).to(kind) for kind in (*kinds, torch.uint8)},
+        "bool": torch.tensor([True, False]),
+        "transposed": base.T,
+        "part": base[1:3, 2:5],
+        "spread": torch.ones(1).expand(5),
+        "empty": torch.zeros(0, 3),
+        "one": torch.tensor(7.0),
+        "parameter": nn.Parameter(base + 1),
+    }
+    torch.save({"epoch": 3, "state_dict": state}, tmp_path / "a.pth")
+    weights_plain.hand_over(tmp_path / "a.pth", tmp_path / "a.safetensors")
+    found = load_file(tmp_path / "a.safetensors")
+    assert found.keys() == state.keys()
+    for name, tensor in state.items():
+        assert found[name].dtype == tensor.dtype
+        assert found[name].shape == tensor.shape
+        assert torch.equal(found[name], tensor.detach())
+    assert {module for module, _ in weights_plain.KNOWN} == {"collections", "torch._utils", "torch"}
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))  # an OrderedDict with attributes of its own
+    torch.save(network.state_dict(), tmp_path / "b.pth")
+    weights_plain.hand_over(tmp_path / "b.pth", tmp_path / "b.safetensors")
+    assert load_file(tmp_path / "b.safetensors").keys() == network.state_dict().keys()
+    assert (
+        "torch"
+        not in subprocess.run(
+            [sys.executable, "-c", "import sys, tellapart.models.weights_plain; print(*sys.modules)"],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=environment(),
+        ).stdout.split()
+    )
+
+
+@pytest.mark.parametrize(("offset", "shape", "strides"), [(0, (5,), (1,)), (4, (1,), (1,)), (-1, (2,), (1,))])
+def test_numbers_outside_of_their_storage_are_never_read(offset, shape, strides):
+    whole = bytes(16)
+    assert weights_plain.Plain(("FloatStorage", "0"), 0, (2, 2), (2, 1)).bytes(whole) == whole
+    with pytest.raises(ValueError, match="within its storage"):
+        weights_plain.Plain(("FloatStorage", "0"), offset, shape, strides).bytes(whole)
+    with pytest.raises(ValueError, match="within its storage"):
+        weights_plain.Plain(("FloatStorage", "0"), 3, (2,), (-1,)).bytes(whole)

@@ -38,6 +38,8 @@ TORCHVISION_MODELS = tuple(
     """.split()  # noqa: SIM905 - eighty names read better as words
 )
 
+RESNETS = tuple(name for name in TORCHVISION_MODELS if name.startswith(("resnet", "resnext", "wide_resnet")))
+
 
 def is_model(name: str) -> bool:
     """Whether `name` is a network that can be built.

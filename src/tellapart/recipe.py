@@ -9,6 +9,7 @@ from typing import Any
 from tellapart import names
 from tellapart.errors import UsageError, did_you_mean, nearest
 from tellapart.recipe_augment import Augment
+from tellapart.recipe_optim import Optim
 from tellapart.recipe_values import Rule, checked, to_toml_value
 from tellapart.recipe_values import setting as _f
 
@@ -89,6 +90,12 @@ class Model:
     width: int = _f(16, "channels of the first stage of `small`", low=4, high=512)
     weights: str = _f("", "file of pretrained weights to begin with; the head is a new one", flag="--weights")
     freeze: str = _f("", "what stays: body (all but the head), or weights by name: features.*", flag="--freeze")
+    keep_norms: bool = _f(
+        None, "norms keep their running statistics, in training too (auto: where they are pretrained)", kind=bool
+    )
+    small_stem: bool = _f(
+        None, "a resnet begins without halving the picture twice (auto: up to 64 pixels, without weights)", kind=bool
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,31 +111,6 @@ class Loss:
     gamma: float = _f(2.0, "how little `focal` counts what is right already", low=0.0, high=10.0)
     delta: float = _f(1.0, "where `huber` turns from squares to a straight line", above=0.0, high=1000.0)
     l1: float = _f(0.0, "factor of the sum of all |weights|, a penalty beside weight decay", low=0.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Optim:
-    """How it is made small."""
-
-    name: str = _f("sgd", "the optimiser", choices=names.OPTIMIZERS, flag="--optimizer")
-    lr: float = _f(None, "peak learning rate (each optimiser has its own default)", kind=float, flag="--lr", above=0.0)
-    momentum: float = _f(0.9, "momentum of sgd, muon and rmsprop", low=0.0, high=0.9999)
-    dampening: float = _f(0.0, "dampening of sgd's momentum", low=0.0, high=1.0)
-    nesterov: bool = _f(None, "Nesterov momentum for sgd (on where there is momentum without dampening)", kind=bool)
-    beta1: float = _f(0.9, "how slowly the mean of the gradients moves (adam and its kin)", low=0.0, high=0.9999)
-    beta2: float = _f(0.999, "how slowly the mean of their squares moves (adam and its kin)", low=0.0, high=0.999999)
-    weight_decay: float = _f(5e-4, "penalty on the weights; norms and biases are spared", low=0.0)
-    schedule: str = _f("one-cycle", "how the learning rate moves", choices=names.SCHEDULES)
-    warmup: float = _f(None, "share of the steps in which the rate rises from a tenth", kind=float, low=0.0, high=0.9)
-    step_every: int = _f(7, "epochs between drops of the `step` schedule", low=1)
-    step_factor: float = _f(0.1, "factor of each drop of the schedules `step` and `plateau`", above=0.0, high=1.0)
-    plateau_after: int = _f(3, "epochs without a better validation before `plateau` drops the rate", low=1)
-    clip: float = _f(0.0, "largest norm of the gradients, longer ones are shortened (0: any)", low=0.0)
-    rates: str = _f("", "factors of the rate by names of weights: features.*=0.1,classifier.*=1")
-
-    def plain_momentum(self) -> bool:
-        """Whether Nesterov momentum is possible: there is a momentum, and no dampening of it."""
-        return self.momentum > 0 and not self.dampening
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,14 +16,20 @@ from tellapart.models.look import still
 from tellapart.preprocess import Preprocess
 
 THUMBNAIL = 64
-BATCH = 256
+BATCH, AT_ONCE = 256, 32 * 224 * 224
+"""Pictures that are fetched together, and pixels that go through the network together: on a CPU a batch of 153 pictures
+of 224 px took twice as long as in pieces, and five times the memory.
+"""
 
 
 def logits_of(model: nn.Module, batches: Iterable[Batch], preprocess: Preprocess) -> Iterator[NDArray[np.float32]]:
     """The logits (B K) of each batch, in eval mode and without a graph; each module's own mode is restored."""
     with still(model), torch.inference_mode():
         for batch in batches:
-            yield model(network_input(batch.images, preprocess)).float().cpu().numpy()
+            once = AT_ONCE if batch.images.device.type == "cpu" else BATCH * AT_ONCE
+            pieces = batch.images.split(max(1, once // preprocess.size**2))
+            logits = [model(network_input(piece, preprocess)).float().cpu() for piece in pieces]
+            yield torch.cat(logits).numpy()
 
 
 def logits_of_part(model: nn.Module, pictures: Pictures, part: str, *, device: torch.device) -> NDArray[np.float32]:

@@ -46,10 +46,29 @@ def freeze(model: nn.Module, what: str) -> None:
         raise UsageError(f"model.freeze: {what} leaves nothing to train.", f"The head is {head}.")
 
 
-def into_training(model: nn.Module) -> None:
-    """Training mode, but for layers whose weights are all frozen: their running statistics stay, too."""
+def into_training(model: nn.Module, *, keep_norms: bool = False) -> None:
+    """Training mode, but for layers whose weights are all frozen, and for norms that are kept: their running statistics
+    stay as they are, too.
+    """
     model.train()
     for module in model.modules():
         own = [weight.requires_grad for weight in module.parameters(recurse=False)]
-        if own and not any(own):
+        if (own and not any(own)) or (keep_norms and hasattr(module, "running_mean")):
             module.eval()
+
+
+def depths(model: nn.Module) -> dict[str, int]:
+    """How many blocks lie between each weight and the last ones, the head. A block is a part of the outermost
+    Sequential that a weight is in, or else a layer of its own.
+
+    >>> depths(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))
+    {'0.weight': 1, '0.bias': 1, '2.weight': 0, '2.bias': 0}
+    """
+    lists = {place for place, one in model.named_modules() if isinstance(one, nn.Sequential | nn.ModuleList)}
+    blocks: dict[str, str] = {}
+    for name, _ in model.named_parameters():
+        parts = name.split(".")
+        inside = [n for n in range(1, len(parts)) if ".".join(parts[: n - 1]) in lists]
+        blocks[name] = ".".join(parts[: inside[0]] if inside else parts[:-1])
+    order = list(dict.fromkeys(blocks.values()))
+    return {name: len(order) - 1 - order.index(block) for name, block in blocks.items()}

@@ -63,27 +63,34 @@ def _safetensors(path: Path, named: Path) -> dict[str, Tensor]:
 
 
 def _by_child(path: Path) -> dict[str, Tensor]:
-    """What the child could read, handed over as a safetensors file in a folder that no one else may open."""
+    """What a child could read, handed over as a safetensors file in a folder that no one else may open."""
     with tempfile.TemporaryDirectory(prefix="tellapart-weights-") as folder:
         handed = Path(folder) / "tensors.safetensors"
-        words = [*command("tellapart.models.weights_child"), str(path.absolute()), str(handed)]
-        seconds = SECONDS + path.stat().st_size / BYTES_A_SECOND
-        try:
-            done = subprocess.run(
-                words,
-                env=environment(OMP_NUM_THREADS="1"),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                timeout=seconds,
-            )
-        except subprocess.TimeoutExpired:
-            _refuse(path, f"took longer than {seconds:.0f} s to be read", SAVE)
-        except OSError as error:
-            raise StorageError(f"The process that reads weights cannot be started: {error}.") from error
+        done = _asked("weights_plain", path, handed)  # which is quick, and reads the usual file only
+        if done.returncode:
+            done = _asked("weights_child", path, handed)
         if done.returncode:
             _refuse(path, _why(done), SAVE)
         return _safetensors(handed, path)
+
+
+def _asked(child: str, path: Path, to: Path) -> "subprocess.CompletedProcess[bytes]":
+    """A child that has read the file, or has not."""
+    words = [*command(f"tellapart.models.{child}"), str(path.absolute()), str(to)]
+    seconds = SECONDS + path.stat().st_size / BYTES_A_SECOND
+    try:
+        return subprocess.run(
+            words,
+            env=environment(OMP_NUM_THREADS="1"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=seconds,
+        )
+    except subprocess.TimeoutExpired:
+        _refuse(path, f"took longer than {seconds:.0f} s to be read", SAVE)
+    except OSError as error:
+        raise StorageError(f"The process that reads weights cannot be started: {error}.") from error
 
 
 def _why(done: "subprocess.CompletedProcess[bytes]") -> str:

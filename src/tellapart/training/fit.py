@@ -3,6 +3,7 @@ validate, save, and yield a record. Whoever wants to watch iterates over it.
 """
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -65,7 +66,7 @@ class Plan:
     clip: the largest gradient norm (0: any). drop_after, drop_factor: what the rate does on a plateau. A training ends
     early when validation reaches `target` (accuracy) or the mean training loss of an epoch falls to `target_loss`, and
     after the step at which `spent` says that its time is over. compiled: pictures in the batches of one process that
-    compiled code is made for (0: none).
+    compiled code is made for (0: none). unfreeze_every: epochs after which one more block is trained.
     """
 
     epochs: int
@@ -83,6 +84,12 @@ class Plan:
     augment: Augmenter
     channels_last: bool
     compiled: int = 0
+    keep_norms: bool = False
+    unfreeze_every: int = 0
+
+    def reach(self, epoch: int) -> int:
+        """Blocks before the head that are trained in this epoch."""
+        return epoch // self.unfreeze_every if self.unfreeze_every else sys.maxsize
 
 
 Judge = Callable[[nn.Module], tuple[float, float, int]]
@@ -140,12 +147,13 @@ def fit(
         precision.scaled(part_loss).backward()
         return part_loss.detach()  # all else is freed before the next step needs memory
 
-    into_training(model)
+    into_training(model, keep_norms=plan.keep_norms)
     network = world.network(model)
     forward = Compiled(network, plan.compiled // plan.accumulate) if plan.compiled else network
     for epoch in range(start.epoch, start.epoch if is_over(start, plan) else plan.epochs):
         began, total, seen = time.monotonic(), torch.tensor(at.loss_total, device=device), at.seen
         waiting = augmenting = 0.0
+        optimiser.reach(plan.reach(epoch))
         lr = rate(max(step - 1, 0)) * plan.drop_factor**at.drops  # of the step before, should none be left
         for batch in islice(train.epoch(epoch, skip=at.step_in_epoch), plan.max_steps - step):
             waiting, moved = waiting + batch.waited, time.monotonic()

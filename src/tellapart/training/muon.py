@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from tellapart.training.own import Adam, Group
+from tellapart.training.own import Adam, Group, reach
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
 """Of the Newton-Schulz iteration: five rounds bring every singular value to between 0.7 and 1.2."""
@@ -24,6 +24,9 @@ class Muon:
         self.matrices = [group for group in groups if group.params[0].ndim > 1]
         self.momentum, self.adam = momentum, Adam([g for g in groups if g.params[0].ndim <= 1], True, betas)
         self.buffers = [[torch.zeros_like(p) for p in group.params] for group in self.matrices]
+
+    def reach(self, depth: int) -> None:
+        reach([*self.matrices, *self.adam.groups], depth)
 
     def zero_grad(self) -> None:
         self.adam.zero_grad()
@@ -38,7 +41,7 @@ class Muon:
         for group, buffers in zip(self.matrices, self.buffers, strict=True):
             for param, buffer in zip(group.params, buffers, strict=True):
                 if param.grad is not None:
-                    _step(param, param.grad, buffer, lr * group.factor, group.weight_decay, self.momentum)
+                    _step(param, param.grad, buffer, group.rate(lr), group.weight_decay, self.momentum)
         self.adam.step(lr)
 
     def state(self) -> dict[str, Tensor]:

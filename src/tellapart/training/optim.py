@@ -8,16 +8,18 @@ from torch import Tensor, nn
 
 from tellapart.recipe import Optim
 from tellapart.training.muon import Muon
-from tellapart.training.own import Adam, Group, Sgd, groups_of, rates_of
+from tellapart.training.own import Adam, Group, Sgd, groups_of, rates_of, reach
 from tellapart.training.shards import spread
 
 
 class Optimiser(Protocol):
     """What the loop needs: gradients cleared, one step at a learning rate, and its state as tensors.
 
-    `skip` is 1.0 for a step that must not be taken: a tensor, so that no one waits for the device.
+    `skip` is 1.0 for a step that must not be taken: a tensor, so that no one waits for the device. `reach` opens the
+    blocks up to so many before the head.
     """
 
+    def reach(self, depth: int) -> None: ...
     def zero_grad(self) -> None: ...
     def step(self, lr: float, *, skip: Tensor | None = None) -> None: ...
     def state(self) -> dict[str, Tensor]: ...
@@ -28,8 +30,11 @@ class FromTorch:
     """An optimiser of torch.optim behind the same four verbs."""
 
     def __init__(self, groups: list[Group], kind: str, **options: Any) -> None:
-        described = [{"params": g.params, "weight_decay": g.weight_decay, "factor": g.factor} for g in groups]
-        self.inner = getattr(torch.optim, kind)(described, lr=1.0, **options)
+        described = [{"params": g.params, "weight_decay": g.weight_decay} for g in groups]
+        self.groups, self.inner = groups, getattr(torch.optim, kind)(described, lr=1.0, **options)
+
+    def reach(self, depth: int) -> None:
+        reach(self.groups, depth)
 
     def zero_grad(self) -> None:
         self.inner.zero_grad(set_to_none=True)
@@ -37,8 +42,8 @@ class FromTorch:
     def step(self, lr: float, *, skip: Tensor | None = None) -> None:
         if skip is not None and skip.item():
             return
-        for group in self.inner.param_groups:
-            group["lr"] = lr * group["factor"]
+        for known, group in zip(self.inner.param_groups, self.groups, strict=True):
+            known["lr"] = group.rate(lr)
         self.inner.step()
 
     def state(self) -> dict[str, Tensor]:
@@ -101,4 +106,5 @@ OPTIMISERS: dict[str, Callable[[list[Group], Optim], Optimiser]] = {
 
 def make_optimiser(model: nn.Module, optim: Optim) -> Optimiser:
     """The optimiser a recipe names, over the weights of `model` (already on its device)."""
-    return OPTIMISERS[optim.name](groups_of(model, optim.weight_decay, rates_of(optim.rates)), optim)
+    more = {"layer_decay": optim.layer_decay, "by_depth": optim.unfreeze_every > 0}
+    return OPTIMISERS[optim.name](groups_of(model, optim.weight_decay, rates_of(optim.rates), **more), optim)

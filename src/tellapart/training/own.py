@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tellapart.errors import UsageError
+from tellapart.models.start import depths
 from tellapart.training.shards import local, spread
 
 FUSED_SGD = torch._fused_sgd_  # pyright: ignore[reportPrivateImportUsage]
@@ -24,17 +25,33 @@ NO_RATES: Mapping[str, float] = {}
 
 @dataclass
 class Group:
-    """Weights that share a weight decay and a factor of the learning rate, with the buffers kept for each."""
+    """Weights that share a weight decay and a factor of the learning rate, with the buffers kept for each. `depth`:
+    blocks between them and the head, counted where they are opened one after the other.
+    """
 
     params: list[Tensor]
     weight_decay: float
     factor: float = 1.0
+    depth: int = 0
+    opened: bool = True
     buffers: dict[str, list[Tensor]] = field(default_factory=dict)
 
+    def rate(self, lr: float) -> float:
+        """Their own learning rate; 0, which leaves every bit, until they are opened."""
+        return lr * self.factor if self.opened else 0.0
 
-def groups_of(model: nn.Module, weight_decay: float, rates: Mapping[str, float] = NO_RATES) -> list[Group]:
+
+def groups_of(
+    model: nn.Module,
+    weight_decay: float,
+    rates: Mapping[str, float] = NO_RATES,
+    *,
+    layer_decay: float = 1.0,
+    by_depth: bool = False,
+) -> list[Group]:
     """Matrices and filters decay; norms and biases (one dimension) do not. `rates` are factors of the learning rate by
-    patterns of names (`features.*`), the first that fits counts. Raises UsageError for a pattern that fits no weight.
+    patterns of names (`features.*`), the first that fits counts; `layer_decay` is one more for each block away from the
+    head. Raises UsageError for a pattern that fits no weight.
     """
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     idle = [pattern for pattern in rates if not fnmatch.filter(trained, pattern)]
@@ -42,13 +59,21 @@ def groups_of(model: nn.Module, weight_decay: float, rates: Mapping[str, float] 
         raise UsageError(
             f"optim.rates: no weight is called {idle[0]}.", f"The first ones: {', '.join([*trained][:4])}."
         )
-    groups: dict[tuple[float, float], list[Tensor]] = {}
+    depth = depths(model)
+    groups: dict[tuple[float, float, int], list[Tensor]] = {}
     for decay, spared in ((weight_decay, False), (0.0, True)):
         for name, param in trained.items():
             if (param.ndim <= 1) == spared:
                 factor = next((f for pattern, f in rates.items() if fnmatch.fnmatchcase(name, pattern)), 1.0)
-                groups.setdefault((decay if not spared else -1.0, factor), []).append(param)
-    return [Group(params, max(decay, 0.0), factor) for (decay, factor), params in groups.items()]
+                key = (-1.0 if spared else decay, factor * layer_decay ** depth[name], depth[name] if by_depth else 0)
+                groups.setdefault(key, []).append(param)
+    return [Group(params, max(decay, 0.0), factor, away) for (decay, factor, away), params in groups.items()]
+
+
+def reach(groups: list[Group], depth: int) -> None:
+    """Open the groups with at most so many blocks between them and the head; the others stay as they are."""
+    for group in groups:
+        group.opened = group.depth <= depth
 
 
 def rates_of(asked: str) -> dict[str, float]:
@@ -76,6 +101,9 @@ class _Own:
         self.groups, self.steps = groups, 0
         for group in groups:
             group.buffers = {name: [torch.zeros_like(p) for p in group.params] for name in names}
+
+    def reach(self, depth: int) -> None:
+        reach(self.groups, depth)
 
     def zero_grad(self) -> None:
         for group in self.groups:
@@ -116,7 +144,7 @@ class Sgd(_Own):
                     _parts(group, "momentum"),
                     weight_decay=group.weight_decay,
                     momentum=self.momentum,
-                    lr=lr * group.factor,
+                    lr=group.rate(lr),
                     dampening=self.dampening,
                     nesterov=self.nesterov,
                     maximize=False,
@@ -148,7 +176,7 @@ class Adam(_Own):
                     _parts(group, "square"),
                     [],
                     count,
-                    lr=lr * group.factor,
+                    lr=group.rate(lr),
                     beta1=self.betas[0],
                     beta2=self.betas[1],
                     weight_decay=group.weight_decay,

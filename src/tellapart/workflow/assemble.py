@@ -70,12 +70,15 @@ def put_together(
 
 def _architecture(prepared: Prepared) -> Architecture:
     recipe = prepared.recipe
+    args = {"width": recipe.model.width} if recipe.model.name == "small" else {}
+    if recipe.model.small_stem:
+        args["small_stem"] = 1
     return Architecture(
         name=recipe.model.name,
         num_classes=len(prepared.pictures.index.classes),
         channels=recipe.input.channels,
         size=recipe.input.size,
-        args={"width": recipe.model.width} if recipe.model.name == "small" else {},
+        args=args,
     )
 
 
@@ -154,5 +157,7 @@ def _plan(recipe: Recipe, loader: Loader, transform: Transform | None) -> Plan:
         seed=recipe.train.seed,
         augment=ours if transform is None else per_sample(transform),
         channels_last=recipe.machine.channels_last,
+        keep_norms=bool(recipe.model.keep_norms),
+        unfreeze_every=recipe.optim.unfreeze_every,
         compiled=loader.batch_size // here().size if recipe.machine.compile else 0,
     )

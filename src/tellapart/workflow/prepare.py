@@ -31,7 +31,8 @@ from tellapart.preprocess import Preprocess, fixed_statistics
 from tellapart.recipe import Recipe
 from tellapart.run import cores, sharing
 from tellapart.workflow.choose import from_elsewhere, opened_or_fetched, refuse_unclear_split, selected
-from tellapart.workflow.settle import Settled, refuse_large_batch, settle_input, settle_training
+from tellapart.workflow.settle import Settled, refuse_large_batch, settle_training
+from tellapart.workflow.settle_input import settle_input
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,14 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tellapart.data.steps import for_training
 from tellapart.errors import UsageError, unknown
 from tellapart.names import BODY, OWN_MODELS, SMOOTHED, TORCHVISION_MODELS, is_model
 from tellapart.recipe import Recipe
-from tellapart.recipe_augment import COLOURS, PRESETS
 from tellapart.recipe_values import AUTO, seconds_of
 from tellapart.training.own import rates_of
 
@@ -24,13 +20,6 @@ DEFAULT_RATES = {
 }
 """The learning rate of each optimiser when none is asked for; a network without normalisation gets a tenth of it."""
 
-FIXED_SIZES = {
-    **dict.fromkeys(("vit_b_16", "vit_b_32", "vit_h_14", "vit_l_16", "vit_l_32", "maxvit_t"), 224),
-    "inception_v3": 299,
-}
-"""Networks that take one size only, or were made for one."""
-
-OWN_LARGEST = 96
 GENTLER = 30
 """By what the rate is divided where a pretrained network is trained as a whole."""
 ONE_THREAD = 1e9
@@ -69,7 +58,8 @@ MEANT_FOR = {
 
 def refuse_impossible(settled: Settled) -> None:
     """Refuse what cannot be honoured before any picture is read. Raises UsageError."""
-    recipe, values = settled.recipe, settled.recipe.values()
+    recipe, values = settled.recipe, dict(settled.recipe.values())
+    values["optim.name"], _ = _optimiser(recipe)
     if not is_model(recipe.model.name):
         raise unknown("model", recipe.model.name, [*OWN_MODELS, "mlp:256", *TORCHVISION_MODELS])
     if recipe.model.weights and recipe.model.name not in TORCHVISION_MODELS:
@@ -109,60 +99,26 @@ def refuse_two_ways(recipe: Recipe, way: str) -> None:
         raise UsageError(f"Asked for {way} and for {named[0]} together.", "Give one of them.")
 
 
-def settle_input(settled: Settled, sizes: NDArray[np.int64]) -> Settled:
-    """Fill in size, channels and augmentation from the heights, widths and channels (n, 3) of the pictures."""
-    recipe = settled.recipe
-    own = recipe.model.name not in TORCHVISION_MODELS
-    short = int(np.median(sizes[:, :2].min(axis=1)))
-    size, why = (224, "what its weights were made for") if recipe.model.weights else _size(recipe.model.name, short)
-    grey = bool((sizes[:, 2] == 1).all())
-    channels = 1 if grey and own else 3
-    coloured = f"{recipe.model.name} takes colour pictures" if grey else "the pictures are in colour"
-    of = "the pictures are grey" if channels == 1 else coloured
-    normalize = ("imagenet", "as its weights know it") if recipe.model.weights else ("data", "of the training pictures")
-    found = {"input.size": (size, why), "input.channels": (channels, of), "input.normalize": normalize}
-    return _filled(_augmentation(settled, grey=grey), found)
-
-
-def _augmentation(settled: Settled, *, grey: bool) -> Settled:
-    """The preset by the pictures, and every open setting by the preset. Raises UsageError for colours of grey ones."""
-    asked = settled.recipe.augment
-    preset = asked.preset or ("none" if grey or asked.steps else "light")
-    why = "steps are given" if asked.steps else f"{'grey' if grey else 'colour'} pictures"
-    found = {f"augment.{key}": (value, f"preset {preset}") for key, value in PRESETS[preset].items()}
-    if grey:
-        found["augment.flip"] = (False, "grey pictures are not mirrored")
-    if grey or settled.recipe.input.channels == 1:
-        if coloured := [key for key in COLOURS if key in asked.changes()]:
-            raise UsageError(f"augment.{coloured[0]} means nothing here: the pictures are grey.", "Leave it out.")
-        found |= {f"augment.{key}": (0.0, "grey pictures have no colour") for key in COLOURS}
-    return _filled(settled, {"augment.preset": (preset, why), **found})
-
-
-def _size(name: str, short: int) -> tuple[int, str]:
-    """The side of the square for pictures with this shorter side, and why."""
-    if name in FIXED_SIZES:
-        return FIXED_SIZES[name], f"{name} was made for it"
-    if name in TORCHVISION_MODELS:
-        size = next((size for size in (32, 64, 128) if short <= size * 1.1), 224)
-        return size, f"fits pictures with a shorter side of {short}"
-    if short <= OWN_LARGEST:
-        return max(4, short), f"the shorter side of the pictures, {short}"
-    return OWN_LARGEST, f"the largest for our own networks; the pictures have {short}"
-
-
 def settle_training(settled: Settled, *, num_train: int) -> Settled:
     """Fill in epochs, batch size and patience from the number of training pictures."""
     epochs = (default_epochs(num_train), f"for {num_train:,} training pictures")
     if settled.recipe.model.weights and settled.recipe.model.freeze == BODY:
         epochs = (0, "the head is fitted at once")
-    settled = _whole_batch(_smaller_batch(_filled(settled, {"train.epochs": epochs}), num_train), num_train)
+    found = {"train.epochs": epochs, "optim.name": _optimiser(settled.recipe)}
+    settled = _whole_batch(_smaller_batch(filled(settled, found), num_train), num_train)
     endless = settled.recipe.optim.schedule in ("constant", "plateau")
     why = "a constant rate has no end of its own" if endless else "the schedule comes to rest by itself"
     patience = PATIENCE_OF_ENDLESS if endless else settled.recipe.train.epochs
     cycle = settled.recipe.optim.schedule == "one-cycle"
     warmup = (0.2, "of one cycle") if cycle else (0.0, f"{settled.recipe.optim.schedule} needs none")
-    return _filled(settled, {"train.patience": (max(1, patience), why), "optim.warmup": warmup})
+    return filled(settled, {"train.patience": (max(1, patience), why), "optim.warmup": warmup})
+
+
+def _optimiser(recipe: Recipe) -> tuple[str, str]:
+    """The optimiser that is asked for, or the one that suits the network, and why."""
+    tuned = bool(recipe.model.weights) and recipe.model.freeze != BODY
+    usual = ("adamw", "the network is pretrained") if tuned else ("sgd", "for any network that is not pretrained")
+    return (recipe.optim.name, "asked for") if recipe.optim.name else usual
 
 
 def _smaller_batch(settled: Settled, num_train: int) -> Settled:
@@ -206,26 +162,28 @@ def settle_network(settled: Settled, *, multiply_adds: int, normalised: bool, co
     threads, why = (cores, "all cores") if operations > ONE_THREAD else (1, "a step is too little work to share")
     name = settled.recipe.optim.name
     rate, of = (DEFAULT_RATES[name], "") if normalised else (DEFAULT_RATES[name] / 10, " without normalisation")
-    if settled.recipe.model.weights and not settled.recipe.model.freeze:
+    if settled.recipe.model.weights and settled.recipe.model.freeze != BODY:
         rate, of = DEFAULT_RATES[name] / GENTLER, " that is pretrained"
     momentum = name == "sgd" and settled.recipe.optim.plain_momentum()
+    pretrained = bool(settled.recipe.model.weights)
     found = {
         "machine.threads": (threads, why),
+        "model.keep_norms": (pretrained, "they are pretrained" if pretrained else "they are not pretrained"),
         "optim.lr": (rate, f"default of {name} for a network{of}"),
         "optim.nesterov": (momentum, f"{name} with{'' if momentum else 'out'} plain momentum"),
     }
-    return _filled(settled, found)
+    return filled(settled, found)
 
 
 def settle_batch(settled: Settled, *, largest: int, num_train: int) -> Settled:
     """Fill in a batch of `auto`: the largest that fits, but at least eight steps an epoch."""
     size = max(1, min(largest, num_train // (8 * settled.recipe.train.accumulate)))
-    return _filled(settled, {"train.batch_size": (size, f"up to {largest} pictures fit")})
+    return filled(settled, {"train.batch_size": (size, f"up to {largest} pictures fit")})
 
 
 def settle_compile(settled: Settled, pays: bool, why: str) -> Settled:
     """Fill in whether the network is compiled, found out by measuring."""
-    return _filled(settled, {"machine.compile": (pays, why)})
+    return filled(settled, {"machine.compile": (pays, why)})
 
 
 def settle_processes(settled: Settled, processes: int) -> Settled:
@@ -279,7 +237,7 @@ def refuse_large_batch(recipe: Recipe, num_train: int) -> None:
         )
 
 
-def _filled(settled: Settled, found: Mapping[str, tuple[Any, str]]) -> Settled:
+def filled(settled: Settled, found: Mapping[str, tuple[Any, str]]) -> Settled:
     """Put found values where the recipe says auto; what was asked for stays."""
     open_values = {path for path, value in settled.recipe.values().items() if value is None}
     values = {path: value for path, (value, _) in found.items() if path in open_values}
