@@ -5,6 +5,7 @@ SCHEDULES = ("one-cycle", "linear", "cosine", "step", "plateau", "constant")
 PRECISIONS = ("fp32", "bf16", "fp16")
 PARALLELS = ("ddp", "fsdp")
 BODY = "body"
+BOARDS = ("curves", "inside", "profile")
 RETRIES = ("exact", "always", "never")
 LOSSES = ("cross-entropy", "bce", "mse", "l1", "huber", "focal", "hinge")
 SMOOTHED = ("cross-entropy", "bce", "focal")

@@ -139,6 +139,7 @@ class Train:
     shuffle: bool = _f(True, "a new order of the training pictures in every epoch")
     drop_last: bool = _f(False, "leave out the last, shorter batch of an epoch")
     log_every: int = _f(100, "steps between two lines of the training loss", low=1)
+    board: str = _f("curves", "for TensorBoard: curves; inside too; profile too", choices=names.BOARDS, flag="--board")
     save_every: int = _f(0, "keep every Nth epoch's checkpoint (0: only last and best)", low=0)
 
 

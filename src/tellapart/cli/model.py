@@ -1,21 +1,23 @@
-"""`tellapart model`: `check` is here, `show` beside it."""
+"""`tellapart model`: `check` is here, the others beside it."""
 
 import json
 
 import click
 
-from tellapart.cli import model_list, model_show
+from tellapart.cli import model_inside, model_list, model_show
 from tellapart.cli.options import json_option
 from tellapart.cli.verbs import Verbs
 
 
 @click.group("model", cls=Verbs)
 def command() -> None:
-    """Networks, before any training."""
+    """Networks: their layers, and what is inside them."""
 
 
 command.add_command(model_list.command)
 command.add_command(model_show.command)
+for one in model_inside.COMMANDS:
+    command.add_command(one)
 
 
 @command.command("check", epilog="Example: tellapart model check quick --size 32 --channels 3 --classes 10")

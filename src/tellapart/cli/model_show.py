@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tellapart.models.build import Architecture
+    from tellapart.models.bundle import Bundle
     from tellapart.models.table import Row
     from tellapart.models.trace import Trace
 
@@ -35,11 +36,20 @@ class Shown(NamedTuple):
     seen: "Trace"
 
 
+def sized(function: Callable) -> Callable:
+    """Add what a network by name can be built for."""
+    for flag, kind, text in (
+        ("--classes", click.IntRange(2), "Number of classes; 10 for a network by name."),
+        ("--channels", click.IntRange(1, 4), "Channels of the picture; 3 for a network by name."),
+        ("--size", click.IntRange(1, 4096), "Side of the picture in pixels; 32 for a network by name."),
+    ):
+        function = click.option(flag, type=kind, help=text)(function)
+    return function
+
+
 @click.command("show", epilog="Example: tellapart model show vgg16 --size 224 --classes 1000 --svg vgg16.svg")
 @click.argument("names", metavar="MODEL …", nargs=-1, required=True)
-@click.option("--size", type=click.IntRange(1, 4096), help="Side of the picture in pixels; 32 for a network by name.")
-@click.option("--channels", type=click.IntRange(1, 4), help="Channels of the picture; 3 for a network by name.")
-@click.option("--classes", type=click.IntRange(2), help="Number of classes; 10 for a network by name.")
+@sized
 @click.option("--batch", default=1, show_default=True, type=click.IntRange(1, 4096), help="How many pictures.")
 @click.option("--tree", is_flag=True, help="Print every module by its path instead.")
 @click.option("--latex", is_flag=True, help="Print the table for LaTeX (packages booktabs and longtable).")
@@ -68,22 +78,25 @@ def command(
         raise UsageError(f"--{[*forms, 'svg'][0]} shows one network; received {len(names)}.", "Show them one by one.")
     sizes = {"size": size, "channels": channels, "num_classes": classes}
     asked = {key: value for key, value in sizes.items() if value is not None}
-    every = [_passed(*_architecture(name, runs, asked), batch) for name in names]
+    every = [_passed(*architecture_of(name, runs, asked)[:2], batch) for name in names]
     if svg is not None:
         _draw(every[0], svg)
     if len(names) > 1:
-        click.echo(_columns([COMPARED, *map(_summary, every)], numbers=range(2, 6)))
+        click.echo(columns([COMPARED, *map(_summary, every)], numbers=range(2, 6)))
     elif forms or svg is None:
         click.echo((FORMS[forms[0]] if forms else _text)(every[0]))
 
 
-def _architecture(name: str, runs: Path, asked: dict[str, int]) -> "tuple[Architecture, str]":
-    """What is to be built, and what to call it. Raises UsageError for a word that is neither a network nor a run."""
+def architecture_of(name: str, runs: Path, asked: dict[str, int]) -> "tuple[Architecture, str, Bundle | None]":
+    """What is to be built, what to call it, and the model it is of, if that is trained.
+
+    Raises UsageError for a word that is neither a network nor a run nor a model file.
+    """
     from tellapart.models.build import Architecture
     from tellapart.workflow.models import find_model
 
     if is_model(name):
-        return replace(Architecture(name=name, num_classes=10, channels=3, size=32), **asked), name
+        return replace(Architecture(name=name, num_classes=10, channels=3, size=32), **asked), name, None
     known = [*OWN_MODELS, "mlp:256", *TORCHVISION_MODELS]
     if not (runs / name).exists() and not Path(name).exists():
         raise UsageError(
@@ -93,7 +106,7 @@ def _architecture(name: str, runs: Path, asked: dict[str, int]) -> "tuple[Archit
     if asked:
         flag = f"--{next(iter(asked))}".replace("num_", "")
         raise UsageError(f"{called} is a trained model, and {flag} cannot change it.", f"Leave {flag} out.")
-    return bundle.architecture, called
+    return bundle.architecture, called, bundle
 
 
 def _passed(architecture: "Architecture", name: str, batch: int) -> Shown:
@@ -113,12 +126,12 @@ def _text(shown: Shown) -> str:
     from tellapart.models.remarks import remarks
 
     said = [f"remark: {remark}" for remark in remarks(shown.seen, shown.name)]
-    table = _columns([HEADINGS, *_cells(shown)], numbers=range(FIRST_NUMBER, len(HEADINGS)))
+    table = columns([HEADINGS, *_cells(shown)], numbers=range(FIRST_NUMBER, len(HEADINGS)))
     return "\n".join([table, "", *_sums(shown), *said])
 
 
-def _columns(lines: Sequence[tuple[str, ...]], *, numbers: range) -> str:
-    """Cells below each other, numbers to the right."""
+def columns(lines: Sequence[tuple[str, ...]], *, numbers: range) -> str:
+    """Lines of cells as text, cells below each other, numbers to the right."""
     wide = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = (
         [cell.rjust(w) if n in numbers else cell.ljust(w) for n, (cell, w) in enumerate(zip(line, wide, strict=True))]

@@ -1,4 +1,4 @@
-"""Write a run's TensorBoard event file: scalars, pictures, text and the model graph.
+"""Write a run's TensorBoard event file: scalars, histograms, pictures, text and the model graph.
 
 It rests on tensorboard's own record writer and protobufs: slightly quicker to import than torch.utils.tensorboard, free
 of torch, and without a thread of its own, so that a full disk is an error here and not a traceback from elsewhere.
@@ -8,6 +8,7 @@ import importlib.util
 import os
 import socket
 import time
+from collections.abc import Mapping
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
@@ -22,6 +23,7 @@ from tellapart.files import writable
 GraphDef: TypeAlias = Any  # of tensorboard.compat.proto.graph_pb2: protobuf makes its classes at run time
 
 _SMALLEST = 64  # px; TensorBoard shows pictures at their own size, and a 28 px digit with a caption is unreadable
+_BINS = 60  # of a histogram
 _CAPTION = 13  # px, height of the letters
 _LONGEST = 48  # letters of a class name that fit under a picture
 _WIDE_FONTS = (  # files that hold Chinese, Japanese and Korean: Windows, macOS, Linux; Pillow's own font has only Latin
@@ -68,6 +70,19 @@ class Board:
         """One point per tag at `step`; kept as float32. NaN and infinity are kept too, TensorBoard marks them."""
         points = [self._value(tag, plugin="scalars", content={"simple_value": float(y)}) for tag, y in values.items()]
         self._values(step, points)
+
+    def histograms(self, step: int, values: Mapping[str, np.ndarray]) -> None:
+        """The distribution of the numbers under each tag; those that are not finite are left out of it."""
+        made = []
+        for tag, numbers in values.items():
+            flat = numbers[np.isfinite(numbers)].astype(np.float64)
+            counts, edges = np.histogram(flat, bins=_BINS)
+            sums = {"num": flat.size, "sum": flat.sum(), "sum_squares": np.square(flat).sum()}
+            bars = {"min": edges[0], "max": edges[-1], "bucket_limit": edges[1:], "bucket": counts}
+            made.append(
+                self._value(tag, plugin="histograms", content={"histo": self._summary.HistogramProto(**sums, **bars)})
+            )
+        self._values(step, made)
 
     def pictures(self, tag: str, images: np.ndarray, names: list[str], *, step: int = 0) -> None:
         """One captioned picture per step, so that a slider leafs through them: picture i is at `step + i`.

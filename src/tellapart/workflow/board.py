@@ -1,22 +1,40 @@
-"""What TensorBoard gets: scalars with the same tags in every run, the first pictures, and the graph at the end."""
+"""What TensorBoard gets: scalars with the same tags in every run, the first pictures, the graph at the end; and, where
+it is asked for, what is inside the network after each epoch, and a trace of some steps.
+"""
 
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.profiler import profile, schedule
 
 from tellapart.data.augment import network_input
 from tellapart.data.pictures import Pictures
 from tellapart.data.square import centre
+from tellapart.evaluation.predict import BATCH, THUMBNAIL
+from tellapart.figures.inside import kernel_sheet, map_sheet
+from tellapart.files import writable
+from tellapart.models.frozen import head_of
+from tellapart.models.inside import features, first_convolution, kernels, maps
 from tellapart.preprocess import Preprocess
 from tellapart.reporting.graph import trace_graph
+from tellapart.reporting.projector import write_projector
 from tellapart.reporting.tensorboard import open_board
 
 FIRST_PICTURES = 10
+POINTS = 1000
+"""Validation pictures in the projector at most; of more, every second, third … one is taken."""
+TRACE = "steps.pt.trace.json"
+"""The trace of `--board profile`, beside the event file: Perfetto and chrome://tracing open it."""
+PROFILED = {"wait": 3, "warmup": 2, "active": 5}
+"""Steps that the profiler lets pass, at which it warms up, and which it records."""
 SCALARS = {
     "step": ("loss", "penalty", "lr", "grad_norm"),
     "epoch": ("train_loss", "val_loss", "val_accuracy", "lr", "pictures_per_second"),
@@ -29,7 +47,7 @@ class Boarded:
 
     def __init__(self, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)  # a resumed run writes its curves again, from metrics.jsonl
-        self.board = open_board(folder)
+        self.folder, self.board = folder, open_board(folder)
 
     def __enter__(self) -> "Boarded":
         return self
@@ -62,3 +80,52 @@ class Boarded:
             side = preprocess.size
             blank = torch.from_numpy(np.zeros((1, side, side, preprocess.channels), np.uint8)).to(device)
             self.board.graph(trace_graph(model, network_input(blank, preprocess)))
+
+    def inside(self, model: nn.Module, pictures: Pictures, device: torch.device, *, epoch: int) -> None:
+        """Histograms of each weight and, where a step was taken, of its gradient in the last one; kernels, and maps of
+        one validation picture, of the first convolution. The network, and what chance draws, stay as they are.
+        """
+        if self.board is None:
+            return
+        named = dict(model.named_parameters())
+        weights = {f"weights/{name}": p.detach() for name, p in named.items()}
+        gradients = {f"gradients/{name}": p.grad for name, p in named.items() if p.grad is not None}
+        self.board.histograms(epoch, {tag: t.float().cpu().numpy() for tag, t in (weights | gradients).items()})
+        if place := first_convolution(model):
+            picture = _input(pictures, pictures.index.rows("validation")[:1], device)
+            drawn, seen = kernel_sheet(kernels(model).values.numpy()), map_sheet(maps(model, picture).values.numpy())
+            self.board.image(f"inside/kernels_of_{place}", np.asarray(drawn.image()), epoch)
+            self.board.image(f"inside/maps_of_{place}", np.asarray(seen.image()), epoch)
+
+    def projected(self, model: nn.Module, pictures: Pictures, device: torch.device) -> None:
+        """Validation pictures in the projector, by the numbers that the last layer with weights is given."""
+        if self.board is None:
+            return
+        index, rows, head = pictures.index, pictures.index.rows("validation"), head_of(model)
+        rows = rows[:: -(-len(rows) // POINTS)]
+        some = [rows[n : n + BATCH] for n in range(0, len(rows), BATCH)]
+        points = torch.cat([features(model, head, _input(pictures, batch, device)) for batch in some]).numpy()
+        step = -(-pictures.preprocess.size // THUMBNAIL)
+        squares = centre(pictures.pixels.gather(rows), pictures.preprocess.size)[:, ::step, ::step]
+        names = [(index.classes[index.labels[row]], index.keys[row]) for row in rows.tolist()]
+        write_projector(self.folder, points, names, squares, name=f"what {head} is given")
+
+
+def _input(pictures: Pictures, rows: NDArray[np.int64], device: torch.device) -> Tensor:
+    return network_input(torch.from_numpy(pictures.pixels.gather(rows)).to(device), pictures.preprocess)
+
+
+@contextmanager
+def profiled(folder: Path, *, asked: bool) -> Iterator[Callable[[], None]]:
+    """While open, what is yielded is called after each step; a few of them are written as a trace, if `asked`."""
+    if not asked:
+        yield lambda: None
+        return
+
+    def write(seen: profile) -> None:
+        with writable(folder):
+            seen.export_chrome_trace(str(folder / TRACE))
+
+    os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # the profiler tells the screen that it begins and ends
+    with profile(schedule=schedule(**PROFILED, repeat=1), on_trace_ready=write) as steps:
+        yield steps.step

@@ -26,7 +26,7 @@ from tellapart.training.shards import spread
 from tellapart.training.watch import LOWER_RATE, is_finite
 from tellapart.training.world import ALONE, World
 from tellapart.workflow.begin import origin_of
-from tellapart.workflow.board import Boarded
+from tellapart.workflow.board import TRACE, Boarded, profiled
 from tellapart.workflow.clock import clocked
 from tellapart.workflow.diagnosing import Watching, about_of
 from tellapart.workflow.events import Begun, Event, Said
@@ -158,10 +158,14 @@ def recorded(run: Run, pieces: Pieces, keeper: Keeper, asked: Asked, start: Posi
     earlier = [line for _, line in run.records()] if start.step else []
     about = about_of(pieces.prepared, pieces.model, pieces.device)
     watching = Watching(about, [line for line in earlier if line["kind"] == "epoch"])
-    with Boarded(run.folder / "tensorboard") as board:
+    shown, level = (pieces.prepared.pictures, pieces.device), pieces.prepared.recipe.train.board
+    at = run.folder / "tensorboard"
+    with Boarded(at) as board, profiled(at, asked=level == "profile") as stepped:
         board.pictures(pieces.prepared.pictures)
         for line in earlier:
             board.record(line)
+        if level != "curves":
+            board.inside(pieces.model, *shown, epoch=start.epoch)
         for record in records:
             if isinstance(record, Epoch) or record.loss is not None:
                 line = as_json(record)
@@ -169,11 +173,19 @@ def recorded(run: Run, pieces: Pieces, keeper: Keeper, asked: Asked, start: Posi
                     line["penalty"] = pieces.loss.penalty(pieces.model)
                 run.record(line)
                 board.record(line)
+            if isinstance(record, Step):
+                stepped()
+            elif level != "curves":
+                board.inside(pieces.model, *shown, epoch=record.epoch + 1)
             yield record
             if isinstance(record, Epoch):
                 yield from watching.after(as_json(record))
+        if level != "curves":
+            board.projected(pieces.model, *shown)
         if not pieces.world.sharded:  # a forward pass that the others do not take
             board.graph(pieces.model, pieces.train.pictures.preprocess, pieces.device)
+    if level == "profile" and not (at / TRACE).is_file():
+        yield Said(stage=-1, text="there is no trace: it begins after the fifth step, and fewer were taken here")
 
 
 def loop(

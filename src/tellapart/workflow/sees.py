@@ -1,4 +1,4 @@
-"""What the network sees: pictures beside their tensors, class by class; and a chain of steps, tile by tile."""
+"""What the network sees: pictures beside their tensors, class by class; a chain of steps, tile by tile; one file."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,9 @@ from tellapart.data.augment import augmenter, network_input
 from tellapart.data.decode import decode
 from tellapart.data.loader import Batch, Loader
 from tellapart.data.per_sample import chained, per_sample
+from tellapart.data.square import fitted
 from tellapart.data.steps import made, parsed
+from tellapart.errors import DataError, UsageError
 from tellapart.preprocess import Preprocess
 from tellapart.recipe import printable
 from tellapart.workflow.prepare import prepare
@@ -83,3 +85,14 @@ def _told(name: str, picture: Any) -> tuple[str, Tile]:
         black, white = min(0.0, float(low)), max(1.0, float(high))
         planes = ((planes - black) / (white - black) * 255).round().astype(np.uint8)
     return f"{shape} {values.dtype}, {span}", Tile(planes, f"{name}\n{shape}\n{span}")
+
+
+def input_of(path: Path, preprocess: Preprocess) -> Tensor:
+    """A picture file as a network takes it (1 C S S). Raises UsageError for no file, DataError for no picture."""
+    if not path.is_file():
+        raise UsageError(f"There is no file '{printable(str(path))}'.", "Name one picture file.")
+    try:
+        pixels = decode(path.read_bytes())
+    except (DataError, OSError) as error:
+        raise DataError(f"{printable(str(path))}: {getattr(error, 'message', error)}") from error
+    return network_input(torch.from_numpy(np.stack([fitted(pixels, preprocess)])), preprocess)

@@ -1,5 +1,6 @@
 """Settle: what a recipe leaves open is found out from the data, and where each value comes from is written down."""
 
+import importlib.util
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -71,6 +72,8 @@ def refuse_impossible(settled: Settled) -> None:
         raise UsageError("0 epochs train nothing.", "They are for --weights, where the head is fitted at once.")
     if recipe.train.ema and recipe.train.swa:
         raise UsageError("Asked for train.ema and for train.swa together.", "Give one of them.")
+    if recipe.train.board != "curves" and importlib.util.find_spec("tensorboard") is None:
+        raise UsageError(f"--board {recipe.train.board} needs tensorboard.", "python3 -m pip install tensorboard")
     rates_of(recipe.optim.rates)
     if recipe.train.budget:
         seconds_of(recipe.train.budget)
@@ -218,6 +221,7 @@ def refuse_sharded(recipe: Recipe, processes: int) -> None:
         "a network is compiled whole": recipe.machine.compile is not False,
         "a budget is measured by one process alone": bool(recipe.train.budget),
         "a batch of auto is measured by one process alone": recipe.train.batch_size is None,
+        f"--board {recipe.train.board} looks at whole ones": recipe.train.board != "curves",
     }
     sharded = recipe.machine.parallel == "fsdp" and processes > 1
     if sharded and (why := [word for word, so in whole.items() if so]):
