@@ -25,6 +25,8 @@ def legal(rule: Rule) -> st.SearchStrategy:
         value = st.booleans()
     elif rule.kind is str:
         value = TEXT
+    elif rule.kind is tuple:
+        value = st.lists(TEXT, max_size=3).map(tuple)
     elif rule.kind is int:
         value = st.integers(int(rule.low or 0), int(rule.high) if rule.high is not None else 10**15)
     else:

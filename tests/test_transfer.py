@@ -117,6 +117,14 @@ def test_features_are_made_once(at: Path, fitted: Done, monkeypatch: pytest.Monk
     assert same_bits(dict(one), dict(other))
 
 
+def test_features_of_a_network_that_was_changed_are_its_own(at: Path, fitted: Done) -> None:
+    words = (*SMALL, "--weights", "body.pth", "--freeze", "body")
+    other = train(at, "other", *words, "--set", "model.changes=features.0.2 = tanh")
+    assert other.run("other").folder.is_dir()
+    bundles = [load_bundle(at / "runs" / name / "model.safetensors") for name in ("fitted", "other")]
+    assert not torch.equal(*(bundle.state["classifier.3.weight"] for bundle in bundles))
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -21,6 +21,8 @@ LABELS = ("auto", "folders", "paired", "filename", "table")
 
 OWN_MODELS = ("small", "quick", "linear")
 """Networks of our own that are one word; `mlp:256,128` is the family with hidden sizes."""
+LINES = "layers"
+"""The network that is written in lines of the recipe, model.layers."""
 
 NAMED_SOURCES = ("digits", "mnist", "fashion-mnist", "kmnist", "cifar10", "cifar100", "hymenoptera")
 
@@ -48,7 +50,7 @@ def is_model(name: str) -> bool:
     >>> is_model("mlp:256"), is_model("resnet18"), is_model("resnet81")
     (True, True, False)
     """
-    return name in OWN_MODELS or name in TORCHVISION_MODELS or hidden_sizes(name) is not None
+    return name == LINES or name in OWN_MODELS or name in TORCHVISION_MODELS or hidden_sizes(name) is not None
 
 
 def hidden_sizes(name: str) -> tuple[int, ...] | None:

@@ -58,10 +58,7 @@ class Data:
         None, "use at most this many pictures of each class in each part", kind=int, flag="--limit-per-class", low=1
     )
     on_bad: str = _f(
-        "stop",
-        "what to do with files that are not pictures: stop, or skip and count them",
-        choices=names.ON_BAD,
-        flag="--on-bad",
+        "stop", "files that are not pictures: stop, or skip and count them", choices=names.ON_BAD, flag="--on-bad"
     )
     overlay: str = _f("", "reviewed list of doubtful labels, as `check --labels-out` writes it", flag="--overlay")
 
@@ -86,9 +83,11 @@ class Input:
 class Model:
     """Which network."""
 
-    name: str = _f("small", "small, quick, linear, mlp:256,128 or a torchvision classifier: resnet18", flag="--model")
+    name: str = _f("small", "small, quick, linear, layers, mlp:256,128 or one of torchvision: resnet18", flag="--model")
     width: int = _f(16, "channels of the first stage of `small`", low=4, high=512)
     weights: str = _f("", "file of pretrained weights to begin with; the head is a new one", flag="--weights")
+    layers: tuple[str, ...] = _f((), "the network `layers`, a line for each: conv 32 5 padding=2, relu, linear classes")
+    changes: tuple[str, ...] = _f((), "what is changed: classifier.6 = linear classes, append linear 10, remove PATH")
     freeze: str = _f("", "what stays: body (all but the head), or weights by name: features.*", flag="--freeze")
     keep_norms: bool = _f(
         None, "norms keep their running statistics, in training too (auto: where they are pretrained)", kind=bool

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import tomllib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +31,14 @@ class Rule:
 
     def wants(self) -> str:
         """The rule in words: 'a whole number, at least 1'."""
-        noun = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[self.kind]
+        nouns = {
+            int: "a whole number",
+            float: "a number",
+            bool: "true or false",
+            str: "text",
+            tuple: 'a list ["a", "b"]',
+        }
+        noun = nouns[self.kind]
         if self.choices:
             noun = "one of " + ", ".join(str(choice) for choice in self.choices)
         limits = [
@@ -72,21 +80,37 @@ def _converted(value: Any, kind: type) -> Any:
         return _from_text(value, kind)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if kind is tuple and isinstance(value, list | tuple):
+        return tuple(value) if all(isinstance(one, str) for one in value) else None
     return value if type(value) is kind else None
 
 
 def _from_text(text: str, kind: type) -> Any:
     if kind is bool:
         return {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}.get(text.lower())
+    if kind is tuple:
+        return _list_of(text)
     try:
         return kind(text) if text.isascii() and "_" not in text else None
     except ValueError:
         return None
 
 
+def _list_of(text: str) -> Any:
+    """The texts of a list as TOML has it, or with commas between them."""
+    if not text.startswith("["):
+        return tuple(part.strip() for part in text.split(",")) if text.strip() else ()
+    try:
+        return _converted(tomllib.loads(f"list = {text}")["list"], tuple)
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return None
+
+
 def _within(value: Any, rule: Rule) -> bool:
     if rule.choices:
         return value in rule.choices
+    if isinstance(value, tuple):
+        return all(_within(one, rule) for one in value)
     if isinstance(value, str):
         return "\x00" not in value and _is_text(value)
     if not math.isfinite(value):
@@ -134,4 +158,6 @@ def to_toml_value(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(to_toml_value, value))}]"
     return repr(value)

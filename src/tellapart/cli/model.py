@@ -5,7 +5,7 @@ import json
 import click
 
 from tellapart.cli import model_inside, model_list, model_show
-from tellapart.cli.options import json_option
+from tellapart.cli.options import json_option, network_options
 from tellapart.cli.verbs import Verbs
 
 
@@ -22,20 +22,25 @@ for one in model_inside.COMMANDS:
 
 @command.command("check", epilog="Example: tellapart model check quick --size 32 --channels 3 --classes 10")
 @click.argument("name")
-@click.option(
-    "--size", default=32, show_default=True, type=click.IntRange(1, 4096), help="Side of the picture in pixels."
-)
-@click.option("--channels", default=3, show_default=True, type=click.IntRange(1, 4), help="Channels of the picture.")
-@click.option("--classes", default=10, show_default=True, type=click.IntRange(2), help="Number of classes.")
+@network_options
 @json_option
-def check(name: str, size: int, channels: int, classes: int, as_json: bool) -> int:
+def check(
+    name: str,
+    size: int | None,
+    channels: int | None,
+    classes: int | None,
+    changes: tuple[str, ...],
+    as_json: bool,
+) -> int:
     """Send two blank pictures through NAME and say what comes out; exit code 1 when there is something to remark."""
     from tellapart.models.build import Architecture, outline
     from tellapart.models.remarks import examine
     from tellapart.models.table import totals
 
-    model = outline(Architecture(name=name, num_classes=classes, channels=channels, size=size))
-    seen, remarks = examine(model, (2, channels, size, size), classes=classes, name=name)
+    asked = {"size": size, "channels": channels, "num_classes": classes, "changes": changes or None}
+    a = model_show.described(name, asked) or Architecture(name=name, num_classes=10, channels=3, size=32)
+    picture = (2, a.channels, a.size, a.size)
+    seen, remarks = examine(outline(a), picture, classes=a.num_classes, name=name)
     sums = totals(seen)
     facts = {
         "name": name,

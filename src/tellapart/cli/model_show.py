@@ -2,17 +2,18 @@
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from tellapart.cli.options import PATH, json_option, runs_option
+from tellapart.cli.options import PATH, json_option, network_options, runs_option
 from tellapart.errors import UsageError, did_you_mean
+from tellapart.files import read_text
 from tellapart.names import OWN_MODELS, TORCHVISION_MODELS, is_model
-from tellapart.recipe import printable
+from tellapart.recipe import Recipe, printable
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,20 +37,9 @@ class Shown(NamedTuple):
     seen: "Trace"
 
 
-def sized(function: Callable) -> Callable:
-    """Add what a network by name can be built for."""
-    for flag, kind, text in (
-        ("--classes", click.IntRange(2), "Number of classes; 10 for a network by name."),
-        ("--channels", click.IntRange(1, 4), "Channels of the picture; 3 for a network by name."),
-        ("--size", click.IntRange(1, 4096), "Side of the picture in pixels; 32 for a network by name."),
-    ):
-        function = click.option(flag, type=kind, help=text)(function)
-    return function
-
-
 @click.command("show", epilog="Example: tellapart model show vgg16 --size 224 --classes 1000 --svg vgg16.svg")
 @click.argument("names", metavar="MODEL …", nargs=-1, required=True)
-@sized
+@network_options
 @click.option("--batch", default=1, show_default=True, type=click.IntRange(1, 4096), help="How many pictures.")
 @click.option("--tree", is_flag=True, help="Print every module by its path instead.")
 @click.option("--latex", is_flag=True, help="Print the table for LaTeX (packages booktabs and longtable).")
@@ -62,6 +52,7 @@ def command(
     size: int | None,
     channels: int | None,
     classes: int | None,
+    changes: tuple[str, ...],
     batch: int,
     tree: bool,
     latex: bool,
@@ -70,14 +61,13 @@ def command(
     svg: Path | None,
     runs: Path,
 ) -> None:
-    """Show MODEL layer by layer: a network by name, a run, or a model file. Several are shown side by side."""
+    """Show MODEL layer by layer: a network by name, a recipe (.toml), a run, or a model file; several side by side."""
     forms = [form for form, asked in zip(FORMS, (tree, latex, markdown, as_json), strict=True) if asked]
     if len(forms) > 1:
         raise UsageError(f"--{forms[0]} and --{forms[1]} cannot both be printed.", "Choose one of them.")
     if len(names) > 1 and (forms or svg):
         raise UsageError(f"--{[*forms, 'svg'][0]} shows one network; received {len(names)}.", "Show them one by one.")
-    sizes = {"size": size, "channels": channels, "num_classes": classes}
-    asked = {key: value for key, value in sizes.items() if value is not None}
+    asked = {"size": size, "channels": channels, "num_classes": classes, "changes": changes or None}
     every = [_passed(*architecture_of(name, runs, asked)[:2], batch) for name in names]
     if svg is not None:
         _draw(every[0], svg)
@@ -87,24 +77,38 @@ def command(
         click.echo((FORMS[forms[0]] if forms else _text)(every[0]))
 
 
-def architecture_of(name: str, runs: Path, asked: dict[str, int]) -> "tuple[Architecture, str, Bundle | None]":
+def described(name: str, asked: dict[str, Any]) -> "Architecture | None":
+    """A network by its name, or that of a recipe in a .toml file, with what was asked besides; None for other words."""
+    from tellapart.workflow.models import architecture_of
+
+    if name.endswith(".toml") and Path(name).is_file():
+        recipe = Recipe.from_toml(read_text(Path(name)), where=name)
+    elif is_model(name):
+        recipe = Recipe.from_values({"model.name": name})
+    else:
+        return None
+    asked = {key: value for key, value in asked.items() if value is not None}
+    asked["changes"] = (*recipe.model.changes, *asked.get("changes", ()))
+    return replace(architecture_of(recipe, 10), **asked)
+
+
+def architecture_of(name: str, runs: Path, asked: dict[str, Any]) -> "tuple[Architecture, str, Bundle | None]":
     """What is to be built, what to call it, and the model it is of, if that is trained.
 
     Raises UsageError for a word that is neither a network nor a run nor a model file.
     """
-    from tellapart.models.build import Architecture
     from tellapart.workflow.models import find_model
 
-    if is_model(name):
-        return replace(Architecture(name=name, num_classes=10, channels=3, size=32), **asked), name, None
+    if (found := described(name, asked)) is not None:
+        return found, name, None
     known = [*OWN_MODELS, "mlp:256", *TORCHVISION_MODELS]
     if not (runs / name).exists() and not Path(name).exists():
         raise UsageError(
             f"'{printable(name)}' is no network, no run in {runs} and no model file.", did_you_mean(name, known)
         )
     bundle, called = find_model(runs, name)
-    if asked:
-        flag = f"--{next(iter(asked))}".replace("num_", "")
+    if given := [key for key, value in asked.items() if value is not None]:
+        flag = f"--{given[0]}".replace("num_", "").replace("changes", "change")
         raise UsageError(f"{called} is a trained model, and {flag} cannot change it.", f"Leave {flag} out.")
     return bundle.architecture, called, bundle
 

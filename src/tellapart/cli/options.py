@@ -1,5 +1,6 @@
 """Flags that several verbs share, each said once."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -29,3 +30,20 @@ on_bad_option = click.option(
     show_default=True,
     help=rule_of("data.on_bad").help,
 )
+
+
+def sized(function: Callable) -> Callable:
+    """Add what a network by name can be built for."""
+    for flag, kind, text in (
+        ("--classes", click.IntRange(2), "Number of classes; 10 for a network by name."),
+        ("--channels", click.IntRange(1, 4), "Channels of the picture; 3 for a network by name."),
+        ("--size", click.IntRange(1, 4096), "Side of the picture in pixels; 32 for a network by name."),
+    ):
+        function = click.option(flag, type=kind, help=text)(function)
+    return function
+
+
+def network_options(function: Callable) -> Callable:
+    """Add what says more of a network by name: its pictures, its classes, and what is changed in it."""
+    said = rule_of("model.changes").help + "; repeatable."
+    return sized(click.option("--change", "changes", multiple=True, help=said)(function))

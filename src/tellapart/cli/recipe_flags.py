@@ -72,7 +72,7 @@ def _argument(path: str) -> str:
 
 
 def _help(path: str) -> str:
-    default = {None: "auto", "": "none"}.get(Recipe().values()[path], Recipe().values()[path])
+    default = {None: "auto", "": "none", (): "none"}.get(Recipe().values()[path], Recipe().values()[path])
     return f"{dict(rules())[path].help}. [{path}; default: {default}]"
 
 

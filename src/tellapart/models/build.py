@@ -1,34 +1,42 @@
 """From a name and its arguments to a network: the one dict of builders."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from tellapart.errors import StorageError, UsageError, unknown
+from tellapart.models.layers import build_layers
 from tellapart.models.plain import build_linear, build_mlp, build_quick
 from tellapart.models.resnet import KINDS, build_resnet
 from tellapart.models.small import SmallNet
+from tellapart.models.surgery import appends, changed, refuse_odd
 from tellapart.models.zoo import build_torchvision
-from tellapart.names import OWN_MODELS, TORCHVISION_MODELS, hidden_sizes, is_model
+from tellapart.names import LINES, OWN_MODELS, TORCHVISION_MODELS, hidden_sizes, is_model
 from tellapart.recipe import printable
 
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """What is needed to build a network again: its name, what goes in, what comes out, and its own arguments."""
+    """What is needed to build a network again: its name, what goes in, what comes out, its own arguments, the lines
+    it is written in, and what is changed in it.
+    """
 
     name: str
     num_classes: int
     channels: int
     size: int
     args: Mapping[str, int] = field(default_factory=dict)
+    layers: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers and words, as they stand in the header of a model file."""
-        return {**asdict(self), "args": dict(self.args)}
+        lines = {key: list(value) for key, value in (("layers", self.layers), ("changes", self.changes)) if value}
+        plain = {key: value for key, value in asdict(self).items() if key not in ("layers", "changes")}
+        return {**plain, "args": dict(self.args), **lines}
 
     @classmethod
     def from_json(cls, values: Any) -> "Architecture":
@@ -37,7 +45,11 @@ class Architecture:
             made = cls(**values)
             numbers = [made.num_classes, made.channels, made.size, *made.args.values()]
             sound = is_model(made.name) and all(type(n) is int and 0 < n <= 100_000 for n in numbers)
-        except (TypeError, AttributeError) as error:
+            if not all(isinstance(lines, list | tuple) for lines in (made.layers, made.changes)):
+                raise TypeError("its layers and changes are lists")
+            made = replace(made, layers=tuple(made.layers), changes=tuple(made.changes))
+            refuse_odd(made.name, made.layers, made.changes)
+        except (TypeError, AttributeError, UsageError) as error:
             raise StorageError(f"The architecture in this file cannot be read: {error}.") from error
         if not sound:
             raise StorageError(f"The architecture in this file is not one that can be built: {values!r}.")
@@ -49,17 +61,23 @@ BUILDERS: dict[str, Callable[[Architecture], nn.Module]] = {
     "quick": lambda a: build_quick(a.channels, a.num_classes, a.size),
     "linear": lambda a: build_linear(a.channels, a.num_classes, a.size),
 }
+HEAD_KEPT = 1000
+"""The classes of a published network, whose head stays where a layer is appended to it."""
+Begin = Callable[[nn.Module], None]
 
 
-def build(architecture: Architecture, *, seed: int = 0) -> nn.Module:
-    """The network with fresh weights drawn from `seed`; the global random state is left as it was.
+def build(architecture: Architecture, *, seed: int = 0, begin: Begin = lambda _: None) -> nn.Module:
+    """The network with fresh weights drawn from `seed`; the global random state is left as it was. `begin` may give it
+    other weights before anything is changed in it, so that a change disturbs no weight beside its own.
 
     Raises UsageError for an unknown name, or a picture size that the network cannot take.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            return _built(architecture)
+            network = _built(architecture)
+            begin(network)
+            return _changed(network, architecture)
         except (ValueError, RuntimeError, AssertionError, TypeError) as error:
             raise UsageError(f"{architecture.name} cannot be built for {architecture.size} pixels: {error}") from error
 
@@ -75,13 +93,24 @@ def outline(architecture: Architecture) -> nn.Module:
         return build(architecture)
 
 
+def _changed(network: nn.Module, a: Architecture) -> nn.Module:
+    if a.changes:
+        network = changed(network, a.changes, (a.channels, a.size, a.size), a.num_classes, a.name)
+    if (a.layers or a.changes) and not any(True for _ in network.parameters()):
+        raise UsageError(f"{a.name} has no layer with weights: there is nothing to train.", "Add `linear classes`.")
+    return network
+
+
 def _built(a: Architecture) -> nn.Module:
+    refuse_odd(a.name, a.layers, a.changes)
+    if a.name == LINES:
+        return build_layers(a.layers, a.channels, a.num_classes, a.size)
     if a.name in TORCHVISION_MODELS:
-        return _of_the_zoo(a)
+        return _of_the_zoo(replace(a, num_classes=HEAD_KEPT) if appends(a.changes) else a)
     if (hidden := hidden_sizes(a.name)) is not None:
         return build_mlp(a.channels, a.num_classes, a.size, hidden=hidden)
     if a.name not in BUILDERS:
-        raise unknown("model", a.name, [*OWN_MODELS, "mlp:256", *TORCHVISION_MODELS])
+        raise unknown("model", a.name, [*OWN_MODELS, LINES, "mlp:256", *TORCHVISION_MODELS])
     return BUILDERS[a.name](a)
 
 

@@ -6,10 +6,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from tellapart.errors import UsageError
+from tellapart.errors import DataError, UsageError
 from tellapart.models.frozen import body_of, head_of
 from tellapart.models.pretrained import given
+from tellapart.models.weights import read
 from tellapart.names import BODY
+from tellapart.recipe import printable
 
 
 def named_by(weights: str) -> str:
@@ -24,6 +26,21 @@ def begin_with(model: nn.Module, weights: str, name: str) -> None:
         own = model.state_dict()
         for key, value in body.items():
             own[key].copy_(value)
+
+
+def keep_head(model: nn.Module, weights: str) -> None:
+    """Put the head of a file into the network's own, to which a layer is appended. Raises DataError when it is not."""
+    head, state = head_of(model), read(Path(weights))
+    layer = model.get_submodule(head)
+    with torch.no_grad():
+        for name, own in layer.named_parameters():
+            value = state.get(f"{head}.{name}")
+            if value is None or value.shape != own.shape or not bool(torch.isfinite(value).all()):
+                raise DataError(
+                    f"{printable(weights)} has no head {head} of {len(own)} outputs, to which a layer is appended.",
+                    f"Replace it instead: model.changes = {head} = linear classes, or leave model.changes out.",
+                )
+            own.copy_(value)
 
 
 def freeze(model: nn.Module, what: str) -> None:

@@ -186,6 +186,10 @@ def _augmentation(recipe: Recipe, to: Preprocess) -> str:
 def _network(a: Architecture) -> dict[str, str]:
     """Step 3: the network, and what it needs to be imported or defined first."""
     pieces = {"from_torch": "nn", "from_torchvision": "datasets, transforms", "network_source": ""}
+    if a.changes:
+        raise UsageError(
+            f"A plain script has no words for a changed {a.name}.", "Export from a run without model.changes."
+        )
     if a.name in KINDS and (a.channels != 3 or a.args):
         own = _sources(conv3x3, conv1x1, BasicBlock, Bottleneck, ResNet)
         return {**pieces, "from_torch": "Tensor, nn", "network_source": own, "network": _residual(a)}

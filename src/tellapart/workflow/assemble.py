@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import nn
@@ -13,7 +14,8 @@ from tellapart.data.per_sample import Transform, chained, per_sample
 from tellapart.data.pictures import Pictures, memory_budget
 from tellapart.models.build import Architecture, build
 from tellapart.models.look import Look, look
-from tellapart.models.start import begin_with, freeze
+from tellapart.models.start import begin_with, freeze, keep_head
+from tellapart.models.surgery import appends
 from tellapart.recipe import Recipe
 from tellapart.run import cores, sharing
 from tellapart.training.average import Average
@@ -27,6 +29,7 @@ from tellapart.training.sync_norm import synced
 from tellapart.training.world import World, here
 from tellapart.workflow import devices
 from tellapart.workflow.fitting import Pieces
+from tellapart.workflow.models import architecture_of
 from tellapart.workflow.prepare import Prepared
 from tellapart.workflow.settle import Settled, refuse_sharded, settle_batch, settle_network, settle_processes
 
@@ -38,11 +41,9 @@ def put_together(
     has its pretrained weights unless it is not to begin `anew`.
     """
     recipe, pictures = prepared.recipe, prepared.pictures
-    architecture = _architecture(prepared)
+    architecture = architecture_of(recipe, len(pictures.index.classes))
     world = replace(here(), sharded=recipe.machine.parallel == "fsdp" and here().size > 1)
-    model = build(architecture, seed=recipe.train.seed)
-    if recipe.model.weights and anew:
-        begin_with(model, recipe.model.weights, recipe.model.name)
+    model = build(architecture, seed=recipe.train.seed, begin=partial(_begin, recipe if anew else Recipe()))
     freeze(model, recipe.model.freeze)
     model = model.to("cpu" if world.sharded else device)
     seen = look(model, architecture)
@@ -68,18 +69,12 @@ def put_together(
     )
 
 
-def _architecture(prepared: Prepared) -> Architecture:
-    recipe = prepared.recipe
-    args = {"width": recipe.model.width} if recipe.model.name == "small" else {}
-    if recipe.model.small_stem:
-        args["small_stem"] = 1
-    return Architecture(
-        name=recipe.model.name,
-        num_classes=len(prepared.pictures.index.classes),
-        channels=recipe.input.channels,
-        size=recipe.input.size,
-        args=args,
-    )
+def _begin(recipe: Recipe, model: nn.Module) -> None:
+    """Pretrained weights before anything is changed; those of the head, too, where a layer is to come behind it."""
+    if recipe.model.weights:
+        begin_with(model, recipe.model.weights, recipe.model.name)
+        if appends(recipe.model.changes):
+            keep_head(model, recipe.model.weights)
 
 
 def _laid_out(model: nn.Module, recipe: Recipe, world: World, device: torch.device) -> nn.Module:

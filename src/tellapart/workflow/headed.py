@@ -135,7 +135,7 @@ def _named(pieces: Pieces, rows: NDArray[np.int64], turned: bool) -> str:
             told.update(key.encode() + value.detach().cpu().contiguous().numpy().tobytes())
     pictures = pieces.prepared.pictures
     where = [torch.__version__, str(pieces.device), torch.get_num_threads(), turned]
-    told.update(json.dumps([pieces.architecture.name, pictures.preprocess.to_json(), where]).encode())
+    told.update(json.dumps([pieces.architecture.to_json(), pictures.preprocess.to_json(), where]).encode())
     if pictures.index.digests is not None:
         told.update(pictures.index.digests[rows].tobytes())
     return told.hexdigest()

@@ -1,10 +1,29 @@
-"""Finding the model a person means: a run by name, a run folder, or a model file."""
+"""Finding the model a person means: a run by name, a run folder, a model file, or what a recipe says."""
 
 from pathlib import Path
 
 from tellapart.errors import StorageError
+from tellapart.models.build import Architecture
 from tellapart.models.bundle import Bundle, load_bundle
+from tellapart.recipe import Recipe
 from tellapart.run import Run
+
+
+def architecture_of(recipe: Recipe, num_classes: int) -> Architecture:
+    """The network of a recipe, for pictures of 3 x 32 x 32 where it does not say which."""
+    model = recipe.model
+    args = {"width": model.width} if model.name == "small" else {}
+    if model.small_stem:
+        args["small_stem"] = 1
+    return Architecture(
+        name=model.name,
+        num_classes=num_classes,
+        channels=recipe.input.channels or 3,
+        size=recipe.input.size or 32,
+        args=args,
+        layers=model.layers,
+        changes=model.changes,
+    )
 
 
 def find_model(runs: Path, name: str) -> tuple[Bundle, str]:

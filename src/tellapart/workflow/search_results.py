@@ -9,6 +9,9 @@ from tellapart.figures.grid import save_picture
 from tellapart.figures.panels import Panel, panels
 from tellapart.workflow.search_space import Field, spelled
 
+LEGIBLE = 48
+"""Letters that fit below one panel."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tried:
@@ -106,6 +109,15 @@ def rows(found: Found) -> tuple[list[str], Iterator[list[object]]]:
     return columns, (row(one) for one in found.tried)
 
 
+def _ticks(tried: Sequence[Tried], field: Field) -> list[tuple[float, str]]:
+    """The values below an axis, as typed; where that is too long to stand side by side, by a trial that had it."""
+    named = [(value, spelled(value)) for value in field.ends()]
+    if sum(len(word) for _, word in named) > LEGIBLE:
+        had = {one.values[field.path]: f"as {one.number}" for one in reversed(tried)}
+        named = [(value, had.get(value, "")) for value, _ in named]
+    return [(field.share(value), word) for value, word in named]
+
+
 def drawn(found: Found, fields: Sequence[Field], path: Path) -> None:
     """Write the plot: accuracy over the trials with the best so far, then over each field. Faint: not finished."""
     shown = [one for one in found.tried if one.accuracy]
@@ -125,7 +137,7 @@ def drawn(found: Found, fields: Sequence[Field], path: Path) -> None:
         Panel(
             label=f"{field.path}{' (log)' * field.log}",
             points=[(field.share(one.values[field.path]), heights[one.number], counts) for one, (*_, counts) in pairs],
-            ticks=[(field.share(value), spelled(value)) for value in field.ends()],
+            ticks=_ticks(found.tried, field),
         )
         for field in fields
         for pairs in [list(zip(shown, over, strict=True))]

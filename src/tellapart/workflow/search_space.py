@@ -98,8 +98,10 @@ def _range(path: str, rule: Rule, low: str, high: str) -> Field:
 
 
 def _list(path: str, rule: Rule, given: str) -> Field:
-    words = given.split(";" if ";" in given else ",")
+    words = given.split(";" if ";" in given or rule.kind is tuple else ",")
     choices = tuple(checked(path, word.strip(), rule) for word in words)
+    if rule.kind is tuple:  # as text, which Optuna can keep; the recipe reads it
+        choices = tuple(", ".join(choice) for choice in choices)
     if len(choices) < 2 or len(set(choices)) < len(choices):
         raise UsageError(f"--try {path}={given} needs two values or more, each once.", EXAMPLE)
     return Field(path=path, kind=rule.kind, choices=choices)

@@ -8,7 +8,8 @@ from typing import Any
 
 from tellapart.data.steps import for_training
 from tellapart.errors import UsageError, unknown
-from tellapart.names import BODY, OWN_MODELS, SMOOTHED, TORCHVISION_MODELS, is_model
+from tellapart.models.surgery import refuse_odd
+from tellapart.names import BODY, LINES, OWN_MODELS, SMOOTHED, TORCHVISION_MODELS, is_model
 from tellapart.recipe import Recipe
 from tellapart.recipe_values import AUTO, seconds_of
 from tellapart.training.own import rates_of
@@ -62,7 +63,8 @@ def refuse_impossible(settled: Settled) -> None:
     recipe, values = settled.recipe, dict(settled.recipe.values())
     values["optim.name"], _ = _optimiser(recipe)
     if not is_model(recipe.model.name):
-        raise unknown("model", recipe.model.name, [*OWN_MODELS, "mlp:256", *TORCHVISION_MODELS])
+        raise unknown("model", recipe.model.name, [*OWN_MODELS, LINES, "mlp:256", *TORCHVISION_MODELS])
+    refuse_odd(recipe.model.name, recipe.model.layers, recipe.model.changes)
     if recipe.model.weights and recipe.model.name not in TORCHVISION_MODELS:
         raise UsageError(
             f"Pretrained weights are for torchvision's classifiers; {recipe.model.name} is none of them.",
