@@ -87,7 +87,7 @@ class Model:
 
     name: str = _f("small", "small, quick, linear, mlp:256,128 or a torchvision classifier: resnet18", flag="--model")
     width: int = _f(16, "channels of the first stage of `small`", low=4, high=512)
-    weights: str = _f("", "file of pretrained weights to begin with; the head is a new one", flag="--weights")
+    weights: str = _f("", "pretrained weights to begin with: a FILE, or default; the head is new", flag="--weights")
     freeze: str = _f("", "what stays: body (all but the head), or weights by name: features.*", flag="--freeze")
 
 
