@@ -23,6 +23,8 @@ VERBS = {
     "prove-resume": "Show that resuming is exact, on your own recipe.",
     "test": "Judge a trained model on its sealed test part, or on other pictures.",
     "check": "Say what is wrong with labelled pictures.",
+    "advise": "Say which network and settings suit your pictures.",
+    "baseline": "Judge simple classifiers first: what training must beat.",
     "search": "Try values of settings, and rank them by validation.",
     "predict": "Say what is on pictures: files or folders.",
     "runs": "List the runs, best first.",

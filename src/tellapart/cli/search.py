@@ -112,12 +112,15 @@ def followed(events: "Iterator[Event | Found]", screen: "Screen") -> "Found":
 
 def lines(found: "Found") -> Iterator[str]:
     """The trials as a table, best first, and what may be said of the best."""
+    from tellapart.workflow.search_results import COSTS
     from tellapart.workflow.search_space import spelled
 
     rest = [one for one in found.tried if one not in found.ranked]
-    rows = [["trial", *found.paths, "validation accuracy [95 % interval]", "state"]]
+    costs = [name.replace("_", " ") for name in COSTS]
+    rows = [["trial", *found.paths, "validation accuracy [95 % interval]", *costs, "state"]]
     for one in [*found.ranked, *rest]:
-        rows.append([one.run, *(spelled(one.values[path]) for path in found.paths), one.share, one.state])
+        took = ["–" if cost is None else f"{cost:,}" for cost in one.costs]
+        rows.append([one.run, *(spelled(one.values[path]) for path in found.paths), one.share, *took, one.state])
     widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
     yield from ("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
     yield ""

@@ -220,13 +220,19 @@ def followed(begin: Callable[[Asking], Iterable[Event]], asking: Asking, stoppin
     """
     screen = Screen()
     told = {"progress": screen.decoding, "fetching": screen.fetching}
-    verdict = screen.follow(begin(replace(asking, asked=stopping.asked, save_now=stopping.save_now, **told)))
+    asking = replace(asking, asked=stopping.asked, save_now=stopping.save_now, **told)
+    verdict = screen.follow(_begun(begin, asking))
     if verdict is not None:  # one process of several has nothing to say
         click.echo(ended(verdict, as_json=as_json))
     if isinstance(verdict, Summary) and verdict.diverged:
         which = ", ".join(one.run for one in verdict.diverged)
         many = f"{len(verdict.diverged)} of {len(verdict.members)} trainings diverged: {which}."
         raise DivergedError(f"{many} No number above counts what diverged.", LOWER_RATE)
+
+
+def _begun(begin: Callable[[Asking], Iterable[Event]], asking: Asking) -> Iterator[Event]:
+    """The events, begun when the first is asked for: by then there is a bar for what is fetched."""
+    yield from begin(asking)
 
 
 def ended(verdict: Verdict | Summary, *, as_json: bool) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tellapart.data.archive import unpack
-from tellapart.data.official import Official, default_root, expanded, md5_of, refuse_wrong_md5
+from tellapart.data.official import Official, default_root, expanded, md5_of, refuse_other
 from tellapart.data.sources.cifar import CIFARS
 from tellapart.data.sources.hymenoptera import ARCHIVE, FOLDERS, hymenoptera, proved, where
 from tellapart.data.sources.idx import IDX_SETS
@@ -110,7 +110,7 @@ def fetch(
     for file in files:
         target = folder / file.name
         if target.exists():
-            refuse_wrong_md5(target, found=md5_of(target), official=file.md5, title=title)
+            refuse_other(target, file, title=title, where=target)
             said.append(f"{file.name}{THERE}")
             continue
         addresses = [_from_origin(origin, file.name, files)] if origin else [url + file.name for url in file.urls]
@@ -168,10 +168,10 @@ def _bring(address: str, target: Path, file: Official, title: str, progress: Pro
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with part.open("xb") as writer:
-            size = _stream(address, writer, file.name, progress)
+            size = _stream(address, writer, file, progress)
             writer.flush()
             os.fsync(writer.fileno())
-        refuse_wrong_md5(address, found=md5_of(part), official=file.md5, title=title)
+        refuse_other(part, file, title=title, where=address)
         os.replace(part, target)
         return size
     except OSError as error:
@@ -184,15 +184,16 @@ def _bring(address: str, target: Path, file: Official, title: str, progress: Pro
             part.unlink()
 
 
-def _stream(address: str, writer: BinaryIO, name: str, progress: Progress) -> int:
-    """Copy what the address gives, at most MOST bytes. Raises DataError when it cannot be reached or stops early."""
+def _stream(address: str, writer: BinaryIO, file: Official, progress: Progress) -> int:
+    """Copy what the address gives, within its bound. Raises DataError when it cannot be reached or stops early."""
+    name, most = file.name, file.most or MOST
     with _open(address) as (reader, total):
         done = 0
         progress(done, total, name)
         while chunk := _read(reader, address):
             done += len(chunk)
-            if done > MOST:
-                raise DataError(f"{address} gives more than {MOST:,} bytes, which no official file has.")
+            if done > most:
+                raise DataError(f"{address} gives more than {most:,} bytes, which no official file has.")
             writer.write(chunk)
             progress(done, total, name)
     if total is not None and done < total:

@@ -12,11 +12,16 @@ from tellapart.files import readable
 
 @dataclass(frozen=True)
 class Official:
-    """One file as its authors publish it: its name, its md5 in hex ('': none is published), its folders (URLs)."""
+    """One file as its authors publish it: its name, its md5 in hex ('': none is published), its folders (URLs).
+
+    sha256: the first digits of that, where they are published; most: the most bytes it may have (0: as any other).
+    """
 
     name: str
     md5: str
     urls: tuple[str, ...] = ()
+    sha256: str = ""
+    most: int = 0
 
 
 def default_root() -> Path:
@@ -61,6 +66,20 @@ def read_bytes(path: Path) -> bytes:
 def md5_of_bytes(raw: bytes) -> str:
     """The md5 of some bytes, in hex."""
     return hashlib.md5(raw, usedforsecurity=False).hexdigest()
+
+
+def refuse_other(path: Path, file: Official, *, title: str, where: object) -> None:
+    """Raises DataError when the file at `path`, which is from `where`, is not the official one by its digest."""
+    if file.md5:
+        refuse_wrong_md5(where, found=md5_of(path), official=file.md5, title=title)
+    with readable(path), path.open("rb") as opened:
+        found = hashlib.file_digest(opened, "sha256").hexdigest() if file.sha256 else ""
+    if not found.startswith(file.sha256):
+        raise DataError(
+            f"{where} is not the official file of {title}: its sha256 begins with {found[: len(file.sha256)]}, "
+            f"that of the official one with {file.sha256}.",
+            "It is cut short, damaged or another file.",
+        )
 
 
 def refuse_wrong_md5(where: object, *, found: str, official: str, title: str) -> None:

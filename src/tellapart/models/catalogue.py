@@ -62,6 +62,22 @@ def published() -> tuple[list[Entry], list[str]]:
     )
 
 
+def files() -> dict[str, tuple[str, str]]:
+    """Each published file of a whole classifier: which network its weights are for, and its address."""
+    from torchvision import models
+
+    known = [name for name in TORCHVISION_MODELS if name in models.list_models(module=models)]
+    every = ((name, one) for name in known for one in models.get_model_weights(name))
+    return {one.url.rpartition("/")[2]: (name, one.url) for name, one in every if one.meta["categories"]}
+
+
+def default_file(name: str) -> str:
+    """The file that torchvision gives first for a network."""
+    from torchvision import models
+
+    return models.get_model_weights(name)["DEFAULT"].url.rpartition("/")[2]
+
+
 def _stated(name: str, weights: Any) -> Entry:
     meta = weights.meta
     top_1 = meta["_metrics"]["ImageNet-1K"]["acc@1"]

@@ -32,12 +32,42 @@ class Pretrained:
 
 
 def given(path: Path, name: str) -> Pretrained:
-    """The file of someone who names it. Raises StorageError when it cannot be read, UsageError for an unknown name."""
+    """The file of someone who names it, a published one by its bare name: torch's cache is looked at as well.
+
+    Raises StorageError when it cannot be read or is not what its published name says, UsageError for an unknown `name`.
+    """
     if name and name not in TORCHVISION_MODELS:
         raise unknown("pretrained model", name, TORCHVISION_MODELS)
     if path.exists() and not path.is_file():  # a pipe or a device would be read for ever
         raise StorageError(f"{printable(str(path))} is not a file.", "Check the path.")
-    return Pretrained(path=path, name=name, digest=_sha256(path))
+    place = placed(path)
+    digest = _sha256(place)
+    if place != path and not digest.startswith(digits_of(path.name)):
+        raise StorageError(
+            f"{place} is not the published file: its sha256 is {digest[:8]}….", "Move it away; it is fetched again."
+        )
+    return Pretrained(path=place, name=name, digest=digest)
+
+
+def placed(path: Path) -> Path:
+    """Where a file of weights lies: a bare name that is no file here is looked for in torch's cache."""
+    found = cached(path.name) if path == Path(path.name) and not path.exists() else None
+    return found or path
+
+
+def cached(file: str) -> Path | None:
+    """Where a published file lies that torch has fetched; None where it has not."""
+    path = checkpoints() / file
+    return path if path.is_file() else None
+
+
+def digits_of(file: str) -> str:
+    """The first digits of the sha256 of a published file, which its name ends with.
+
+    >>> digits_of("resnet18-f37072fd.pth"), digits_of("shufflenetv2_x1-5666bf0f80.pth")
+    ('f37072fd', '5666bf0f80')
+    """
+    return file.rpartition(".")[0].rpartition("-")[2]
 
 
 def checkpoints() -> Path:
@@ -53,12 +83,11 @@ def at_hand(pictures: int) -> tuple[Pretrained | None, tuple[str, ...]]:
     """
     said = []
     for file, (name, most) in AT_HAND.items():
-        path = checkpoints() / file
-        if not path.is_file():
+        if (path := cached(file)) is None:
             continue
         if pictures > most:
             said.append(f"{path} is at hand and would take long for {pictures:,} pictures; --weights uses it")
-        elif (digest := _sha256(path)).startswith(path.stem.rpartition("-")[2]):
+        elif (digest := _sha256(path)).startswith(digits_of(file)):
             return Pretrained(path=path, name=name, digest=digest), tuple(said)
         else:
             said.append(f"{path} is not the published file: its sha256 is {digest[:8]}…; it is not used")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from tellapart.models.pretrained import placed
 from tellapart.recipe import Recipe
 from tellapart.training.losses import loss_words
 from tellapart.workflow import devices
@@ -23,6 +24,8 @@ def described(pieces: Pieces, *, schedule: Path | None = None) -> Iterator[Event
         text=f"batches: {len(pieces.train)} of {pieces.train.batch_size}, {pieces.train.pictures.preprocess.words()}",
     )
     yield Said(stage=3, text=f"network: {recipe.model.name}, {weights:,} parameters, on {devices.words(pieces.device)}")
+    if recipe.model.weights:
+        yield Said(stage=-1, text=f"weights: {placed(Path(recipe.model.weights))}")
     for remark in pieces.remarks:
         yield Said(stage=-1, text=remark)
     yield Said(stage=4, text=f"loss: {loss_words(recipe.loss)}")

@@ -32,14 +32,15 @@ from tellapart.workflow.train import Asking, accepted, pictures_of, train
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What a training would take. Seconds, their range by the spread of the steps; bytes of memory (None: not known)
-    and of the disk; the rate of every step; the settings that were found out, with the reasons.
+    """What a training would take. Seconds, their range by the spread of the steps, those of an epoch; bytes of memory
+    (None: not known) and of the disk; the rate of every step; the settings that were found out, with the reasons.
     """
 
     steps: int
     epochs: int
     seconds: float
     between: tuple[float, float]
+    epoch: float
     pace: Pace
     memory: int | None
     memory_of: str
@@ -59,8 +60,8 @@ class Estimate:
         rate = f"rate ({self.schedule}{', ' + ON_VALIDATION if self.schedule == 'plateau' else ''})"
         return [
             f"steps   {self.steps:,} in {self.epochs} epochs",
-            f"time    about {_time(self.seconds)}, {_time(low)} to {_time(high)}: a step takes {self.pace.words()}, "
-            f"by {self.pace.steps} of them",
+            f"time    about {words_of_time(self.seconds)}, {words_of_time(low)} to {words_of_time(high)}: "
+            f"an epoch {words_of_time(self.epoch)}, a step {self.pace.words()}, by {self.pace.steps} of them",
             f"memory  {'not known here' if self.memory is None else _bytes(self.memory)} of {self.memory_of}",
             f"disk    {disk}",
             f"{rate}, from {self.rates[0]:.4g} to {self.rates[-1]:.4g}:",
@@ -117,6 +118,7 @@ def dry_run(recipe: Recipe, asking: Asking) -> Iterator[Event | Estimate]:
         epochs=pieces.plan.epochs,
         seconds=middle,
         between=(low, high),
+        epoch=len(pieces.train) * pace.step + pieces.prepared.counts["validation"] * pace.judging,
         pace=pace,
         memory=memory,
         memory_of=memory_of,
@@ -181,7 +183,7 @@ def _bytes(size: float) -> str:
     return f"{size / unit:,.3g} {({1e9: 'GB', 1e6: 'MB', 1e3: 'kB'})[unit]}"
 
 
-def _time(seconds: float) -> str:
+def words_of_time(seconds: float) -> str:
     """A time for a person: 3.2 s, 12 min, 4.5 h."""
     size, unit = next((n, word) for n, word in ((3600, "h"), (60, "min"), (1, "s")) if seconds >= 2 * n or n == 1)
     return f"{seconds / size:.3g} {unit}"

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -230,6 +231,7 @@ def _one(
     yield Said(text=f"{claim.name}: {words}")
     last: list[Epoch] = []
     host: dict[str, Any] = {"host": socket.gethostname()}
+    began = time.monotonic()
     try:
         yield from _trained(member, asked, store, recipe, claim, asking, last)
     except (Pruned, DivergedError, UsageError) as error:
@@ -250,8 +252,11 @@ def _one(
             store.ended(claim, LOST)
             shutil.rmtree(member.folder, ignore_errors=True)
         raise
-    figures = {figure["name"]: figure for figure in member.status()["figures"]}
-    store.ended(claim, "finished", accuracy=figures["accuracy"], loss=figures["loss"]["value"], **host)
+    status = member.status()
+    figures, best = {figure["name"]: figure for figure in status["figures"]}, status["best"]
+    host |= {"parameters": status.get("parameters"), "best_epoch": best["epoch"] + 1 if best["step"] else 0}
+    host |= {"seconds": round(time.monotonic() - began, 1), "loss": figures["loss"]["value"]}
+    store.ended(claim, "finished", accuracy=figures["accuracy"], **host)
 
 
 def _trained(

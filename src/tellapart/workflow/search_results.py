@@ -11,13 +11,16 @@ from tellapart.workflow.search_space import Field, spelled
 
 LEGIBLE = 48
 """Letters that fit below one panel."""
+COSTS = ("parameters", "best_epoch", "seconds")
+"""What a trial took, beside what it reached."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tried:
     """One trial: its values, how it stands, and its accuracy on validation, as the plain data of a Figure.
 
-    state: finished, pruned, diverged, failed or running; `host` is the machine, `why` says what ended it.
+    state: finished, pruned, diverged, failed or running; `host` is the machine, `why` says what ended it. best_epoch:
+    from 1, 0 for a head that was fitted and not beaten; seconds: since it was last taken up.
     """
 
     number: int
@@ -25,9 +28,17 @@ class Tried:
     state: str
     accuracy: dict[str, Any] | None = None
     loss: float | None = None
+    parameters: int | None = None
+    best_epoch: int | None = None
+    seconds: float | None = None
     run: str = ""
     host: str = ""
     why: str = ""
+
+    @property
+    def costs(self) -> list[float | None]:
+        """What it took, in the order of COSTS."""
+        return [getattr(self, name) for name in COSTS]
 
     @property
     def share(self) -> str:
@@ -83,7 +94,7 @@ class Found:
 
 def tried(trials: Sequence[Any]) -> list[Tried]:
     """The trials of Optuna's database."""
-    keys = ("accuracy", "loss", "host", "why")
+    keys = ("accuracy", "loss", "host", "why", *COSTS)
     return [
         Tried(
             number=trial.number,
@@ -99,12 +110,13 @@ def tried(trials: Sequence[Any]) -> list[Tried]:
 def rows(found: Found) -> tuple[list[str], Iterator[list[object]]]:
     """The columns of the table and its rows, in the order of trying."""
     numbers = ("value", "low", "high", "n")
-    columns = ["trial", *found.paths, "accuracy", *numbers[1:], "loss", "state", "run", "host"]
+    columns = ["trial", *found.paths, "accuracy", *numbers[1:], "loss", *COSTS, "state", "run", "host"]
 
     def row(one: Tried) -> list[object]:
         values = [spelled(one.values[path]) for path in found.paths]
         figure = [(one.accuracy or {}).get(key, "") for key in numbers]
-        return [one.number, *values, *figure, "" if one.loss is None else one.loss, one.state, one.run, one.host]
+        costs = ["" if value is None else value for value in (one.loss, *one.costs)]
+        return [one.number, *values, *figure, *costs, one.state, one.run, one.host]
 
     return columns, (row(one) for one in found.tried)
 

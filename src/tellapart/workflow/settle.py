@@ -22,8 +22,8 @@ DEFAULT_RATES = {
 }
 """The learning rate of each optimiser when none is asked for; a network without normalisation gets a tenth of it."""
 
-GENTLER = 30
-"""By what the rate is divided where a pretrained network is trained as a whole."""
+GENTLER = {"sgd": 100}
+"""By what the rate is divided where a pretrained network is trained as a whole; 15 for the others (docs/log.md)."""
 ONE_THREAD = 1e9
 """Operations of one step below which a second thread costs more than it gives (measured, docs/log.md)."""
 
@@ -168,7 +168,7 @@ def settle_network(settled: Settled, *, multiply_adds: int, normalised: bool, co
     name = settled.recipe.optim.name
     rate, of = (DEFAULT_RATES[name], "") if normalised else (DEFAULT_RATES[name] / 10, " without normalisation")
     if settled.recipe.model.weights and settled.recipe.model.freeze != BODY:
-        rate, of = DEFAULT_RATES[name] / GENTLER, " that is pretrained"
+        rate, of = DEFAULT_RATES[name] / GENTLER.get(name, 15), " that is pretrained"
     momentum = name == "sgd" and settled.recipe.optim.plain_momentum()
     pretrained = bool(settled.recipe.model.weights)
     found = {

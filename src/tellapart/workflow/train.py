@@ -34,6 +34,7 @@ from tellapart.workflow.fitting import Pieces, fitted
 from tellapart.workflow.headed import headed
 from tellapart.workflow.keeping import Wanted
 from tellapart.workflow.prepare import Prepared, prepare
+from tellapart.workflow.published import with_weights
 from tellapart.workflow.ranks import followed, in_world, tell
 from tellapart.workflow.same import conditions
 from tellapart.workflow.settle import (
@@ -114,7 +115,8 @@ def accepted(recipe: Recipe, asking: Asking) -> tuple[Settled, torch.device]:
                 said = f"data.{key} = {value} says nothing beside Asking(index=…), which has its pictures and labels."
                 raise UsageError(said, "Leave one of them out.")
         recipe = recipe.replaced({"data.source": own})
-    origins = dict(asking.origins)
+    settled = with_weights(Settled(recipe, asking.origins), asking.fetching)
+    recipe, origins = settled.recipe, dict(settled.origins)
     if recipe.model.weights and recipe.model.name == Recipe().model.name and "model.name" not in origins:
         recipe = recipe.replaced({"model.name": named_by(recipe.model.weights)})
         origins["model.name"] = "told from the weights"
@@ -141,7 +143,8 @@ def trained(
     put = partial(put_together, device=device, transform=asking.transform)
     pieces = yield from at_its_pace(put(prepared), put, began=began)
     taken = before(pieces)
-    run.set_status(transform=asking.transform is not None, spent=time.monotonic() - began)
+    weights = sum(weight.numel() for weight in pieces.model.parameters())
+    run.set_status(transform=asking.transform is not None, parameters=weights, spent=time.monotonic() - began)
     written(run, pieces.prepared, command=asking.command, conditions=conditions(device, pieces.world))
     yield from described(pieces, schedule=asking.schedule)
     if pieces.prepared.recipe.model.weights and taken is None:
