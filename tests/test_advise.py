@@ -105,7 +105,7 @@ def test_a_hundred_pictures_and_a_hundred_thousand_get_other_advice(both: tuple[
     assert (few["freeze"], few["epochs"]) == ("body", "0")
     assert (many["freeze"], many["epochs"]) == ("none", "6")
     assert few["weights"] == many["weights"] == "default"
-    assert float(many["learning rate"]) == pytest.approx(0.1 / 30, rel=1e-3)
+    assert float(many["learning rate"]) == pytest.approx(3e-3 / 15, rel=1e-3)
     assert "learning rate" not in few  # nothing is trained by steps
 
 

@@ -218,6 +218,12 @@ class Recipe:
             raise problems[0] if len(problems) == 1 else UsageError("\n".join(str(p) for p in problems))
         return dataclasses.replace(self, **{s: dataclasses.replace(getattr(self, s), **v) for s, v in sections.items()})
 
+    @property
+    def optimiser(self) -> str:
+        """The optimiser that is asked for, or that suits the network: AdamW where a pretrained one is tuned."""
+        tuned = bool(self.model.weights) and self.model.freeze != names.BODY
+        return self.optim.name or ("adamw" if tuned else "sgd")
+
     def values(self) -> dict[str, Any]:
         """All settings as `{"section.key": value}`, in the order of the file."""
         return {path: getattr(getattr(self, path.split(".")[0]), path.split(".")[1]) for path, _ in rules()}

@@ -58,6 +58,8 @@ SCHEDULES = {
 UNSPOKEN = {
     "optim.clip": 0.0,
     "optim.rates": "",
+    "optim.layer_decay": 1.0,
+    "optim.unfreeze_every": 0,
     "train.ema": 0.0,
     "train.swa": 0.0,
     "train.target": 0.0,
@@ -90,7 +92,7 @@ def script_of(
     `run` names the origin in its first lines. Raises UsageError for a recipe with open values or an unknown network,
     StorageError for arguments that the network does not take.
     """
-    values = recipe.values()
+    values = recipe.values() | {"optim.name": recipe.optimiser}
     if still_open := [path for path in SETTLED if values[path] is None]:
         raise UsageError(f"The recipe leaves {', '.join(still_open)} open.", "Export from the run that training wrote.")
     unspoken = [path for path, usual in UNSPOKEN.items() if values[path] != usual]
@@ -265,7 +267,7 @@ def _training(recipe: Recipe) -> dict[str, str]:
         "label_smoothing": repr(smoothing),
         "smoothing_words": f" Smoothing spreads {smoothing:g} of each target over all classes." if smoothing else "",
         "weight_decay": repr(optim.weight_decay),
-        "optimizer": OPTIMISERS[optim.name].format(**asdict(optim)),
+        "optimizer": OPTIMISERS[recipe.optimiser].format(**asdict(optim)),
         "epochs": repr(train.epochs),
         "lr": repr(optim.lr),
         "rate": rate,

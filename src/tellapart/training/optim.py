@@ -107,4 +107,4 @@ OPTIMISERS: dict[str, Callable[[list[Group], Optim], Optimiser]] = {
 def make_optimiser(model: nn.Module, optim: Optim) -> Optimiser:
     """The optimiser a recipe names, over the weights of `model` (already on its device)."""
     more = {"layer_decay": optim.layer_decay, "by_depth": optim.unfreeze_every > 0}
-    return OPTIMISERS[optim.name](groups_of(model, optim.weight_decay, rates_of(optim.rates), **more), optim)
+    return OPTIMISERS[optim.name or "sgd"](groups_of(model, optim.weight_decay, rates_of(optim.rates), **more), optim)

@@ -93,9 +93,10 @@ def _path(run: Run, parent: Run, settled: Settled, found: Checkpoint, asking: As
 def _optimiser_fits(found: Checkpoint, old: Recipe, new: Recipe) -> bool:
     """Whether a checkpoint has buffers of the optimiser that mean the same in the new run."""
 
-    def about(recipe: Recipe) -> tuple[str, str, str, bool, bool]:
+    def about(recipe: Recipe) -> tuple[object, ...]:
         optim = recipe.optim
-        return optim.name, optim.rates, recipe.model.freeze, optim.weight_decay > 0, optim.momentum > 0
+        divided = recipe.model.freeze, optim.rates, optim.layer_decay, optim.unfreeze_every > 0, optim.weight_decay > 0
+        return recipe.optimiser, optim.momentum > 0, *divided
 
     return bool(found.optimiser) and about(old) == about(new)
 

@@ -31,7 +31,7 @@ def about_of(prepared: Prepared, model: nn.Module, device: torch.device) -> Abou
         classes=len(index.classes),
         commonest=float(np.bincount(labels).max() / len(labels)),
         parameters=sum(p.numel() for p in model.parameters()),
-        usual_lr=DEFAULT_RATES[prepared.recipe.optim.name],
+        usual_lr=DEFAULT_RATES[prepared.recipe.optimiser],
         device=device.type,
         cores=cores(),
         decoded_gb=len(index) * contract.side**2 * contract.channels / 1e9 * _streamed(prepared.pictures.pixels),

@@ -79,7 +79,7 @@ def find_rate(recipe: Recipe, asking: Asking, *, file: Path | None = None) -> It
 
 def rise(pieces: Pieces) -> Generator[Step, None, Rise]:
     """Steps with rising rates, until the loss runs off. The pieces are of no use for training afterwards."""
-    usual = DEFAULT_RATES[pieces.prepared.recipe.optim.name]
+    usual = DEFAULT_RATES[pieces.prepared.recipe.optimiser]
     rates = rising(BELOW * usual, ABOVE * usual, STEPS)
     found = Rise(rates=rates, losses=[])
     try:

@@ -31,6 +31,7 @@ from tellapart.preprocess import Preprocess, fixed_statistics
 from tellapart.recipe import Recipe
 from tellapart.run import cores, sharing
 from tellapart.workflow.choose import from_elsewhere, opened_or_fetched, refuse_unclear_split, selected
+from tellapart.workflow.reach import within_reach
 from tellapart.workflow.settle import Settled, refuse_large_batch, settle_training
 from tellapart.workflow.settle_input import settle_input
 
@@ -107,7 +108,9 @@ def divided_pictures(
     fetching: download.Progress | None = None,
 ) -> Divided:
     """The pictures that a recipe asks for, decoded once and divided."""
-    decoded = decoded_whole(settled, index=index, progress=progress, fetching=fetching)
+    found = found_whole(settled, index=index, fetching=fetching)
+    settled = within_reach(settled, len(found.rows("train")) or len(found), sizes(found))
+    decoded = _decoded(settle_input(settled, sizes(found)).recipe, found, progress)
     placed = in_parts(settled.recipe, decoded.index)
     # Only now is it known which rows are test rows; they must not have a say in size, colour or augmentation.
     shapes = sizes(placed)
@@ -127,6 +130,12 @@ def decoded_whole(
     fetching: download.Progress | None = None,
 ) -> Pictures:
     """The pictures that a recipe asks for, decoded; their parts are those that the source brings."""
+    found = found_whole(settled, index=index, fetching=fetching)
+    return _decoded(settle_input(settled, sizes(found)).recipe, found, progress)
+
+
+def found_whole(settled: Settled, *, index: Index | None, fetching: download.Progress | None) -> Index:
+    """The pictures that a recipe asks for; their parts are those that the source brings."""
     recipe = settled.recipe
     refuse_unclear_split(recipe)
 
@@ -136,7 +145,7 @@ def decoded_whole(
 
     found = selected(recipe, opened)
     refuse_empty(found, from_elsewhere(recipe) if recipe.data.split == "auto" else PARTS)
-    return _decoded(settle_input(settled, sizes(found)).recipe, found, progress)
+    return found
 
 
 def _of_rows(pictures: Pictures, index: Index) -> Pictures:

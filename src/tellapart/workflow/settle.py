@@ -61,7 +61,7 @@ MEANT_FOR = {
 def refuse_impossible(settled: Settled) -> None:
     """Refuse what cannot be honoured before any picture is read. Raises UsageError."""
     recipe, values = settled.recipe, dict(settled.recipe.values())
-    values["optim.name"], _ = _optimiser(recipe)
+    values["optim.name"] = recipe.optimiser
     if not is_model(recipe.model.name):
         raise unknown("model", recipe.model.name, [*OWN_MODELS, LINES, "mlp:256", *TORCHVISION_MODELS])
     refuse_odd(recipe.model.name, recipe.model.layers, recipe.model.changes)
@@ -109,7 +109,7 @@ def settle_training(settled: Settled, *, num_train: int) -> Settled:
     epochs = (default_epochs(num_train), f"for {num_train:,} training pictures")
     if settled.recipe.model.weights and settled.recipe.model.freeze == BODY:
         epochs = (0, "the head is fitted at once")
-    found = {"train.epochs": epochs, "optim.name": _optimiser(settled.recipe)}
+    found = {"train.epochs": epochs, "optim.name": (settled.recipe.optimiser, "for such a network")}
     settled = _whole_batch(_smaller_batch(filled(settled, found), num_train), num_train)
     endless = settled.recipe.optim.schedule in ("constant", "plateau")
     why = "a constant rate has no end of its own" if endless else "the schedule comes to rest by itself"
@@ -117,13 +117,6 @@ def settle_training(settled: Settled, *, num_train: int) -> Settled:
     cycle = settled.recipe.optim.schedule == "one-cycle"
     warmup = (0.2, "of one cycle") if cycle else (0.0, f"{settled.recipe.optim.schedule} needs none")
     return filled(settled, {"train.patience": (max(1, patience), why), "optim.warmup": warmup})
-
-
-def _optimiser(recipe: Recipe) -> tuple[str, str]:
-    """The optimiser that is asked for, or the one that suits the network, and why."""
-    tuned = bool(recipe.model.weights) and recipe.model.freeze != BODY
-    usual = ("adamw", "the network is pretrained") if tuned else ("sgd", "for any network that is not pretrained")
-    return (recipe.optim.name, "asked for") if recipe.optim.name else usual
 
 
 def _smaller_batch(settled: Settled, num_train: int) -> Settled:

@@ -64,10 +64,10 @@ def _augmentation(settled: Settled, *, grey: bool) -> Settled:
 def _size(recipe: Recipe, short: int) -> tuple[int, str]:
     """The side of the square for pictures with this shorter side, and why."""
     name = recipe.model.name
-    if recipe.model.weights:
-        return 224, "what its weights were made for"
     if name in FIXED_SIZES:
         return FIXED_SIZES[name], f"{name} was made for it"
+    if recipe.model.weights:
+        return 224, "what its weights were made for"
     if name in RESNETS and short <= SMALL and recipe.model.small_stem is not False:
         return max(8, short), f"the shorter side of the pictures, {short}"
     if name in TORCHVISION_MODELS:
