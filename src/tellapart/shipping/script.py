@@ -56,6 +56,9 @@ SCHEDULES = {
 """Each schedule of `training/schedule.py` as an expression, and in words; a test holds the two to the same numbers."""
 
 UNSPOKEN = {
+    "model.weights": "",
+    "model.freeze": "",
+    "model.keep_norms": False,
     "optim.clip": 0.0,
     "optim.rates": "",
     "optim.layer_decay": 1.0,
@@ -92,7 +95,8 @@ def script_of(
     `run` names the origin in its first lines. Raises UsageError for a recipe with open values or an unknown network,
     StorageError for arguments that the network does not take.
     """
-    values = recipe.values() | {"optim.name": recipe.optimiser}
+    own = {"optim.name": recipe.optimiser, "model.keep_norms": bool(recipe.model.keep_norms)}
+    values = recipe.values() | own
     if still_open := [path for path in SETTLED if values[path] is None]:
         raise UsageError(f"The recipe leaves {', '.join(still_open)} open.", "Export from the run that training wrote.")
     unspoken = [path for path, usual in UNSPOKEN.items() if values[path] != usual]
