@@ -201,6 +201,8 @@ def test_no_code_comes_from_files(trees):
         f"{child}: torch.load",
         f"{child}: allow_pickle",
         "tellapart.models.weights_plain: pickle",
+        "tellapart.models.weights_trusted: torch.load",
+        "tellapart.models.weights_trusted: allow_pickle",
     ]
     assert "weights_only=True" in (SRC / "tellapart" / "models" / "weights_child.py").read_text(encoding="utf-8")
 

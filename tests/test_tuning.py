@@ -12,9 +12,10 @@ import torch
 from commands import tellapart, train
 from torch import nn
 
+from tellapart.errors import UsageError
 from tellapart.models.build import Architecture, build
 from tellapart.models.bundle import load_bundle
-from tellapart.models.start import depths, into_training
+from tellapart.models.start import depths, freeze, into_training
 from tellapart.names import RESNETS
 from tellapart.recipe import Recipe
 from tellapart.training.optim import make_optimiser
@@ -49,7 +50,8 @@ def test_the_rate_falls_by_a_factor_from_block_to_block(name):
     """Against one optimiser a block with the rate that the formula gives."""
     x, y = torch.randn(6, 1, 5, 5), torch.tensor([0, 1, 2, 0, 1, 2])
     whole, parts = net(), net()
-    whole(x), parts(x)  # gives the last layer its size
+    whole(x)  # gives the last layer its size
+    parts(x)
     parts.load_state_dict(whole.state_dict())
     more = {"optim.name": name, "optim.weight_decay": 0.01}
     one = make_optimiser(whole, Recipe.from_values({**more, "optim.layer_decay": 0.5}).optim)
@@ -208,3 +210,14 @@ def test_a_plain_script_refuses_what_it_has_no_words_for(tmp_path: Path):
     done = tellapart(tmp_path, "export", "script", "a")
     assert done.code == 2
     assert "no words for optim.layer_decay" in done.err
+
+
+def test_freezing_by_depth_leaves_the_last_blocks(tmp_path: Path):
+    model = build(Architecture(name="mobilenet_v2", num_classes=3, channels=3, size=32))
+    freeze(model, "15")
+    trained = {".".join(name.split(".")[:2]) for name, weight in model.named_parameters() if weight.requires_grad}
+    assert trained == {*(f"features.{n}" for n in range(15, 19)), "classifier.1"}
+    with pytest.raises(UsageError, match="99 leaves nothing to train"):
+        freeze(model, "99")
+    with pytest.raises(UsageError, match="no weight is called 0"):
+        freeze(model, "0")

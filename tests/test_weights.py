@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import tellapart
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -242,3 +243,42 @@ def test_numbers_outside_of_their_storage_are_never_read(offset, shape, strides)
         weights_plain.Plain(("FloatStorage", "0"), offset, shape, strides).bytes(whole)
     with pytest.raises(ValueError, match="within its storage"):
         weights_plain.Plain(("FloatStorage", "0"), 3, (2,), (-1,)).bytes(whole)
+
+
+class Named(nn.Module):
+    """A network of a user, whose class a pickle names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 3)
+
+
+def test_a_whole_model_is_converted_only_for_those_who_trust_it(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.layer = nn.Linear(2, 3)\n"
+    )
+    words = "import mine, torch; torch.manual_seed(0); torch.save(mine.Net(), 'whole.pth')"
+    subprocess.run([sys.executable, "-c", words], cwd=tmp_path, check=True, env=environment())
+    refused = tellapart(tmp_path, "model", "convert", "whole.pth", "out.safetensors")
+    assert refused.code == 3
+    assert "whole.pth holds more than tensors: it asks for mine.Net, and nothing of it was run." in refused.err
+    assert not (tmp_path / "out.safetensors").exists()
+    done = tellapart(tmp_path, "model", "convert", "whole.pth", "out.safetensors", "--trust")
+    assert done.code == 0, done.err
+    assert "2 tensors, 9 numbers" in done.out
+    torch.manual_seed(0)
+    assert_same(load_file(tmp_path / "out.safetensors"), dict(Named().state_dict()))
+    again = tellapart(tmp_path, "model", "convert", "whole.pth", "out.safetensors", "--trust")
+    assert (again.code, "exists already" in again.err) == (2, True)
+    other = tellapart(tmp_path, "model", "convert", "whole.pth", "out.pth")
+    assert "does not end in .safetensors" in other.err
+    (tmp_path / "mine.py").unlink()
+    lost = tellapart(tmp_path, "model", "convert", "whole.pth", "b.safetensors", "--trust")
+    assert lost.code == 3
+    assert "could not be unpickled: No module named 'mine'" in lost.err
+    saved(tmp_path / "table.pth", {"epoch": 3, "state": tensors()})
+    assert tellapart(tmp_path, "model", "convert", "table.pth", "c.safetensors").code == 0
+    assert_same(load_file(tmp_path / "c.safetensors"), tensors())
+    saved(tmp_path / "none.pth", {"epoch": 3})
+    assert "holds no tensors" in tellapart(tmp_path, "model", "convert", "none.pth", "d.safetensors", "--trust").err

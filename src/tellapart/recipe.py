@@ -88,7 +88,9 @@ class Model:
     weights: str = _f("", "pretrained weights to begin with: a FILE, or default; the head is new", flag="--weights")
     layers: tuple[str, ...] = _f((), "the network `layers`, a line for each: conv 32 5 padding=2, relu, linear classes")
     changes: tuple[str, ...] = _f((), "what is changed: classifier.6 = linear classes, append linear 10, remove PATH")
-    freeze: str = _f("", "what stays: body (all but the head), or weights by name: features.*", flag="--freeze")
+    freeze: str = _f(
+        "", "what stays: body (all but the head), 12 (so many blocks), or weights by name: features.*", flag="--freeze"
+    )
     keep_norms: bool = _f(
         None, "norms keep their running statistics, in training too (auto: where they are pretrained)", kind=bool
     )

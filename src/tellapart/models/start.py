@@ -44,7 +44,8 @@ def keep_head(model: nn.Module, weights: str) -> None:
 
 
 def freeze(model: nn.Module, what: str) -> None:
-    """Let weights stay as they are: `body` is all but the head; else patterns of names, `features.*,conv1.*`.
+    """Let weights stay as they are: `body` is all but the head, `12` the first twelve blocks as `depths` has them; else
+    patterns of names, `features.*,conv1.*`.
 
     Raises UsageError for a pattern that fits no weight, and when nothing would be left to train.
     """
@@ -53,6 +54,9 @@ def freeze(model: nn.Module, what: str) -> None:
         found = fnmatch.filter(weights, pattern)
         if pattern == BODY:
             found = [name for name in weights if not name.startswith(f"{head}.")]
+        elif pattern.isdecimal():
+            away = depths(model)
+            found = [name for name in weights if away[name] > max(away.values()) - int(pattern)]
         if not found:
             raise UsageError(
                 f"model.freeze: no weight is called {pattern}.", f"The first ones: {', '.join([*weights][:4])}."

@@ -17,7 +17,7 @@ SECONDS, BYTES_A_SECOND = 60, 20 << 20
 """What the child may take: a minute for its start, and time for the bytes of the file."""
 WRAPPED = ("module.", "_orig_mod.")
 """What DataParallel and torch.compile put before every name."""
-SAVE = "Save the weights alone: torch.save(model.state_dict(), FILE), or safetensors.torch.save_file."
+SAVE = "Save the weights alone: torch.save(model.state_dict(), FILE). `tellapart model convert` has other ways."
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -30,7 +30,7 @@ def read(path: Path) -> dict[str, Tensor]:
     with readable(path, "Check the path."), path.open("rb") as file:
         start = file.read(9)
     if start[:4] == b"PK\3\4" or start[:1] == b"\x80":
-        state = _by_child(path)
+        state = _by_child(path, "weights_plain", "weights_child")  # the first is quick, and reads the usual file only
     elif start[8:9] == b"{":
         state = _safetensors(path, path)
     else:
@@ -62,13 +62,27 @@ def _safetensors(path: Path, named: Path) -> dict[str, Tensor]:
         _refuse(named, f"is not a whole safetensors file: {error}", "Copy it again from where it was made.")
 
 
-def _by_child(path: Path) -> dict[str, Tensor]:
-    """What a child could read, handed over as a safetensors file in a folder that no one else may open."""
+def unpickled(path: Path) -> dict[str, Tensor]:
+    """The tensors of a pickled model or table. Its code is run: only for a file that its user says they trust.
+
+    Raises what `read` raises.
+    """
+    with readable(path, "Check the path."):
+        path.open("rb").close()
+    state = _by_child(path, "weights_trusted")
+    if not state:
+        _refuse(path, "holds no tensors", SAVE)
+    return state
+
+
+def _by_child(path: Path, *children: str) -> dict[str, Tensor]:
+    """What the first child that can has read, handed over as a safetensors file in a folder no one else may open."""
     with tempfile.TemporaryDirectory(prefix="tellapart-weights-") as folder:
         handed = Path(folder) / "tensors.safetensors"
-        done = _asked("weights_plain", path, handed)  # which is quick, and reads the usual file only
-        if done.returncode:
-            done = _asked("weights_child", path, handed)
+        for child in children[:-1]:
+            if not _asked(child, path, handed).returncode:
+                return _safetensors(handed, path)
+        done = _asked(children[-1], path, handed)
         if done.returncode:
             _refuse(path, _why(done), SAVE)
         return _safetensors(handed, path)
