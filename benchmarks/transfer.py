@@ -5,8 +5,8 @@
 
 FOLDER has train/ and val/. Ours: `tellapart train FOLDER --weights WEIGHTS`, with `--freeze body` or with `--budget`,
 from `exec` to the model file on disk, each time with an empty cache. The peer is any command that prints one JSON line
-an epoch with `seconds` and `accuracy` on val/; SEED stands for the seed. With a budget both have that time, and the best
-epoch of either counts, chosen on the pictures that judge it. Without one, the peer runs to its end once.
+an epoch with `seconds` and `accuracy` on val/; SEED stands for the seed. With a budget both have that time, and the
+best epoch of either counts, chosen on the pictures that judge it. Without one, the peer runs to its end once.
 """
 
 import argparse
