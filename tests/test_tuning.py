@@ -221,3 +221,13 @@ def test_freezing_by_depth_leaves_the_last_blocks(tmp_path: Path):
         freeze(model, "99")
     with pytest.raises(UsageError, match="no weight is called 0"):
         freeze(model, "0")
+
+
+def test_a_branch_sees_what_its_parent_saw(tmp_path: Path):
+    words = ("--model", "resnet18", "--set", "train.max_steps=1", "--set", "input.size=16")
+    train(tmp_path, "a", *DIGITS[:-2], *words)
+    done = tellapart(tmp_path, "branch", "a", "--run", "b", "--set", "train.max_steps=1", "--set", "input.size=70")
+    assert done.code == 0, done.err
+    one, other = (load_bundle(tmp_path / f"runs/{name}/model.safetensors") for name in "ab")
+    assert (one.architecture.size, other.architecture.size) == (16, 70)
+    assert one.architecture.args == other.architecture.args == {"small_stem": 1}

@@ -57,7 +57,9 @@ def _settled(parent: Run, changes: Mapping[str, Any], origins: Origins) -> Settl
         )
     begun, defaults = recipe_texts(parent)[0], Recipe().values()
     before = origins_of(begun)
-    open_again = {path: defaults[path] for path, origin in before.items() if origin.startswith("auto")}
+    seen = ("input.", "model.small_stem")  # what the weights have seen, they go on seeing
+    free = [path for path, origin in before.items() if origin.startswith("auto") and not path.startswith(seen)]
+    open_again = {path: defaults[path] for path in free}
     kept = {path: f"run {parent.name}: {origin}" for path, origin in before.items() if path not in open_again}
     settled = Settled(Recipe.from_toml(begun).replaced(open_again).replaced(changes), {**kept, **origins})
     refuse_impossible(settled)
