@@ -55,6 +55,7 @@ def test_the_open_questions_of_the_notes_are_answered() -> None:
         "docs/resnet.md", "The channels of one group of the 3 x 3 convolution", "Nothing is skipped and nothing chooses"
     )
     says("docs/resnet.md", "The paper calls it *degradation*", "From 50 layers on, 50 included")
+    says("docs/glossary.md", "It is the product of a one-hot vector with a matrix", "the layer looks that row up")
     says("docs/normalisation.md", "No, though one of the notes' words for it says so", "which is noise")
 
 
@@ -389,3 +390,16 @@ def test_what_the_scope_says_is_there_and_what_is_not_is_refused(tmp_path: Path)
     known = tellapart(tmp_path, "model", "list").out
     assert all(re.search(rf"^{name} ", known, re.M) for name in ("vit_b_16", "swin_t", "maxvit_t", "resnet18"))
     assert not re.search(r"detection|rcnn|segment|deeplab|r3d|raft", known)
+
+
+def test_an_embedding_looks_up_rows_and_equals_a_product_with_one_hot_vectors() -> None:
+    torch.manual_seed(0)
+    table, words = nn.Embedding(7, 5), torch.tensor([[6, 0, 3], [3, 3, 1]])
+    found = table(words)
+    assert found.shape == (2, 3, 5)
+    for place in product(range(2), range(3)):
+        assert torch.equal(found[place], table.weight[words[place]])
+    torch.testing.assert_close(found, F.one_hot(words, 7).float() @ table.weight, rtol=0, atol=0)
+    found.sum().backward()
+    assert table.weight.grad is not None
+    assert table.weight.grad[:, 0].tolist() == [1, 1, 0, 3, 0, 0, 1]  # only rows that were looked up learn

@@ -204,3 +204,17 @@ def test_more_features_than_pictures_change_nothing_but_the_time() -> None:
     plain = LogisticRegression(C=2 / (found.penalty * 20), tol=1e-10, max_iter=10_000).fit(standard.numpy(), labels)
     chances = (features @ found.weight.T + found.bias).softmax(1).numpy()
     assert np.abs(chances - plain.predict_proba(standard.numpy())).max() < 1e-4
+
+
+def test_two_stages_the_head_first_and_then_everything_at_a_rate_of_its_own(at: Path, fitted: Done) -> None:
+    before = load_bundle(fitted.run("fitted").bundle).state
+    words = ("--set", "model.freeze=", "--epochs", "1", "--set", "optim.lr=1e-5", "--set", "model.keep_norms=true")
+    done = tellapart(at, "branch", "fitted", "--run", "whole", "--no-test", *words)
+    assert done.code == 0, done.err
+    assert "optimiser: adamw, rate 1e-05" in done.err
+    after = load_checkpoint(sorted((at / "runs/whole/checkpoints").glob("step-*"))[-1]).model
+    trained = [name for name in after if name.endswith(("weight", "bias"))]
+    assert not [name for name in trained if torch.equal(after[name], before[name])]
+    kept = [name for name in after if name.endswith(("running_mean", "running_var"))]
+    assert kept
+    assert all(torch.equal(after[name], before[name]) for name in kept)
