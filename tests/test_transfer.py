@@ -218,3 +218,27 @@ def test_two_stages_the_head_first_and_then_everything_at_a_rate_of_its_own(at: 
     kept = [name for name in after if name.endswith(("running_mean", "running_var"))]
     assert kept
     assert all(torch.equal(after[name], before[name]) for name in kept)
+
+
+def test_too_few_pictures_for_a_choice_of_the_penalty_are_said(at: Path) -> None:
+    words = (*SMALL, "--weights", "body.pth", "--freeze", "body", "--limit-per-class", "3")
+    assert "penalty 0.03 (too few to choose one): validation" in train(at, "few", *words).err
+
+
+def test_a_branch_needs_no_file_of_weights_and_names_that_of_its_parent(at: Path, fitted: Done) -> None:
+    file = at / "body.pth"
+    file.rename(at / "away.pth")
+    try:
+        done = tellapart(at, "branch", "fitted", "--run", "later", "--no-test", "--epochs", "1", "--lr", "1e-4")
+    finally:
+        (at / "away.pth").rename(file)
+    assert done.code == 0, done.err
+    one, other = (json.loads((at / "runs" / name / "status.json").read_text()) for name in ("fitted", "later"))
+    assert one["weights"] == other["weights"]
+
+
+def test_the_small_stem_is_not_for_pretrained_weights(at: Path) -> None:
+    words = ("--weights", "body.pth", "--model", "resnet18", "--set", "model.small_stem=true")
+    done = tellapart(at, "train", "pets", *words)
+    assert done.code == 2
+    assert "Pretrained weights are for the usual stem" in done.err

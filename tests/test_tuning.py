@@ -231,3 +231,48 @@ def test_a_branch_sees_what_its_parent_saw(tmp_path: Path):
     one, other = (load_bundle(tmp_path / f"runs/{name}/model.safetensors") for name in "ab")
     assert (one.architecture.size, other.architecture.size) == (16, 70)
     assert one.architecture.args == other.architecture.args == {"small_stem": 1}
+
+
+def test_blocks_are_the_big_parts_of_networks_that_have_no_sequence():
+    for name, most in (("inception_v3", 20), ("googlenet", 18), ("vit_b_32", 18), ("densenet121", 14)):
+        with torch.device("meta"):
+            found = depths(build(Architecture(name=name, num_classes=3, channels=3, size=299)))
+        assert 8 <= max(found.values()) <= most, name
+        assert next(reversed(found.values())) == 0
+
+
+def test_the_penalty_is_chosen_on_pictures_of_every_class(monkeypatch):
+    from tellapart.training import probe
+
+    torch.manual_seed(0)
+    labels = torch.arange(3).repeat_interleave(200)
+    features = torch.randn(600, 5) + 2 * nn.functional.one_hot(labels, 3).float() @ torch.randn(3, 5)
+    monkeypatch.setattr(probe, "MOST", 300)  # the first 300 of them have no picture of the third class
+    found = probe.probed(features, labels, torch.arange(600) % 5, classes=3)
+    assert found.accuracy == found.accuracy
+
+
+def test_frozen_fresh_weights_are_said(tmp_path: Path):
+    note = "what is frozen has fresh weights and learned nothing before"
+    done = train(tmp_path, "a", *DIGITS, "--freeze", "body", "--epochs", "1")
+    assert note in done.err
+    assert note not in train(tmp_path, "b", *DIGITS, "--epochs", "1").err
+    branched = tellapart(tmp_path, "branch", "b", "--freeze", "body", "--epochs", "1", "--run", "c")
+    assert branched.code == 0
+    assert note not in branched.err
+    other = tellapart(tmp_path, "branch", "b", "--set", "model.weights=x.pth", "--run", "d")
+    assert (other.code, "A branch begins with the weights of b." in other.err) == (2, True)
+
+
+def test_a_picture_that_is_not_ours_is_never_drawn_over(tmp_path: Path):
+    from PIL import Image
+
+    Image.new("L", (8, 8)).save(tmp_path / "mine.png")
+    before = (tmp_path / "mine.png").read_bytes()
+    for words in (("data", "show", "digits"), ("model", "activations"), ("model", "kernels", "small")):
+        done = tellapart(tmp_path, *words, "--out", "mine.png")
+        assert done.code == 4
+        assert "mine.png exists, and tellapart did not draw it." in done.err
+        assert (tmp_path / "mine.png").read_bytes() == before
+        for _ in range(2):  # ours is drawn over
+            assert tellapart(tmp_path, *words, "--out", "ours.png").code == 0

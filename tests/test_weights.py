@@ -238,11 +238,11 @@ def test_the_usual_file_is_read_without_torch_and_bit_by_bit(tmp_path):
 @pytest.mark.parametrize(("offset", "shape", "strides"), [(0, (5,), (1,)), (4, (1,), (1,)), (-1, (2,), (1,))])
 def test_numbers_outside_of_their_storage_are_never_read(offset, shape, strides):
     whole = bytes(16)
-    assert weights_plain.Plain(("FloatStorage", "0"), 0, (2, 2), (2, 1)).bytes(whole) == whole
+    assert weights_plain.Plain(("FloatStorage", "0", 4), 0, (2, 2), (2, 1)).bytes(whole) == whole
     with pytest.raises(ValueError, match="within its storage"):
-        weights_plain.Plain(("FloatStorage", "0"), offset, shape, strides).bytes(whole)
+        weights_plain.Plain(("FloatStorage", "0", 4), offset, shape, strides).bytes(whole)
     with pytest.raises(ValueError, match="within its storage"):
-        weights_plain.Plain(("FloatStorage", "0"), 3, (2,), (-1,)).bytes(whole)
+        weights_plain.Plain(("FloatStorage", "0", 4), 3, (2,), (-1,)).bytes(whole)
 
 
 class Named(nn.Module):
@@ -282,3 +282,75 @@ def test_a_whole_model_is_converted_only_for_those_who_trust_it(tmp_path, monkey
     assert_same(load_file(tmp_path / "c.safetensors"), tensors())
     saved(tmp_path / "none.pth", {"epoch": 3})
     assert "holds no tensors" in tellapart(tmp_path, "model", "convert", "none.pth", "d.safetensors", "--trust").err
+
+
+def packed(path: Path, members: dict[str, bytes], *, packing: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # two members of one name
+        for name, raw in members.items():
+            archive.writestr(name.rstrip("!"), raw, packing)
+    return path
+
+
+def members_of(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_what_torch_would_read_otherwise_is_left_to_torch(tmp_path):
+    """Each of these gave other numbers than torch, or numbers where torch gives none."""
+    x = torch.randn(4, dtype=torch.complex64)
+    turned = saved(tmp_path / "neg.pth", {"w": x.conj().imag})
+    assert torch.equal(read(turned)["w"], torch.load(turned, weights_only=True)["w"].resolve_neg())
+    usual = members_of(saved(tmp_path / "a.pth", {"w": torch.arange(4.0)}))
+    top = next(iter(usual)).partition("/")[0]
+    wrong = {
+        "inner": {**{f"{top}/x/data.pkl": b"?"}, **usual},
+        "twice": {**usual, f"{top}/data/0!": bytes(16)},
+        "packed": usual,
+        "elsewhere": {**usual, "other/data/0": bytes(16)},
+        "bare": {name.partition("/")[2]: raw for name, raw in usual.items()},
+        "long": {**usual, f"{top}/data/0": bytes(20)},
+    }
+    for name, members in wrong.items():
+        path = packed(tmp_path / f"{name}.pth", members, packing=zipfile.ZIP_DEFLATED if name == "packed" else 0)
+        if name == "inner":
+            weights_plain.hand_over(path, tmp_path / "out")
+            assert load_file(tmp_path / "out")["w"].tolist() == [0, 1, 2, 3]
+        else:
+            with pytest.raises(ValueError, match=r"packed|folders|not as long"):
+                weights_plain.hand_over(path, tmp_path / "out")
+
+
+def test_a_thousand_views_of_one_storage_are_read_once(tmp_path, monkeypatch):
+    flat = torch.arange(4000.0)
+    state = {f"w{n}": flat[4 * n : 4 * n + 4] for n in range(1000)}
+    seen = []
+    real = zipfile.ZipFile.read
+    monkeypatch.setattr(zipfile.ZipFile, "read", lambda self, name, pwd=None: seen.append(name) or real(self, name))
+    weights_plain.hand_over(saved(tmp_path / "a.pth", state), tmp_path / "out")
+    assert sum("data/0" in name for name in seen) == 1
+    assert_same(load_file(tmp_path / "out"), state)
+
+
+def test_a_quick_child_that_takes_too_long_is_followed_by_the_other(tmp_path, monkeypatch):
+    asked = weights._asked
+
+    def slow(child, path, to):
+        if child == "weights_plain":
+            raise DataError("took longer", "")
+        return asked(child, path, to)
+
+    monkeypatch.setattr(weights, "_asked", slow)
+    assert_same(read(saved(tmp_path / "a.pth", tensors())), tensors())
+
+
+def test_prefixes_of_two_wrappers_go_in_either_order(tmp_path):
+    for first, second in (("module.", "_orig_mod."), ("_orig_mod.", "module.")):
+        state = {f"{first}{second}{name}": tensor for name, tensor in tensors().items()}
+        assert_same(read(saved(tmp_path / "a.pth", state)), tensors())
+
+
+def test_a_name_that_safetensors_keeps_for_itself_is_said(tmp_path):
+    with pytest.raises(DataError, match="holds a tensor called __metadata__, a name that safetensors keeps"):
+        read(saved(tmp_path / "a.pth", {"__metadata__": torch.ones(2)}))

@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
+from tellapart.errors import StorageError
 from tellapart.files import write_atomically
 
 GAP = 6
@@ -72,8 +75,18 @@ def _short(line: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width:
     return f"{line}…"
 
 
+OURS = b"Software\0tellapart"
+"""What stands in the beginning of a PNG of ours."""
+
+
 def save_picture(image: Image.Image, path: Path) -> None:
-    """Write a PNG, whole or not at all. Raises StorageError when it cannot be written."""
-    out = BytesIO()
-    image.save(out, format="PNG")
+    """Write a PNG, whole or not at all, that says whose it is. Raises StorageError when it cannot be written, or when a
+    file that we did not draw is in its place: it may be someone's picture.
+    """
+    with suppress(OSError), path.open("rb") as file:
+        if OURS not in file.read(200):
+            raise StorageError(f"{path} exists, and tellapart did not draw it.", "Name another file to write to.")
+    out, info = BytesIO(), PngInfo()
+    info.add_text("Software", "tellapart")
+    image.save(out, format="PNG", pnginfo=info)
     write_atomically(path, out.getvalue())

@@ -63,6 +63,11 @@ def _mode(text: str) -> str:
     return {"nearest": "nearest", "bilinear": "bilinear"}[text]
 
 
+def _layernorm(given: tuple[int, ...]) -> nn.Module:
+    """Over a picture's maps together, with a scale for each; over the features of each token of a sequence."""
+    return nn.LayerNorm(given[1]) if len(given) == 2 else nn.GroupNorm(1, given[0])
+
+
 @dataclass(frozen=True)
 class Kind:
     """A layer that can be named. `takes`: what stands behind its name, in order; `options`: what may follow, as
@@ -146,7 +151,7 @@ KINDS: Mapping[str, Kind] = {
     "gap": Kind(_gap, on="maps"),
     "flatten": Kind(lambda given, o: [(nn.Flatten(), (prod(given),))]),
     "batchnorm": Kind(_batchnorm),
-    "layernorm": Kind(lambda given, o: [(nn.GroupNorm(1, given[0]), given)]),
+    "layernorm": Kind(lambda given, o: [(_layernorm(given), given)]),
     "dropout": Kind(_each(lambda o: nn.Dropout(o["share"])), takes={"share": _share}),
     "relu": Kind(_each(lambda o: nn.ReLU())),
     "leakyrelu": Kind(_each(lambda o: nn.LeakyReLU(o.get("slope", 0.01))), options={"slope": _share}),

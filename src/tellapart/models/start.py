@@ -79,17 +79,24 @@ def into_training(model: nn.Module, *, keep_norms: bool = False) -> None:
 
 
 def depths(model: nn.Module) -> dict[str, int]:
-    """How many blocks lie between each weight and the last ones, the head. A block is a part of the outermost
-    Sequential that a weight is in, or else a layer of its own.
+    """How many blocks lie between each weight and the last ones, the head. A block is a part of a Sequential that is
+    the network, one of its children, or a child's only Sequential; else it is a child of the network.
 
     >>> depths(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))
     {'0.weight': 1, '0.bias': 1, '2.weight': 0, '2.bias': 0}
     """
-    lists = {place for place, one in model.named_modules() if isinstance(one, nn.Sequential | nn.ModuleList)}
-    blocks: dict[str, str] = {}
-    for name, _ in model.named_parameters():
-        parts = name.split(".")
-        inside = [n for n in range(1, len(parts)) if ".".join(parts[: n - 1]) in lists]
-        blocks[name] = ".".join(parts[: inside[0]] if inside else parts[:-1])
+    sequence = {place: isinstance(one, nn.Sequential | nn.ModuleList) for place, one in model.named_modules()}
+    blocks = {name: _block(name.split(".")[:-1] or [""], sequence) for name, _ in model.named_parameters()}
     order = list(dict.fromkeys(blocks.values()))
     return {name: len(order) - 1 - order.index(block) for name, block in blocks.items()}
+
+
+def _block(parts: list[str], sequence: dict[str, bool]) -> str:
+    """The block that a module is in. `sequence`: of each module by its path, whether others follow each other in it."""
+    top = parts[0]
+    if sequence[""] or not top:
+        return top
+    if sequence[top]:
+        return ".".join(parts[:2])
+    inner = [place for place, so in sequence.items() if so and place.rpartition(".")[0] == top]
+    return ".".join(parts[:3]) if len(inner) == 1 and ".".join(parts[:2]) == inner[0] else top

@@ -1,5 +1,6 @@
 """Weights from a file of someone else's: tensors by their names, and nothing in it is executed."""
 
+import contextlib
 import json
 import subprocess
 import tempfile
@@ -35,9 +36,8 @@ def read(path: Path) -> dict[str, Tensor]:
         state = _safetensors(path, path)
     else:
         _refuse(path, f"is not a file of weights: it begins with {start[:8].hex(' ') or 'nothing'}", _EXPECTED)
-    for prefix in WRAPPED:
-        if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    while state and (prefix := next((one for one in WRAPPED if all(name.startswith(one) for name in state)), "")):
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     if not state:
         _refuse(path, "holds no tensors", SAVE)
     return state
@@ -80,8 +80,9 @@ def _by_child(path: Path, *children: str) -> dict[str, Tensor]:
     with tempfile.TemporaryDirectory(prefix="tellapart-weights-") as folder:
         handed = Path(folder) / "tensors.safetensors"
         for child in children[:-1]:
-            if not _asked(child, path, handed).returncode:
-                return _safetensors(handed, path)
+            with contextlib.suppress(DataError):  # it took too long: the next one may not
+                if not _asked(child, path, handed).returncode:
+                    return _safetensors(handed, path)
         done = _asked(children[-1], path, handed)
         if done.returncode:
             _refuse(path, _why(done), SAVE)

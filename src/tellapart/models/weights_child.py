@@ -47,6 +47,8 @@ def hand_over(path: Path, to: Path) -> None:
     state = state_of(loaded)
     if sum(tensor.numel() * tensor.element_size() for tensor in state.values()) > TIMES * path.stat().st_size:
         raise ValueError("holds tensors that are far larger than the file")
+    if "__metadata__" in state:
+        raise ValueError("holds a tensor called __metadata__, a name that safetensors keeps for itself")
     save_file({name: alone(tensor) for name, tensor in state.items()}, to)
 
 

@@ -38,7 +38,7 @@ MEMORY, MOST = 1 << 30, 2
 class Plain:
     """Where the numbers of a tensor lie: kind and member of the file, offset, shape and strides in numbers."""
 
-    storage: tuple[str, str]
+    storage: tuple[str, str, int]
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
@@ -54,7 +54,9 @@ class Plain:
         return np.lib.stride_tricks.as_strided(whole[self.offset :], self.shape, steps).tobytes()
 
 
-def _tensor(storage: tuple[str, str], offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any) -> Plain:
+def _tensor(storage: Any, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *more: Any) -> Plain:
+    if len(more) > 2:  # beside requires_grad and hooks: signs that are to be turned, and other things of torch's
+        raise ValueError("a tensor that is more than its numbers")
     return Plain(storage, offset, shape, strides)
 
 
@@ -72,9 +74,9 @@ class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         return KNOWN[module, name]
 
-    def persistent_load(self, pid: Any) -> tuple[str, str]:
-        _, kind, member, *_ = pid
-        return kind, member
+    def persistent_load(self, pid: Any) -> tuple[str, str, int]:
+        _, kind, member, _, numbers = pid
+        return kind, member, numbers
 
 
 def tables(loaded: object) -> dict[str, Plain]:
@@ -85,19 +87,32 @@ def tables(loaded: object) -> dict[str, Plain]:
     return max([own, *map(tables, loaded.values())], key=len)
 
 
+def _usual(archive: zipfile.ZipFile) -> str:
+    """The folder that the members of a usual file are in. Raises ValueError for one that torch would not write."""
+    names = [member.filename for member in archive.infolist()]
+    top = names[0].partition("/")[0] + "/"
+    if any(member.compress_type for member in archive.infolist()) or len(set(names)) < len(names):
+        raise ValueError("packed members, or two of one name")
+    if not all(name.startswith(top) for name in names):
+        raise ValueError("members of several folders")
+    if f"{top}byteorder" in names and archive.read(f"{top}byteorder") != b"little":
+        raise ValueError("the numbers of a machine of another kind")
+    return top
+
+
 def hand_over(path: Path, to: Path) -> None:
     """Write the tensors of `path` as safetensors. Raises nearly anything when it is not the usual file."""
     with zipfile.ZipFile(path) as archive:
-        names = {member.filename for member in archive.infolist() if not member.compress_type}
-        top = next(name for name in names if name.endswith("data.pkl")).removesuffix("data.pkl")
-        if f"{top}byteorder" in names and archive.read(f"{top}byteorder") != b"little":
-            raise ValueError("the numbers of a machine of another kind")
+        top = _usual(archive)
         found = tables(_Reader(io.BytesIO(archive.read(f"{top}data.pkl"))).load())
         if sum(math.prod(one.shape) * KINDS[one.storage[0]][1] for one in found.values()) > MOST * path.stat().st_size:
             raise ValueError("tensors that are far larger than the file")
-        if not found or archive.testzip():
-            raise ValueError("no tensors, or damaged ones")
-        numbers = {name: one.bytes(archive.read(f"{top}data/{one.storage[1]}")) for name, one in found.items()}
+        if not found or "__metadata__" in found or archive.testzip():
+            raise ValueError("no tensors, damaged ones, or one with a name that safetensors keeps for itself")
+        held = {one: archive.read(f"{top}data/{one[1]}") for one in {one.storage for one in found.values()}}
+    if any(len(raw) != numbers * KINDS[kind][1] for (kind, _, numbers), raw in held.items()):
+        raise ValueError("a storage that is not as long as it says")
+    numbers = {name: one.bytes(held[one.storage]) for name, one in found.items()}
     header, at = {}, 0
     for name, one in found.items():
         ends = [at, at := at + len(numbers[name])]

@@ -150,7 +150,7 @@ def _seen(recipe: Recipe, index: Index, found: np.ndarray, asking: Asking) -> tu
         training=max(1, train + unplaced - (judged - parts["validation"]) - (not train) * round(unplaced * data.test)),
         validation=judged,
         classes=len(index.classes),
-        least=int(index.counts().min()),
+        least=int(np.bincount(np.delete(index.labels, index.rows("test")), minlength=len(index.classes)).min()),
         side=int(np.median(found[:, :2].min(axis=1))),
         grey=bool((found[:, 2] == 1).all()),
         cpu=device.type == "cpu",

@@ -31,7 +31,7 @@ def written(run: Run, prepared: Prepared, *, command: str, conditions: Mapping[s
     run.write("split.csv", prepared.split_csv)
     if prepared.recipe.data.overlay:
         run.write("overlay.csv", read_text(Path(prepared.recipe.data.overlay), errors="surrogateescape"))
-    if weights := prepared.recipe.model.weights:
+    if (weights := prepared.recipe.model.weights) and "weights" not in run.status():  # a branch has its parent's
         run.set_status(weights={"file": weights, "sha256": given(Path(weights), "").digest})
     run.write("command.txt", command + "\n")
     run.write("environment.json", json.dumps(conditions, indent=1) + "\n")

@@ -39,11 +39,12 @@ def branch(parent: Run, changes: Mapping[str, Any], asking: Asking, *, start: st
 def _begun(parent: Run, changes: Mapping[str, Any], asking: Asking, start: str) -> Iterator[Event]:
     settled = _settled(parent, changes, asking.origins)
     name, found = chosen(parent, start)
-    weights = (parent.folder / "checkpoints" / name / "model.safetensors").read_bytes()
+    own = (parent.folder / "checkpoints" / name / "model.safetensors").read_bytes()
     lineage = {"run": parent.name, "id": parent.status().get("id"), "checkpoint": name, "step": found.position.step}
-    lineage["sha256"] = hashlib.sha256(weights).hexdigest()
+    lineage["sha256"] = hashlib.sha256(own).hexdigest()
     run = Run.create(asking.runs, asking.name, about=f"{parent.name}-branch")
-    run.set_status(state="preparing", command=asking.command, parent=lineage)
+    begun_with = {"weights": weights} if (weights := parent.status().get("weights")) else {}
+    run.set_status(state="preparing", command=asking.command, parent=lineage, **begun_with)
     return told(run, _path(run, parent, settled, found, asking))
 
 
@@ -55,6 +56,8 @@ def _settled(parent: Run, changes: Mapping[str, Any], origins: Origins) -> Settl
             f"{data[0]} cannot change in a branch: it has the pictures and the split of {parent.name}.",
             "With another split it might train on what that run was tested on. `tellapart train` starts anew.",
         )
+    if "model.weights" in changes:
+        raise UsageError(f"A branch begins with the weights of {parent.name}.", "Leave --weights out, or `train` anew.")
     begun, defaults = recipe_texts(parent)[0], Recipe().values()
     before = origins_of(begun)
     seen = ("input.", "model.small_stem")  # what the weights have seen, they go on seeing
@@ -132,4 +135,4 @@ def anew(
         run.set_status(checkpoints={"last": FIRST}, kept=[FIRST])
         return found
 
-    yield from trained(run, prepared, device, asking, began=began, before=before)
+    yield from trained(run, prepared, device, asking, began=began, before=before, anew=first is None)

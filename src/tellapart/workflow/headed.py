@@ -54,10 +54,11 @@ def headed(run: Run, pieces: Pieces, asked: Asked) -> Generator[Event, None, Che
         layer.bias.copy_(found.bias)
     loss, accuracy, judged = validated(pieces.model, replace(pieces, world=ALONE), asked)  # the others wait
     figure = proportion("accuracy", round(accuracy * judged), judged, "validation")
+    chosen = "by cross-validation" if found.accuracy == found.accuracy else "(too few to choose one)"
     yield Said(
-        text=f"head fitted to {n:,} pictures in {time.monotonic() - began:.1f} s, penalty {found.penalty:g} by "
-        f"cross-validation: validation {100 * figure.value:.1f} % [{100 * figure.low:.1f}, {100 * figure.high:.1f}] "
-        f"(n = {judged}){', which training has to beat' if pieces.plan.max_steps else ''}"
+        text=f"head fitted to {n:,} pictures in {time.monotonic() - began:.1f} s, penalty {found.penalty:g} {chosen}: "
+        f"validation {100 * figure.value:.1f} % [{100 * figure.low:.1f}, {100 * figure.high:.1f}] (n = {judged})"
+        f"{', which training has to beat' if pieces.plan.max_steps else ''}"
     )
     return _kept(run, state_of(pieces, Position(best_step=0, best_accuracy=accuracy, best_loss=loss)))
 

@@ -42,6 +42,8 @@ def _stem(recipe: Recipe, size: int) -> tuple[bool, str]:
             raise UsageError(f"model.small_stem is for resnets; the network is {recipe.model.name}.", "Leave it out.")
         return False, f"{recipe.model.name} is no resnet"
     if recipe.model.weights:
+        if recipe.model.small_stem:
+            raise UsageError("Pretrained weights are for the usual stem, not for model.small_stem.", "Leave it out.")
         return False, "its weights are for the usual one"
     return size <= SMALL, f"pictures of {size} pixels"
 

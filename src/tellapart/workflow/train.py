@@ -137,16 +137,27 @@ def _path(run: Run, settled: Settled, device: torch.device, asking: Asking) -> I
 
 
 def trained(
-    run: Run, prepared: Prepared, device: torch.device, asking: Asking, *, began: float, before: Before = lambda _: None
+    run: Run,
+    prepared: Prepared,
+    device: torch.device,
+    asking: Asking,
+    *,
+    began: float,
+    before: Before = lambda _: None,
+    anew: bool = True,
 ) -> Iterator[Event]:
-    """Stages 2 to 9, from prepared pictures on. `before` may let the pieces take up a checkpoint."""
-    put = partial(put_together, device=device, transform=asking.transform)
+    """Stages 2 to 9, from prepared pictures on. `before` may let the pieces take up a checkpoint, and must where the
+    network does not begin `anew`.
+    """
+    put = partial(put_together, device=device, transform=asking.transform, anew=anew)
     pieces = yield from at_its_pace(put(prepared), put, began=began)
     taken = before(pieces)
     weights = sum(weight.numel() for weight in pieces.model.parameters())
     run.set_status(transform=asking.transform is not None, parameters=weights, spent=time.monotonic() - began)
     written(run, pieces.prepared, command=asking.command, conditions=conditions(device, pieces.world))
     yield from described(pieces, schedule=asking.schedule)
+    if anew and pieces.prepared.recipe.model.freeze and not pieces.prepared.recipe.model.weights:
+        yield Said(stage=-1, text="what is frozen has fresh weights and learned nothing before: --weights names some")
     if pieces.prepared.recipe.model.weights and taken is None:
         taken = yield from headed(run, pieces, asking.asked)
     start = Position() if taken is None else taken.position
