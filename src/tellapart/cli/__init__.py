@@ -66,8 +66,13 @@ class Lazy(Verbs):
 )
 @click.version_option(__version__, "-V", "--version", message="tellapart %(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def group(debug: bool) -> None:
+@click.option("--code", multiple=True, metavar="FILE.py", help="Let this file run, whose class a run or model names.")
+def group(debug: bool, code: tuple[str, ...]) -> None:
     """From labelled pictures to a classifier whose number you can report and whose file you can ship."""
+    for file in code:
+        from tellapart.models.allowed import allow_code
+
+        allow_code(file)
 
 
 def main(args: list[str] | None = None) -> None:
