@@ -49,8 +49,11 @@ def write_examples(at: Path) -> None:
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.name)
 def test_every_command_shown_works(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TELLAPART_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("TELLAPART_CODE", "")
     if page.name == "data.md":
         write_examples(tmp_path)
+    if page.name == "own-network.md":
+        (tmp_path / "my_net.py").write_text(blocks(page, "python")[0], encoding="utf-8")
     for command in commands(page):
         done = tellapart(tmp_path, *shlex.split(command, comments=True)[1:])
         assert done.code == 0, f"{command} ended with {done.code}: {done.err}"

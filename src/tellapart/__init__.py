@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from tellapart.data.given import from_arrays as from_arrays
     from tellapart.data.given import from_dataset as from_dataset
     from tellapart.errors import TellapartError as TellapartError
+    from tellapart.models.allowed import allow_code as allow_code
     from tellapart.recipe import Recipe as Recipe
     from tellapart.workflow.many import train_many as train_many
     from tellapart.workflow.train import Asking as Asking
@@ -18,13 +19,24 @@ _HOMES = {
     "Recipe": "tellapart.recipe",
     "TellapartError": "tellapart.errors",
     "Asking": "tellapart.workflow.train",
+    "allow_code": "tellapart.models.allowed",
     "from_arrays": "tellapart.data.given",
     "from_dataset": "tellapart.data.given",
     "train": "tellapart.workflow.train",
     "train_many": "tellapart.workflow.many",
 }
 
-__all__ = ["Asking", "Recipe", "TellapartError", "__version__", "from_arrays", "from_dataset", "train", "train_many"]
+__all__ = [
+    "Asking",
+    "Recipe",
+    "TellapartError",
+    "__version__",
+    "allow_code",
+    "from_arrays",
+    "from_dataset",
+    "train",
+    "train_many",
+]
 
 
 def __getattr__(name: str) -> Any:

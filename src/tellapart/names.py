@@ -23,6 +23,8 @@ OWN_MODELS = ("small", "quick", "linear")
 """Networks of our own that are one word; `mlp:256,128` is the family with hidden sizes."""
 LINES = "layers"
 """The network that is written in lines of the recipe, model.layers."""
+TIMM = "timm:"
+"""What the name of a network of the library timm begins with."""
 
 NAMED_SOURCES = ("digits", "mnist", "fashion-mnist", "kmnist", "cifar10", "cifar100", "hymenoptera")
 
@@ -50,7 +52,25 @@ def is_model(name: str) -> bool:
     >>> is_model("mlp:256"), is_model("resnet18"), is_model("resnet81")
     (True, True, False)
     """
-    return name == LINES or name in OWN_MODELS or name in TORCHVISION_MODELS or hidden_sizes(name) is not None
+    named = name == LINES or name in OWN_MODELS or name in TORCHVISION_MODELS
+    return named or hidden_sizes(name) is not None or is_elsewhere(name)
+
+
+def is_elsewhere(name: str) -> bool:
+    """Whether a network is not ours: a class in a file, or one of timm."""
+    return name.startswith(TIMM) or own_class(name) is not None
+
+
+def own_class(name: str) -> tuple[str, str] | None:
+    """The file and the class of `my_net.py:MyNet`; None when `name` is not of that form.
+
+    >>> own_class("nets/my_net.py:MyNet"), own_class("my_net.py"), own_class("mlp:256")
+    (('nets/my_net.py', 'MyNet'), ('my_net.py', ''), None)
+    """
+    path, _, word = name.rpartition(":")
+    if path.endswith(".py"):
+        return path, word
+    return (name, "") if name.endswith(".py") else None
 
 
 def hidden_sizes(name: str) -> tuple[int, ...] | None:

@@ -83,7 +83,7 @@ class Input:
 class Model:
     """Which network."""
 
-    name: str = _f("small", "small, quick, linear, layers, mlp:256,128 or one of torchvision: resnet18", flag="--model")
+    name: str = _f("small", "small, quick, linear, layers, mlp:256,128, resnet18, my.py:Net, timm:NAME", flag="--model")
     width: int = _f(16, "channels of the first stage of `small`", low=4, high=512)
     weights: str = _f("", "pretrained weights to begin with: a FILE, or default; the head is new", flag="--weights")
     layers: tuple[str, ...] = _f((), "the network `layers`, a line for each: conv 32 5 padding=2, relu, linear classes")
@@ -91,6 +91,7 @@ class Model:
     freeze: str = _f(
         "", "what stays: body (all but the head), 12 (so many blocks), or weights by name: features.*", flag="--freeze"
     )
+    sha256: str = _f("", "of the file of a class of your own, as it trained; found out, and only that file runs")
     keep_norms: bool = _f(
         None, "norms keep their running statistics, in training too (auto: where they are pretrained)", kind=bool
     )

@@ -22,7 +22,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 MEMBERS = "members.json"
 """Stands in a folder of several trainings of one recipe, whose run folders lie in it."""
 VARIABLES = "torchrun and --processes set these variables by themselves; for one process: unset WORLD_SIZE."
-PACKAGES = ("tellapart", "torch", "torchvision", "numpy", "pillow", "simplejpeg", "safetensors")
+PACKAGES = ("tellapart", "torch", "torchvision", "timm", "numpy", "pillow", "simplejpeg", "safetensors")
 
 
 def fresh_name(about: str) -> str:

@@ -31,7 +31,7 @@ VERBS = {
     "board": "Show the runs in TensorBoard.",
     "split": "Divide pictures into train, validation and test, as a file.",
     "data": "List, fetch and show data sets.",
-    "model": "Look at a network before training it.",
+    "model": "Look at a network and what is inside it.",
     "shape": "Compute the size after a layer, and work examples.",
     "config": "Show the recipe in force and where each value is from.",
     "export": "Write a run as something other programs can use.",
@@ -66,8 +66,13 @@ class Lazy(Verbs):
 )
 @click.version_option(__version__, "-V", "--version", message="tellapart %(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def group(debug: bool) -> None:
+@click.option("--code", multiple=True, metavar="FILE.py", help="Let this file run, whose class a run or model names.")
+def group(debug: bool, code: tuple[str, ...]) -> None:
     """From labelled pictures to a classifier whose number you can report and whose file you can ship."""
+    for file in code:
+        from tellapart.models.allowed import allow_code
+
+        allow_code(file)
 
 
 def main(args: list[str] | None = None) -> None:

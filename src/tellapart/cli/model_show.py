@@ -12,6 +12,7 @@ import click
 from tellapart.cli.options import PATH, json_option, network_options, runs_option
 from tellapart.errors import UsageError, did_you_mean
 from tellapart.files import read_text
+from tellapart.models.allowed import allow_class
 from tellapart.names import OWN_MODELS, TORCHVISION_MODELS, is_model
 from tellapart.recipe import Recipe, printable
 
@@ -84,6 +85,7 @@ def described(name: str, asked: dict[str, Any]) -> "Architecture | None":
     if name.endswith(".toml") and Path(name).is_file():
         recipe = Recipe.from_toml(read_text(Path(name)), where=name)
     elif is_model(name):
+        allow_class(name)
         recipe = Recipe.from_values({"model.name": name})
     else:
         return None

@@ -9,6 +9,7 @@ import click
 
 from tellapart.errors import UsageError, did_you_mean
 from tellapart.files import read_text
+from tellapart.models.allowed import allow_class
 from tellapart.recipe import Recipe, rule_of, rules, values_of_toml
 
 Values = dict[str, Any]
@@ -95,6 +96,10 @@ def values_of(flags: Values) -> tuple[Values, dict[str, str]]:
     layers = [*_of_recipe(flags.get("recipe_name")), *_of_flags(flags), *_of_settings(flags["settings"])]
     for path, value, origin in layers:
         values[path], origins[path] = value, origin
+    if origins.get("model.name") in ("--model", "--set"):
+        allow_class(values["model.name"])  # who types it wants it run; a recipe file does not type
+        if origins.get("model.sha256", "--set") != "--set":  # that of a recipe is of its own network
+            values["model.sha256"], origins["model.sha256"] = "", origins["model.name"]
     return values, origins
 
 

@@ -1,5 +1,6 @@
 """From a name and its arguments to a network: the one dict of builders."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -8,20 +9,21 @@ import torch
 from torch import nn
 
 from tellapart.errors import StorageError, UsageError, unknown
+from tellapart.models.elsewhere import build_own, build_timm, prove
 from tellapart.models.layers import build_layers
 from tellapart.models.plain import build_linear, build_mlp, build_quick
 from tellapart.models.resnet import KINDS, build_resnet
 from tellapart.models.small import SmallNet
 from tellapart.models.surgery import appends, changed, refuse_odd
 from tellapart.models.zoo import build_torchvision
-from tellapart.names import LINES, OWN_MODELS, TORCHVISION_MODELS, hidden_sizes, is_model
+from tellapart.names import LINES, OWN_MODELS, TORCHVISION_MODELS, hidden_sizes, is_elsewhere, is_model, own_class
 from tellapart.recipe import printable
 
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
     """What is needed to build a network again: its name, what goes in, what comes out, its own arguments, the lines
-    it is written in, and what is changed in it.
+    it is written in, what is changed in it, and the digest of the file that its class is in.
     """
 
     name: str
@@ -31,12 +33,13 @@ class Architecture:
     args: Mapping[str, int] = field(default_factory=dict)
     layers: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
+    sha256: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers and words, as they stand in the header of a model file."""
         lines = {key: list(value) for key, value in (("layers", self.layers), ("changes", self.changes)) if value}
-        plain = {key: value for key, value in asdict(self).items() if key not in ("layers", "changes")}
-        return {**plain, "args": dict(self.args), **lines}
+        plain = {key: value for key, value in asdict(self).items() if key not in ("layers", "changes", "sha256")}
+        return {**plain, "args": dict(self.args), **lines, **({"sha256": self.sha256} if self.sha256 else {})}
 
     @classmethod
     def from_json(cls, values: Any) -> "Architecture":
@@ -49,6 +52,7 @@ class Architecture:
                 raise TypeError("its layers and changes are lists")
             made = replace(made, layers=tuple(made.layers), changes=tuple(made.changes))
             refuse_odd(made.name, made.layers, made.changes)
+            sound &= re.fullmatch("[0-9a-f]{64}" if own_class(made.name) else "", made.sha256) is not None
         except (TypeError, AttributeError, UsageError) as error:
             raise StorageError(f"The architecture in this file cannot be read: {error}.") from error
         if not sound:
@@ -83,9 +87,11 @@ def build(architecture: Architecture, *, seed: int = 0, begin: Begin = lambda _:
 
 
 def outline(architecture: Architecture) -> nn.Module:
-    """The network without numbers, on the meta device: no memory, no time. The few that need numbers to be built
-    (regnet) are on the CPU. Raises UsageError as `build` does.
+    """The network without numbers, on the meta device: no memory, no time. Those that need numbers to be built (regnet)
+    or may hold some that no file keeps (from elsewhere) are on the CPU. Raises UsageError as `build` does.
     """
+    if is_elsewhere(architecture.name):
+        return build(architecture)
     try:
         with torch.device("meta"):
             return build(architecture)
@@ -109,9 +115,22 @@ def _built(a: Architecture) -> nn.Module:
         return _of_the_zoo(replace(a, num_classes=HEAD_KEPT) if appends(a.changes) else a)
     if (hidden := hidden_sizes(a.name)) is not None:
         return build_mlp(a.channels, a.num_classes, a.size, hidden=hidden)
+    if is_elsewhere(a.name):
+        return _from_elsewhere(a)
     if a.name not in BUILDERS:
         raise unknown("model", a.name, [*OWN_MODELS, LINES, "mlp:256", *TORCHVISION_MODELS])
     return BUILDERS[a.name](a)
+
+
+def _from_elsewhere(a: Architecture) -> nn.Module:
+    """A class of a person's own or a network of timm, which takes the pictures and, if unchanged, fits the classes."""
+    if odd := sorted(a.args):
+        raise ValueError(f"it has no argument {printable(odd[0])}")
+    given = {"channels": a.channels, "num_classes": a.num_classes, "size": a.size}
+    own = own_class(a.name)
+    network = build_own(a.name, a.sha256, given) if own else build_timm(a.name, a.num_classes, a.channels)
+    prove(network, a.name, (a.channels, a.size, a.size), None if a.changes else a.num_classes)
+    return network
 
 
 def _of_the_zoo(a: Architecture) -> nn.Module:

@@ -20,9 +20,9 @@ from tellapart.models.build import Architecture, build
 from tellapart.models.resnet import KINDS, BasicBlock, Bottleneck, ResNet, conv1x1, conv3x3
 from tellapart.models.small import SmallNet, Stage, pooling_stages
 from tellapart.models.zoo import MORE as MORE_ARGUMENTS
-from tellapart.names import TORCHVISION_MODELS
+from tellapart.names import TORCHVISION_MODELS, is_elsewhere
 from tellapart.preprocess import Preprocess
-from tellapart.recipe import Data, Loss, Optim, Recipe
+from tellapart.recipe import Data, Loss, Optim, Recipe, printable
 
 SETTLED = ("augment.shift", "augment.flip", "optim.lr", "optim.nesterov", "train.epochs", "train.patience")
 """What a recipe may leave open and a script cannot."""
@@ -196,6 +196,8 @@ def _network(a: Architecture) -> dict[str, str]:
         raise UsageError(
             f"A plain script has no words for a changed {a.name}.", "Export from a run without model.changes."
         )
+    if is_elsewhere(a.name):
+        raise UsageError(f"A plain script has no words for {printable(a.name)}.", "Its own source is what to keep.")
     if a.name in KINDS and (a.channels != 3 or a.args):
         own = _sources(conv3x3, conv1x1, BasicBlock, Bottleneck, ResNet)
         return {**pieces, "from_torch": "Tensor, nn", "network_source": own, "network": _residual(a)}

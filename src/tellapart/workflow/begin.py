@@ -12,8 +12,9 @@ from tellapart.data.index import Index
 from tellapart.data.progress import Progress, quiet
 from tellapart.errors import MismatchError, UsageError
 from tellapart.files import read_text
+from tellapart.models.allowed import source
 from tellapart.models.pretrained import given
-from tellapart.names import NAMED_SOURCES
+from tellapart.names import NAMED_SOURCES, own_class
 from tellapart.recipe import Recipe
 from tellapart.run import Run, environment
 from tellapart.workflow.prepare import Prepared, prepare
@@ -33,6 +34,8 @@ def written(run: Run, prepared: Prepared, *, command: str, conditions: Mapping[s
         run.write("overlay.csv", read_text(Path(prepared.recipe.data.overlay), errors="surrogateescape"))
     if (weights := prepared.recipe.model.weights) and "weights" not in run.status():  # a branch has its parent's
         run.set_status(weights={"file": weights, "sha256": given(Path(weights), "").digest})
+    if own_class(prepared.recipe.model.name):
+        run.write("network.py", source(prepared.recipe.model.name, prepared.recipe.model.sha256).text)
     run.write("command.txt", command + "\n")
     run.write("environment.json", json.dumps(conditions, indent=1) + "\n")
     run.set_status(

@@ -18,7 +18,7 @@ from tellapart.workflow.begin import origins_of, pictures_of, recipe_of, recipe_
 from tellapart.workflow.events import Event, Said
 from tellapart.workflow.fitting import Pieces, taken_up
 from tellapart.workflow.ranks import in_world
-from tellapart.workflow.settle import Origins, Settled, refuse_impossible
+from tellapart.workflow.settle import Origins, Settled, refuse_impossible, with_digest
 from tellapart.workflow.telling import told
 from tellapart.workflow.train import Asking, follow, stoppable, trained
 
@@ -58,6 +58,8 @@ def _settled(parent: Run, changes: Mapping[str, Any], origins: Origins) -> Settl
         )
     if "model.weights" in changes:
         raise UsageError(f"A branch begins with the weights of {parent.name}.", "Leave --weights out, or `train` anew.")
+    if "model.name" in changes:
+        changes = {"model.sha256": "", **changes}
     begun, defaults = recipe_texts(parent)[0], Recipe().values()
     before = origins_of(begun)
     seen = ("input.", "model.small_stem")  # what the weights have seen, they go on seeing
@@ -66,7 +68,7 @@ def _settled(parent: Run, changes: Mapping[str, Any], origins: Origins) -> Settl
     kept = {path: f"run {parent.name}: {origin}" for path, origin in before.items() if path not in open_again}
     settled = Settled(Recipe.from_toml(begun).replaced(open_again).replaced(changes), {**kept, **origins})
     refuse_impossible(settled)
-    return settled
+    return with_digest(settled)
 
 
 def chosen(run: Run, start: str) -> tuple[str, Checkpoint]:

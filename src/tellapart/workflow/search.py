@@ -28,6 +28,7 @@ from tellapart.workflow.search_database import database, optuna_at_hand, shown
 from tellapart.workflow.search_results import Found, drawn, rows, tried
 from tellapart.workflow.search_space import counted, fields_of, refuse_fields, spelled
 from tellapart.workflow.search_store import LOST, Claim, Store, Taken, held
+from tellapart.workflow.settle import Settled, with_digest
 from tellapart.workflow.train import Asking, train
 
 
@@ -104,10 +105,11 @@ def _asked(run: Run) -> Search | None:
 
 
 def _at_home(recipe: Recipe) -> Recipe:
-    """The recipe with absolute paths: a search may go on from elsewhere."""
+    """The recipe with absolute paths, and its file of code named by digest: a search may go on from elsewhere."""
     values = {path: recipe.values()[path] for path in (*PATHS, "data.split", "data.overlay")}
     there = {path: os.path.abspath(value) for path, value in values.items() if value and os.path.exists(value)}
-    return recipe.replaced({path: value for path, value in there.items() if values[path] not in NAMED_SOURCES})
+    recipe = recipe.replaced({path: value for path, value in there.items() if values[path] not in NAMED_SOURCES})
+    return with_digest(Settled(recipe, {})).recipe
 
 
 def _folder(recipe: Recipe, asked: Search, asking: Asking) -> Run:

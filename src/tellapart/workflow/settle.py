@@ -8,6 +8,8 @@ from typing import Any
 
 from tellapart.data.steps import for_training
 from tellapart.errors import UsageError, unknown
+from tellapart.models.allowed import digest_of
+from tellapart.models.elsewhere import refuse_absent
 from tellapart.models.surgery import refuse_odd
 from tellapart.names import BODY, LINES, OWN_MODELS, SMOOTHED, TORCHVISION_MODELS, is_model
 from tellapart.recipe import Recipe
@@ -65,6 +67,7 @@ def refuse_impossible(settled: Settled) -> None:
     if not is_model(recipe.model.name):
         raise unknown("model", recipe.model.name, [*OWN_MODELS, LINES, "mlp:256", *TORCHVISION_MODELS])
     refuse_odd(recipe.model.name, recipe.model.layers, recipe.model.changes)
+    refuse_absent(recipe.model.name, recipe.model.sha256)
     if recipe.model.weights and recipe.model.name not in TORCHVISION_MODELS:
         raise UsageError(
             f"Pretrained weights are for torchvision's classifiers; {recipe.model.name} is none of them.",
@@ -91,6 +94,15 @@ def refuse_impossible(settled: Settled) -> None:
         raise UsageError(
             "Nesterov momentum needs a momentum above 0 and a dampening of 0.", "Leave optim.nesterov to auto."
         )
+
+
+def with_digest(settled: Settled) -> Settled:
+    """The recipe with the digest of the file that the class of its network is in. Raises UsageError for another one."""
+    model = settled.recipe.model
+    if (digest := digest_of(model.name, model.sha256)) == model.sha256:
+        return settled
+    of = {"model.sha256": f"of {model.name}"}
+    return Settled(settled.recipe.replaced({"model.sha256": digest}), {**settled.origins, **of})
 
 
 def refuse_two_ways(recipe: Recipe, way: str) -> None:

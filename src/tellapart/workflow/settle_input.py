@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.errors import UsageError
-from tellapart.names import RESNETS, TORCHVISION_MODELS
+from tellapart.names import RESNETS, TIMM, TORCHVISION_MODELS
 from tellapart.recipe import Recipe
 from tellapart.recipe_augment import COLOURS, PRESETS
 from tellapart.workflow.settle import Settled, filled
@@ -72,7 +72,7 @@ def _size(recipe: Recipe, short: int) -> tuple[int, str]:
         return 224, "what its weights were made for"
     if name in RESNETS and short <= SMALL and recipe.model.small_stem is not False:
         return max(8, short), f"the shorter side of the pictures, {short}"
-    if name in TORCHVISION_MODELS:
+    if name in TORCHVISION_MODELS or name.startswith(TIMM):
         size = next((size for size in (32, 64, 128) if short <= size * 1.1), 224)
         return size, f"fits pictures with a shorter side of {short}"
     if short <= OWN_LARGEST:

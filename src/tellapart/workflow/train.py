@@ -42,6 +42,7 @@ from tellapart.workflow.settle import (
     Settled,
     refuse_impossible,
     refuse_two_ways,
+    with_digest,
 )
 from tellapart.workflow.telling import told
 
@@ -121,6 +122,8 @@ def accepted(recipe: Recipe, asking: Asking) -> tuple[Settled, torch.device]:
         recipe = recipe.replaced({"model.name": named_by(recipe.model.weights)})
         origins["model.name"] = "told from the weights"
     refuse_impossible(Settled(recipe, origins))
+    settled = with_digest(Settled(recipe, origins))
+    recipe, origins = settled.recipe, dict(settled.origins)
     if asking.transform is not None:
         refuse_two_ways(recipe, "a transform")
         recipe = recipe.replaced({"augment.preset": "none"})
