@@ -253,3 +253,13 @@ def test_an_extended_run_of_a_changed_network_goes_on(at: Path) -> None:
     bundle = load_bundle(done.run("half").bundle)
     assert bundle.module()(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
     assert "head.add_Linear.bias" in bundle.state
+
+
+def test_a_layer_norm_over_tokens_scales_each_feature() -> None:
+    with torch.device("meta"):
+        changed = build(
+            Architecture(name="vit_b_32", num_classes=3, channels=3, size=224, changes=("encoder.ln = layernorm",))
+        )
+    norm = changed.get_submodule("encoder.ln")
+    assert isinstance(norm, nn.LayerNorm)
+    assert norm.normalized_shape == (768,)
