@@ -4,7 +4,6 @@ import hashlib
 import http.server
 import json
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -15,6 +14,7 @@ from bodies import NET, write_body
 from commands import tellapart, train
 from pictures import make_folder
 from safetensors.torch import load_file
+from serving import serving
 
 from tellapart.errors import StorageError
 from tellapart.models import catalogue
@@ -78,12 +78,8 @@ def server(file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     address = f"http://127.0.0.1:{made.server_address[1]}/{file.name}"
     monkeypatch.setattr(catalogue, "files", lambda: {file.name: (NET, address)})
     monkeypatch.setattr(catalogue, "default_file", lambda _: file.name)
-    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield made
-    made.shutdown()
-    thread.join()
-    made.server_close()
+    with serving(made):
+        yield made
 
 
 def test_weights_by_name_are_fetched_once_proved_and_recorded(

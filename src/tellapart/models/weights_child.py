@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tellapart.child import bounded
+from tellapart.models.weights_plain import table
 
 TIMES, MORE = 4, 1 << 30
 """Bytes that reading may take: so many times the file, and so many more."""
@@ -20,11 +21,7 @@ TIMES, MORE = 4, 1 << 30
 
 def state_of(loaded: object) -> dict[str, Tensor]:
     """The named tensors of what a checkpoint holds: of itself, else of the one table in it that has most of them."""
-    if not isinstance(loaded, dict):
-        return {}
-    own = {name: value for name, value in loaded.items() if isinstance(name, str) and isinstance(value, Tensor)}
-    tables = [own, *map(state_of, loaded.values())]
-    return max(tables, key=len)
+    return table(loaded, Tensor)
 
 
 def alone(tensor: Tensor) -> Tensor:

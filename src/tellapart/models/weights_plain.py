@@ -11,12 +11,13 @@ import zipfile
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from tellapart.child import bounded
 
+T = TypeVar("T")
 KINDS = {
     "DoubleStorage": ("F64", 8),
     "FloatStorage": ("F32", 4),
@@ -79,12 +80,12 @@ class _Reader(pickle.Unpickler):
         return kind, member, numbers
 
 
-def tables(loaded: object) -> dict[str, Plain]:
-    """The named tensors of what was read: its own, else of the one table in it that has most of them."""
+def table(loaded: object, kind: type[T]) -> dict[str, T]:
+    """The named values of a kind in what was read: its own, else those of the one table in it that has most of them."""
     if not isinstance(loaded, dict):
         return {}
-    own = {name: value for name, value in loaded.items() if isinstance(name, str) and isinstance(value, Plain)}
-    return max([own, *map(tables, loaded.values())], key=len)
+    own = {name: value for name, value in loaded.items() if isinstance(name, str) and isinstance(value, kind)}
+    return max([own, *(table(inner, kind) for inner in loaded.values())], key=len)
 
 
 def _usual(archive: zipfile.ZipFile) -> str:
@@ -104,7 +105,7 @@ def hand_over(path: Path, to: Path) -> None:
     """Write the tensors of `path` as safetensors. Raises nearly anything when it is not the usual file."""
     with zipfile.ZipFile(path) as archive:
         top = _usual(archive)
-        found = tables(_Reader(io.BytesIO(archive.read(f"{top}data.pkl"))).load())
+        found = table(_Reader(io.BytesIO(archive.read(f"{top}data.pkl"))).load(), Plain)
         if sum(math.prod(one.shape) * KINDS[one.storage[0]][1] for one in found.values()) > MOST * path.stat().st_size:
             raise ValueError("tensors that are far larger than the file")
         if not found or "__metadata__" in found or archive.testzip():

@@ -52,7 +52,7 @@ TRIED = 8
 class Seen:
     """What the advice rests on. side: the median of the shorter sides; validation: pictures there will be to judge by.
 
-    least: pictures of the rarest class, in all parts; file: of pretrained weights that are here, and of which network.
+    least: pictures of the rarest class, those of the test left out; file: of pretrained weights here; network: its own.
     """
 
     source: str
