@@ -9,7 +9,7 @@ Z95 = 1.959963984540054
 """The 97.5 % point of the standard normal distribution."""
 
 
-def wilson(hits: int, n: int, *, z: float = Z95) -> tuple[float, float]:
+def wilson(hits: float, n: float, *, z: float = Z95) -> tuple[float, float]:
     """The Wilson score interval of a proportion (E. B. Wilson, JASA 22, 1927).
 
     >>> [round(bound, 4) for bound in wilson(98, 100)]
@@ -23,9 +23,62 @@ def wilson(hits: int, n: int, *, z: float = Z95) -> tuple[float, float]:
     return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
-def of_mean(values: NDArray[np.float64], *, z: float = Z95) -> tuple[float, float]:
-    """The normal interval of a mean: mean ± z s / sqrt(n); the whole line when n < 2."""
-    if len(values) < 2:
+def of_mean(
+    values: NDArray[np.float64], groups: NDArray[np.int64] | None = None, *, z: float = Z95
+) -> tuple[float, float]:
+    """The interval of a mean, of independent values or of whole groups (N); the whole line for fewer than two.
+
+    Hall's transformation of Student's t (P. Hall, J. R. Stat. Soc. B 54, 1992): losses are skewed, and at n = 100 their
+    normal interval holds in 90 of 100 cases instead of 95. Groups count as one value each, by linearisation.
+    """
+    mean = float(np.mean(values)) if len(values) else math.nan
+    parts = values if groups is None else mean + _by_group(values - mean, groups)
+    n = len(parts)
+    if n < 2:
         return -math.inf, math.inf
-    half = z * float(values.std(ddof=1)) / math.sqrt(len(values))
-    return float(values.mean()) - half, float(values.mean()) + half
+    far = parts - parts.mean()
+    error, spread = float(parts.std(ddof=1)) / math.sqrt(n), float((far**2).mean()) ** 1.5
+    skew = float((far**3).mean()) / spread / math.sqrt(n) if spread > 0 else 0.0
+    return mean - error * _hall(z, skew), mean - error * _hall(-z, skew)
+
+
+def _hall(z: float, skew: float) -> float:
+    """The point of Student's t beyond which, with so much skewness over sqrt(n), as much lies as beyond z."""
+    if abs(skew) < 1e-6:
+        return z
+    return 3 / skew * (float(np.cbrt(1 + skew * (z - skew / 6))) - 1)
+
+
+def _by_group(far: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(G): what each group adds to the mean of all (N), times the number of groups."""
+    number = np.unique(groups, return_inverse=True)[1]
+    return np.bincount(number, far) * (int(number.max()) + 1) / len(far)
+
+
+def of_share(hits: NDArray[np.bool_], groups: NDArray[np.int64] | None = None) -> tuple[float, float]:
+    """The Wilson interval of the share of hits (N); with groups, of as many independent pictures as they are worth.
+
+    n is divided by the design effect, the variance of the share by groups over that of independent pictures (J. N. K.
+    Rao and A. J. Scott, Biometrics 48, 1992); where all are hits or none is, each group counts as one picture.
+    """
+    n, total = len(hits), int(np.count_nonzero(hits))
+    if groups is None or not n:
+        return wilson(total, n)
+    share = total / n
+    of_each = _by_group(hits.astype(np.float64) - share, groups)
+    worth = float(len(of_each))
+    if 0 < total < n and len(of_each) > 1:
+        worth = min(float(n), share * (1 - share) * len(of_each) / max(float(of_each.var(ddof=1)), 1e-12))
+    return wilson(share * worth, worth)
+
+
+def resolved(share: float, n: float) -> float:
+    """The difference of two accuracies near `share` that n pictures tell apart in 80 of 100 cases, at the 5 % level,
+    when the mistakes of the two models have nothing to do with each other: 2.80 sqrt(2 p (1 - p) / n).
+
+    >>> round(resolved(0.9, 1000), 4)
+    0.0376
+    """
+    low, high = wilson(share * n, n)
+    middle = (low + high) / 2 if share in (0.0, 1.0) else share
+    return (Z95 + 0.8416212335729143) * math.sqrt(2 * middle * (1 - middle) / n) if n else 1.0

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.evaluation.intervals import of_mean, wilson
+from tellapart.evaluation.intervals import of_mean, of_share, wilson
 from tellapart.evaluation.predictions import Predictions
 
 
@@ -69,6 +69,15 @@ def proportion(name: str, hits: int, n: int, part: str, about: str = "") -> Figu
     return Figure(name=name, value=hits / n if n else float("nan"), n=n, low=low, high=high, part=part, about=about)
 
 
+def share(
+    name: str, hits: NDArray[np.bool_], part: str, about: str = "", *, groups: NDArray[np.int64] | None = None
+) -> Figure:
+    """The share of hits (N) with its interval, by whole groups where given; see `intervals.of_share`."""
+    low, high = of_share(hits, groups)
+    value = float(np.mean(hits)) if len(hits) else math.nan
+    return Figure(name=name, value=value, n=len(hits), low=low, high=high, part=part, about=about)
+
+
 def difference(a: Figure, b: Figure) -> tuple[float, float]:
     """The interval of a - b, proportions of different pictures (R. G. Newcombe, Stat. Med. 17, 1998, method 10)."""
     gap = a.value - b.value
@@ -77,29 +86,34 @@ def difference(a: Figure, b: Figure) -> tuple[float, float]:
 
 def judge(predictions: Predictions) -> list[Figure]:
     """The headline figures of stored predictions; see `headline`."""
-    return headline(predictions.logits, predictions.labels, predictions.part)
+    return headline(predictions.logits, predictions.labels, predictions.part, groups=predictions.groups)
 
 
-def headline(logits: NDArray[np.floating], labels: NDArray[np.int64], part: str) -> list[Figure]:
+def headline(
+    logits: NDArray[np.floating], labels: NDArray[np.int64], part: str, *, groups: NDArray[np.int64] | None = None
+) -> list[Figure]:
     """The headline figures of one part: accuracy, top-5 accuracy when there are more than five classes, mean loss."""
-    n = len(labels)
-    figures = [proportion("accuracy", int(top_k_hits(logits, labels, 1).sum()), n, part)]
+    figures = [share("accuracy", top_k_hits(logits, labels, 1), part, groups=groups)]
     if logits.shape[1] > 5:
-        figures.append(proportion("top-5 accuracy", int(top_k_hits(logits, labels, 5).sum()), n, part))
-    losses = cross_entropies(logits, labels)
-    low, high = of_mean(losses)
-    return [*figures, Figure(name="loss", value=float(losses.mean()), n=n, low=max(0.0, low), high=high, part=part)]
+        figures.append(share("top-5 accuracy", top_k_hits(logits, labels, 5), part, groups=groups))
+    return [*figures, mean("loss", cross_entropies(logits, labels), part, groups=groups)]
+
+
+def mean(name: str, values: NDArray[np.float64], part: str, *, groups: NDArray[np.int64] | None = None) -> Figure:
+    """The mean of values (N) that are not negative, with its interval; see `intervals.of_mean`."""
+    low, high = of_mean(values, groups)
+    value = float(np.mean(values)) if len(values) else math.nan
+    return Figure(name=name, value=value, n=len(values), low=max(0.0, low), high=high, part=part)
 
 
 def judge_classes(predictions: Predictions) -> list[Figure]:
     """Recall and precision of each class, with their own n: of its pictures, and of the pictures called so."""
-    classes = predictions.classes
-    table = confusion(predictions.logits.argmax(axis=1), predictions.labels, len(classes))
+    said, labels, groups = predictions.logits.argmax(axis=1), predictions.labels, predictions.groups
     figures = []
-    for k, name in enumerate(classes):
-        hits = int(table[k, k])
-        figures.append(proportion("recall", hits, int(table[k].sum()), predictions.part, name))
-        figures.append(proportion("precision", hits, int(table[:, k].sum()), predictions.part, name))
+    for k, name in enumerate(predictions.classes):
+        for what, those in (("recall", labels == k), ("precision", said == k)):
+            own = None if groups is None else groups[those]
+            figures.append(share(what, (said == labels)[those], predictions.part, name, groups=own))
     return figures
 
 

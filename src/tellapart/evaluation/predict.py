@@ -67,6 +67,7 @@ def predict_part(model: nn.Module, pictures: Pictures, part: str, *, device: tor
         logits=logits_of_part(model, pictures, part, device=device),
         labels=index.labels[rows],
         thumbnails=_thumbnails(pictures, rows),
+        groups=None if index.groups is None else index.groups[rows],
     )
 
 

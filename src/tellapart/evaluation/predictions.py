@@ -14,7 +14,8 @@ from tellapart.files import write_atomically
 class Predictions:
     """What a model said of N pictures with K classes.
 
-    keys (N), logits (N K) float32, labels (N) int64, thumbnails (N T T C) uint8 or None.
+    keys (N), logits (N K) float32, labels (N) int64, thumbnails (N T T C) uint8 or None; groups (N) int64 where the
+    split keeps pictures together that belong together, else None.
     """
 
     part: str
@@ -23,6 +24,7 @@ class Predictions:
     logits: NDArray[np.float32]
     labels: NDArray[np.int64]
     thumbnails: NDArray[np.uint8] | None = None
+    groups: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -35,8 +37,9 @@ class Predictions:
 
         words = {"part": self.part, "classes": list(self.classes), "keys": list(self.keys)}
         arrays = {"logits": np.ascontiguousarray(self.logits), "labels": self.labels}
-        if self.thumbnails is not None:
-            arrays["thumbnails"] = np.ascontiguousarray(self.thumbnails)
+        for name, more in (("thumbnails", self.thumbnails), ("groups", self.groups)):
+            if more is not None:
+                arrays[name] = np.ascontiguousarray(more)
         write_atomically(path, save(arrays, metadata={"tellapart": json.dumps(words)}))
 
     @classmethod
@@ -57,6 +60,7 @@ class Predictions:
                 logits=arrays["logits"],
                 labels=arrays["labels"],
                 thumbnails=arrays.get("thumbnails"),
+                groups=arrays.get("groups"),
             )
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise StorageError(f"{path} does not hold predictions: {error}.") from error

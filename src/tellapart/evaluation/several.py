@@ -53,6 +53,7 @@ def pooled(folds: Sequence[Predictions], keys: Collection[str]) -> Predictions:
             f"{printable(wrong[0])} is judged {counts[wrong[0]]} times.",
             "The runs of the folds are not as they were written: train anew.",
         )
+    groups = [fold.groups for fold in folds if fold.groups is not None]
     small = [fold.thumbnails for fold in folds if fold.thumbnails is not None]
     return Predictions(
         part=OUT_OF_FOLD,
@@ -61,4 +62,5 @@ def pooled(folds: Sequence[Predictions], keys: Collection[str]) -> Predictions:
         logits=np.concatenate([fold.logits for fold in folds]),
         labels=np.concatenate([fold.labels for fold in folds]),
         thumbnails=np.concatenate(small) if len(small) == len(folds) else None,
+        groups=np.concatenate(groups) if len(groups) == len(folds) else None,
     )

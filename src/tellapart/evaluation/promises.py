@@ -1,0 +1,99 @@
+"""What an answer may promise: how sure it has to be to be right so often, and when it is *unknown*. NumPy only.
+
+Both are chosen on validation and kept in the model file.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.evaluation.intervals import wilson
+from tellapart.evaluation.metrics import softmax
+
+PROMISED, STEPS, DOUBT, STRANGE = (0.9, 0.95, 0.99), 20, 0.05, 0.02
+"""Shares of right answers that are promised; shares of answered pictures that are tried; how often a promise may be
+broken by chance; the share of known pictures that may be called unknown.
+"""
+
+
+@dataclass(frozen=True)
+class Promise:
+    """From which probability on answers are right in `precision` of cases; how many of n were so sure, how many right.
+
+    `threshold` is None where these pictures cannot show it.
+    """
+
+    precision: float
+    threshold: float | None
+    answered: int
+    right: int
+    n: int
+
+    @property
+    def share(self) -> tuple[float, float, float]:
+        """The share of pictures that are answered, with its Wilson interval."""
+        return (self.answered / max(1, self.n), *wilson(self.answered, self.n))
+
+
+def promises(logits: NDArray[np.floating], labels: NDArray[np.int64], *, at: float = 1.0) -> tuple[Promise, ...]:
+    """One for each of PROMISED, of the answers at a temperature."""
+    shares = softmax(np.asarray(logits, np.float64) / at)
+    sure, right = shares.max(1), shares.argmax(1) == labels
+    order = np.argsort(-sure, kind="stable")
+    return tuple(_promise(one, sure[order], right[order]) for one in PROMISED)
+
+
+def _promise(precision: float, sure: NDArray[np.float64], right: NDArray[np.bool_]) -> Promise:
+    """Twenty shares are tried from the surest on, until one fails: so the whole search errs in 5 of 100 cases, not each
+    trial (fixed sequence testing, as in A. Angelopoulos and others, "Learn then test", 2021).
+    """
+    n, hits, kept = len(sure), np.cumsum(right), 0
+    for step in range(1, STEPS + 1):
+        count = int(np.searchsorted(-sure, -sure[n * step // STEPS - 1], side="right")) if n >= STEPS else 0
+        if precision**count > DOUBT:
+            continue  # so few could not show it if all were right
+        if chance_of(count - int(hits[count - 1]), count, 1 - precision) > DOUBT:
+            break
+        kept = count
+    if not kept:
+        return Promise(precision, None, 0, 0, n)
+    return Promise(precision, float(sure[kept - 1]), kept, int(hits[kept - 1]), n)
+
+
+def chance_of(errors: int, n: int, rate: float) -> float:
+    """The chance of so few errors or fewer in n, at a rate: the binomial distribution, summed in logarithms."""
+    ks = np.arange(1, errors + 1)
+    logs = np.concatenate([[0.0], np.cumsum(np.log((n - ks + 1) / ks))]) + np.arange(errors + 1) * np.log(rate)
+    return float(np.exp(logs + (n - np.arange(errors + 1)) * np.log1p(-rate)).sum())
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the pictures of the classes score: below `threshold`, a picture is called unknown.
+
+    The score is the largest logit. `n` validation pictures set it, so that a picture of the classes is called unknown
+    with a chance of at most STRANGE (split conformal prediction: V. Vovk and others, 2005); None where n is too small.
+    """
+
+    threshold: float | None
+    n: int
+
+    @classmethod
+    def of(cls, logits: NDArray[np.floating]) -> "Known":
+        """From the logits (N K) of validation."""
+        scores, rank = np.sort(logits.max(1)), int(np.floor(STRANGE * (len(logits) + 1)))
+        return cls(float(scores[rank - 1]) if rank else None, len(logits))
+
+
+def to_json(known: Known, kept: tuple[Promise, ...]) -> dict[str, Any]:
+    """Both as the plain data that a model file holds."""
+    return {"unknown": vars(known), "promises": [vars(one) for one in kept]}
+
+
+def threshold_of(kept: Mapping[str, Any], precision: float) -> float | None:
+    """The probability from which on a model file promises that precision; None where it does not."""
+    found = (one["threshold"] for one in kept.get("promises", ()) if one["precision"] == precision)
+    return next(found, None)

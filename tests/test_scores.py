@@ -1,0 +1,288 @@
+"""Scores, areas and intervals against scikit-learn, naive loops, and simulated pictures of known truth."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as theirs
+from test_metrics import answers, figure, predictions_of
+
+from tellapart.evaluation.intervals import Z95, of_mean, of_share, resolved, wilson
+from tellapart.evaluation.judgement import by_class, judged, risk
+from tellapart.evaluation.metrics import softmax
+from tellapart.evaluation.ranks import bounds, curve
+from tellapart.evaluation.resample import MOST, of_counts, of_pictures
+from tellapart.evaluation.scores import TABLE, Cells, brier_of_each, table_scores
+
+
+def made(n: int, classes: int, *, seed: int, sure: float = 2.0, **more):
+    """Predictions of a model that is right in about two thirds of cases."""
+    chance = np.random.default_rng(seed)
+    labels, logits = chance.integers(0, classes, n), chance.normal(size=(n, classes))
+    logits[np.arange(n), labels] += sure
+    return predictions_of((2.5 * logits).astype(np.float32), labels, **more)
+
+
+def scores_of(labels: np.ndarray, said: np.ndarray, classes: int) -> dict[str, float]:
+    found = table_scores(Cells(labels, said, classes), np.ones((1, len(labels))))[0]
+    return dict(zip(TABLE, found.tolist(), strict=True))
+
+
+@given(answers())
+def test_scores_of_the_table_equal_those_of_scikit_learn(given_answers):
+    logits, labels = given_answers
+    said, classes = logits.argmax(axis=1), logits.shape[1]
+    there = sorted({*labels.tolist(), *said.tolist()})
+    ours = scores_of(labels, said, classes)
+    for average in ("macro", "weighted"):
+        p, r, f, _ = theirs.precision_recall_fscore_support(
+            labels, said, labels=there, average=average, zero_division=0
+        )
+        assert (ours[f"{average} precision"], ours[f"{average} F1"]) == (pytest.approx(p), pytest.approx(f))
+        assert average == "weighted" or ours["macro recall"] == pytest.approx(r)
+    recalls = [np.mean(said[labels == k] == k) for k in set(labels.tolist())]
+    assert ours["balanced accuracy"] == pytest.approx(np.mean(recalls))
+    if len(there) > 1:  # of one class scikit-learn's are 0 / 0, with a warning
+        assert ours["MCC"] == pytest.approx(theirs.matthews_corrcoef(labels, said))
+        assert ours["Cohen's kappa"] == pytest.approx(theirs.cohen_kappa_score(labels, said))
+
+
+@given(answers())
+def test_brier_is_the_squared_distance_to_the_truth(given_answers):
+    logits, labels = given_answers
+    for own, row, label in zip(brier_of_each(softmax(logits), labels), softmax(logits), labels, strict=True):
+        assert own == pytest.approx(sum((p - (k == label)) ** 2 for k, p in enumerate(row)))
+
+
+@given(answers())
+def test_areas_of_each_class_equal_those_of_scikit_learn(given_answers):
+    logits, labels = given_answers
+    scores = softmax(logits)
+    for k in range(logits.shape[1]):
+        own, found = labels == k, curve(scores[:, k], labels == k)
+        assert (found is None) == (own.all() or not own.any())
+        if found is not None:
+            assert found.area == pytest.approx(theirs.roc_auc_score(own, scores[:, k]))
+            assert found.average_precision == pytest.approx(theirs.average_precision_score(own, scores[:, k]))
+            precision, recall, thresholds = theirs.precision_recall_curve(own, scores[:, k])
+            assert found.thresholds == pytest.approx(thresholds[::-1])
+            assert found.precision == pytest.approx(precision[:-1][::-1])
+            assert found.hits == pytest.approx(recall[:-1][::-1])
+
+
+@given(answers())
+@settings(max_examples=30)
+def test_what_a_picture_adds_to_an_area_is_what_changes_when_it_counts_a_little_more(given_answers):
+    logits, labels = given_answers
+    scores, own = logits[:, 0].astype(float), labels == 0
+    if (found := curve(scores, own)) is None:
+        return
+    for at in range(len(labels)):
+        weights = np.ones(len(labels))
+        weights[at] += (small := 1e-6)
+        for area, adds, of in (
+            (found.area, found.to_area, theirs.roc_auc_score),
+            (found.average_precision, found.to_average, theirs.average_precision_score),
+        ):
+            change = (of(own, scores, sample_weight=weights) - area) / small
+            assert adds[at] == pytest.approx(change, abs=1e-4)
+
+
+def test_delongs_interval_of_a_worked_example():
+    """Five of a class and five of the rest; the variance by DeLong's two sums, written out."""
+    scores = np.array([0.9, 0.8, 0.7, 0.4, 0.35, 0.75, 0.5, 0.3, 0.2, 0.1])
+    own = np.arange(10) < 5
+    found = curve(scores, own)
+    beats = (scores[:5, None] > scores[None, 5:]).astype(float)
+    assert found is not None
+    assert found.area == pytest.approx(beats.mean()) == pytest.approx(0.8)
+    variance = beats.mean(1).var() / 5 + beats.mean(0).var() / 5
+    half = Z95 * math.sqrt(variance * 10 / 9) / (0.8 * 0.2)
+    centre = math.log(0.8 / 0.2)
+    assert bounds(0.8, found.to_area, None, worth=5) == pytest.approx(
+        [1 / (1 + math.exp(half - centre)), 1 / (1 + math.exp(-half - centre))]
+    )
+
+
+def test_an_area_of_one_has_a_lower_bound_that_knows_how_few_pictures_there_are():
+    found = curve(np.array([0.9, 0.8, 0.2, 0.1]), np.array([True, True, False, False]))
+    assert found is not None
+    assert found.area == 1
+    assert bounds(1.0, found.to_area, None, worth=found.worth) == wilson(2, 2)
+
+
+@pytest.mark.parametrize(("n", "classes", "right"), [(200, 3, 0.8), (500, 10, 0.9)])
+def test_bootstrap_intervals_of_the_table_hold_in_95_of_100_cases(n, classes, right):
+    chance = np.random.default_rng(5)
+    prior = np.linspace(1, 3, classes) / np.linspace(1, 3, classes).sum()
+    said = np.full((classes, classes), (1 - right) / (classes - 1))
+    np.fill_diagonal(said, right)
+    joint = (prior[:, None] * said).ravel()
+    rows, columns = np.divmod(np.arange(classes**2), classes)
+    truth = table_scores(Cells(rows, columns, classes), joint[None])[0]
+    held, times = np.zeros(len(TABLE)), 300
+    for _ in range(times):
+        table = chance.multinomial(n, joint)
+        full = np.flatnonzero(table)
+        cells = Cells(rows[full], columns[full], classes)
+        low, high = of_counts(lambda weights: table_scores(cells, weights), table[full])  # noqa: B023
+        held += (low <= truth) & (truth <= high)
+    assert np.abs(held / times - 0.95).max() < 0.035, held / times  # 300 cases: 0.95 is off by 0.013 by chance
+
+
+def test_intervals_of_a_skewed_mean_hold_where_normal_ones_do_not():
+    chance = np.random.default_rng(3)
+    truth, held, normal, times = 0.5 * math.exp(0.5), 0, 0, 4000
+    for _ in range(times):
+        values = 0.5 * np.exp(chance.normal(size=100))
+        low, high = of_mean(values)
+        held += low <= truth <= high
+        normal += abs(values.mean() - truth) <= Z95 * values.std(ddof=1) / 10
+    assert held / times > 0.925 > normal / times + 0.005
+
+
+def test_a_mean_of_equal_values_and_of_one_value():
+    assert of_mean(np.full(10, 0.5)) == (0.5, 0.5)
+    assert of_mean(np.ones(1)) == (-math.inf, math.inf)
+    assert of_mean(np.ones(8), np.zeros(8, np.int64)) == (-math.inf, math.inf)
+
+
+def test_shares_and_means_of_groups_hold_where_those_of_pictures_do_not():
+    """Eight pictures of a patient are hardly more than one: answers of a group are right or wrong together."""
+    chance = np.random.default_rng(4)
+    groups, times = np.repeat(np.arange(60), 8), 1500
+    held = np.zeros(3)
+    for _ in range(times):
+        right = np.where(chance.random(480) < 0.8, np.repeat(chance.random(60) < 0.8, 8), chance.random(480) < 0.8)
+        spans = (of_share(right, groups), of_mean(right.astype(float), groups), of_share(right))
+        held += [low <= 0.8 <= high for low, high in spans]
+    assert held[0] / times == pytest.approx(0.95, abs=0.02)
+    assert held[1] / times == pytest.approx(0.95, abs=0.025)
+    assert held[2] / times < 0.75
+
+
+def test_groups_of_one_picture_are_pictures():
+    right = np.random.default_rng(0).random(90) < 0.7
+    each = np.arange(90)
+    assert of_share(right, each) == pytest.approx(of_share(right), abs=0.002)
+    assert of_mean(right.astype(float), each) == pytest.approx(of_mean(right.astype(float)))
+    statistic = lambda weights: (weights @ right / weights.sum(1))[:, None]  # noqa: E731
+    assert (of_pictures(statistic, 90) == of_pictures(statistic, 90, each)).all()
+
+
+def test_where_all_are_right_each_group_counts_as_one_picture():
+    right, groups = np.ones(40, bool), np.repeat(np.arange(5), 8)
+    assert of_share(right, groups) == wilson(5, 5)
+    assert of_share(right) == wilson(40, 40)
+
+
+def test_resampling_is_repeatable_and_equals_a_plain_loop():
+    values = np.random.default_rng(1).exponential(size=50)
+    statistic = lambda weights: (weights @ values / weights.sum(1))[:, None]  # noqa: E731
+    found = of_pictures(statistic, 50)[:, 0]
+    assert (found == of_pictures(statistic, 50)[:, 0]).all()
+    chance = np.random.default_rng(2)
+    means = [values[chance.integers(0, 50, 50)].mean() for _ in range(20_000)]
+    plain = np.quantile(means, [0.025, 0.975])
+    assert found == pytest.approx(plain, abs=0.2)  # the correction moves both ends towards the long side
+    assert (found >= plain - 0.02).all()
+    assert MOST == 2000
+
+
+@given(answers())
+@settings(max_examples=40)
+def test_the_whole_judgement_stands_on_adversarial_answers(given_answers):
+    """One class absent, ties, n = 1, all wrong: every number lies within its interval, and nothing is not a number."""
+    logits, labels = given_answers
+    said = predictions_of(logits, labels)
+    found = judged(said, said)
+    for one in [*found.figures, *found.by_class]:
+        if one.n:
+            assert one.low - 1e-9 <= one.value <= one.high + 1e-9, one
+    assert 0.05 <= found.fitted.low <= found.fitted.value <= found.fitted.high <= 20
+    assert [share for share, *_ in found.risk] == sorted({share for share, *_ in found.risk})
+    assert sum(count for *_, count in found.confused) <= (logits.argmax(1) != labels).sum()
+
+
+def test_the_f1_of_a_class_is_that_of_scikit_learn_with_the_interval_of_its_share():
+    said = made(300, 4, seed=0)
+    for k, expected in enumerate(theirs.f1_score(said.labels, said.logits.argmax(1), average=None)):
+        one = figure(by_class(said), "F1", f"class{k}")
+        either = ((said.labels == k) | (said.logits.argmax(1) == k)).sum()
+        low, high = wilson(one.value / (2 - one.value) * one.n, one.n)
+        assert (one.value, one.n) == (pytest.approx(expected), either)
+        assert (one.low, one.high) == (pytest.approx(2 * low / (1 + low)), pytest.approx(2 * high / (1 + high)))
+
+
+def test_mean_areas_are_the_means_of_the_classes():
+    said = made(400, 5, seed=1)
+    found = judged(said, said)
+    shares = softmax(said.logits)
+    expected = theirs.roc_auc_score(said.labels, shares, multi_class="ovr")
+    assert figure(found.figures, "mean ROC area").value == pytest.approx(expected)
+
+
+def test_risk_and_coverage_is_the_accuracy_of_the_surest():
+    said = made(50, 3, seed=2)
+    shares = softmax(said.logits)
+    order = np.argsort(-shares.max(1), kind="stable")
+    for covered, right, low, high in risk(shares, said.labels):
+        first = order[: round(covered * 50)]
+        assert right == pytest.approx((said.logits[first].argmax(1) == said.labels[first]).mean())
+        assert low <= right <= high
+
+
+def test_what_a_test_set_resolves_is_found_in_80_of_100_cases():
+    chance, n = np.random.default_rng(0), 600
+    gap, found, times = resolved(0.8, n), 0, 2000
+    for _ in range(times):
+        a, b = chance.random(n) < 0.8 - gap / 2, chance.random(n) < 0.8 + gap / 2
+        won, lost = (b & ~a).sum(), (a & ~b).sum()
+        found += abs(won - lost) > Z95 * math.sqrt(won + lost)
+    assert found / times == pytest.approx(0.8, abs=0.03)
+
+
+@pytest.mark.parametrize("draw", ["area", "average_precision"])
+def test_intervals_of_areas_hold_in_95_of_100_cases(draw):
+    chance = np.random.default_rng(6)
+    many = np.concatenate([chance.normal(1.2, 1, 60_000), chance.normal(0, 1, 240_000)])
+    truth = getattr(curve(many, np.arange(300_000) < 60_000), draw)
+    held, times = 0, 600
+    for _ in range(times):
+        own = np.arange(300) < 60
+        found = curve(np.where(own, chance.normal(1.2, 1, 300), chance.normal(0, 1, 300)), own)
+        adds = found.to_area if draw == "area" else found.to_average
+        low, high = bounds(getattr(found, draw), adds, None, worth=found.worth)
+        held += low <= truth <= high
+    assert held / times == pytest.approx(0.95, abs=0.025)
+
+
+def test_sums_over_groups_are_of_whole_groups():
+    """The interval of an area over groups is that of as many pictures, where all of a group score the same."""
+    chance = np.random.default_rng(7)
+    own, scores = np.arange(80) < 30, chance.normal(size=80)
+    once = curve(scores, own)
+    often = curve(np.repeat(scores, 5), np.repeat(own, 5))
+    assert once is not None
+    assert often is not None
+    narrow = bounds(often.area, often.to_area, None, worth=150)
+    assert bounds(often.area, often.to_area, np.repeat(np.arange(80), 5), worth=150) == pytest.approx(
+        bounds(once.area, once.to_area, None, worth=30)
+    )
+    assert narrow[1] - narrow[0] < 0.6 * (2 * (once.area - bounds(once.area, once.to_area, None, worth=30)[0]))
+
+
+def test_table_scores_take_weights_as_counts():
+    chance = np.random.default_rng(8)
+    labels, said = chance.integers(0, 4, 30), chance.integers(0, 4, 30)
+    counts = chance.integers(0, 4, 30)
+    whole = np.repeat(np.arange(30), counts)
+    weighted = table_scores(Cells(labels, said, 4), counts[None].astype(float))[0]
+    assert weighted == pytest.approx(list(scores_of(labels[whole], said[whole], 4).values()))
+
+
+@given(st.integers(1, 400), st.floats(0.3, 1))
+def test_what_can_be_resolved_shrinks_with_n(n, right):
+    assert 0 < resolved(right, 4 * n) < resolved(right, n)
