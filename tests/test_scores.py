@@ -12,6 +12,7 @@ from test_metrics import answers, figure, predictions_of
 from tellapart.evaluation.intervals import Z95, of_mean, of_share, resolved, wilson
 from tellapart.evaluation.judgement import by_class, judged, risk
 from tellapart.evaluation.metrics import softmax
+from tellapart.evaluation.promises import Answering
 from tellapart.evaluation.ranks import bounds, curve
 from tellapart.evaluation.resample import MOST, of_counts, of_pictures
 from tellapart.evaluation.scores import TABLE, Cells, brier_of_each, table_scores
@@ -197,11 +198,12 @@ def test_the_whole_judgement_stands_on_adversarial_answers(given_answers):
     """One class absent, ties, n = 1, all wrong: every number lies within its interval, and nothing is not a number."""
     logits, labels = given_answers
     said = predictions_of(logits, labels)
-    found = judged(said, said)
+    found = judged(said, Answering.of(said))
     for one in [*found.figures, *found.by_class]:
         if one.n:
             assert one.low - 1e-9 <= one.value <= one.high + 1e-9, one
-    assert 0.05 <= found.fitted.low <= found.fitted.value <= found.fitted.high <= 20
+    low, high = found.answering.span or (0, 0)
+    assert 0.05 - 1e-9 <= low <= found.answering.temperature <= high <= 20 + 1e-9
     assert [share for share, *_ in found.risk] == sorted({share for share, *_ in found.risk})
     assert sum(count for *_, count in found.confused) <= (logits.argmax(1) != labels).sum()
 
@@ -218,7 +220,7 @@ def test_the_f1_of_a_class_is_that_of_scikit_learn_with_the_interval_of_its_shar
 
 def test_mean_areas_are_the_means_of_the_classes():
     said = made(400, 5, seed=1)
-    found = judged(said, said)
+    found = judged(said, Answering.of(said))
     shares = softmax(said.logits)
     expected = theirs.roc_auc_score(said.labels, shares, multi_class="ovr")
     assert figure(found.figures, "mean ROC area").value == pytest.approx(expected)

@@ -13,17 +13,25 @@ from tellapart.recipe import printable
 @click.argument("model")
 @click.argument("pictures", nargs=-1, required=True)
 @click.option("--top-k", default=3, show_default=True, type=click.IntRange(1), help="How many classes to name.")
+@click.option("--precision", type=float, help="Answer only where answers are right so often: 0.9, 0.95 or 0.99.")
 @click.option("-v", "--verbose", is_flag=True, help="Also print the size of the file and the shape of the input.")
 @device_option
 @runs_option
 @json_option
 def command(
-    model: str, pictures: tuple[str, ...], top_k: int, verbose: bool, device: str, runs: Path, as_json: bool
+    model: str,
+    pictures: tuple[str, ...],
+    top_k: int,
+    precision: float | None,
+    verbose: bool,
+    device: str,
+    runs: Path,
+    as_json: bool,
 ) -> int:
     """Say what is on PICTURES (files or folders), by MODEL: a run, or a model.safetensors.
 
-    A file that cannot be read is named in the answer, and the exit code is then 3. Pictures that the run has seen, or
-    keeps sealed, are counted beneath it.
+    A picture that is like none of the classes is called unknown, with the reason. A file that cannot be read is named
+    in the answer, and the exit code is then 3. Pictures that the run has seen, or keeps sealed, are counted beneath it.
     """
     from tellapart.workflow import devices
     from tellapart.workflow.models import find_model, run_of
@@ -31,7 +39,8 @@ def command(
     from tellapart.workflow.predict import files_of, predict
 
     bundle, name = find_model(runs, model)
-    guesses = list(predict(bundle, files_of(pictures), device=devices.choose(device), top_k=top_k))
+    found = predict(bundle, files_of(pictures), device=devices.choose(device), top_k=top_k, precision=precision)
+    guesses = list(found)
     run = run_of(runs, model)
     notes = looked(run, [guess.digest for guess in guesses]) if run else []
     if as_json:
@@ -51,6 +60,7 @@ def as_data(guess) -> dict:
     return {
         "path": guess.path,
         "top": top,
+        "doubt": guess.doubt or None,
         **({"error": guess.error} if guess.error else {"width": guess.size[0], "height": guess.size[1]}),
     }
 
@@ -61,4 +71,5 @@ def line(guess, shape: tuple[int, ...] | None) -> str:
         return printable(f"{guess.path}  cannot be read: {guess.error}")
     named = "  ".join(f"{name} ({number}) {100 * share:.1f} %" for name, number, share in guess.top)
     seen = f"  size {guess.size}, input {shape}" if shape else ""
-    return printable(f"{guess.path}  {named}{seen}")
+    doubt = f"{guess.doubt}; likeliest  " * bool(guess.doubt)
+    return printable(f"{guess.path}  {doubt}{named}{seen}")

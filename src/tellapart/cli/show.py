@@ -127,6 +127,9 @@ def verdict_lines(verdict: Verdict) -> Iterator[str]:
     headline = [figure for figure in verdict.figures if figure.name == "accuracy"]
     for figure in headline:
         yield f"{figure.part:>10} accuracy  {percent(figure)}  (95 % interval, n = {figure.n:,})"
+    simple = [f"{one.about} {percent(one)}" for one in verdict.baselines if one.part == verdict.part]
+    if simple:
+        yield printable(f"            to compare with: {', '.join(simple)}")
     if verdict.test == "none":
         yield "            no sealed test: the data bring none, and none was made (--set data.split=new makes one)"
     elif verdict.test == "sealed":
@@ -180,6 +183,7 @@ def as_document(verdict: Verdict) -> dict[str, Any]:
         "seconds": round(verdict.seconds, 3),
         "classes": list(verdict.classes),
         "diagnosis": [asdict(finding) for finding in verdict.diagnosis],
+        "baselines": [figure.to_json() for figure in verdict.baselines],
         "figures": [figure.to_json() for figure in [*verdict.figures, *verdict.by_class]],
     }
 

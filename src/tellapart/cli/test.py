@@ -66,20 +66,23 @@ def command(
 
 def own_part(model: str, runs: Path, device: str) -> tuple[Mapping[str, Any], list[str], "Predictions"]:
     """The judgement of a run on its own test part: as a document, as lines, and what it rests on."""
+    from tellapart.cli.judged import judgement_lines
     from tellapart.cli.show import as_document, class_table, verdict_lines
     from tellapart.run import Run
     from tellapart.workflow import devices
     from tellapart.workflow.judge import judge_run
 
     judged = judge_run(Run.open(runs, model), device=devices.choose(device))
-    lines = [*verdict_lines(judged.verdict), "", *class_table(judged.verdict)]
-    return as_document(judged.verdict), lines, judged.predictions
+    found = judged.judgement
+    lines = [*verdict_lines(judged.verdict), "", *class_table(judged.verdict), "", *judgement_lines(found)]
+    return {**as_document(judged.verdict), "judgement": found.to_json()}, lines, judged.predictions
 
 
 def other_pictures(
     model: str, asked: Recipe, runs: Path, device: str
 ) -> tuple[Mapping[str, Any], list[str], "Predictions"]:
     """The same for the labelled pictures of another source."""
+    from tellapart.cli.judged import judgement_lines
     from tellapart.evaluation.metrics import document, judge, judge_classes
     from tellapart.workflow import devices
     from tellapart.workflow.judge import judge_elsewhere
@@ -89,8 +92,10 @@ def other_pictures(
     run, source = run_of(runs, model), asked.data.source
     found = judge_elsewhere(bundle, asked, run=run, device=devices.choose(device))
     figures, by_class = judge(found.predictions), judge_classes(found.predictions)
-    answer = document([*figures, *by_class], model=name, source=source, notes=found.notes)
-    return answer, [*found.notes, *elsewhere_lines(source, bundle.classes, figures, by_class)], found.predictions
+    more = {"model": name, "source": source, "notes": found.notes, "judgement": found.judgement.to_json()}
+    lines = [*found.notes, *elsewhere_lines(source, bundle.classes, figures, by_class)]
+    answer = document([*figures, *by_class], **more)
+    return answer, [*lines, "", *judgement_lines(found.judgement)], found.predictions
 
 
 def mistake_lines(predictions: "Predictions", path: Path, *, most: int = 10) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.evaluation.calibration import Reliability, Temperature, reliability, temperature
+from tellapart.evaluation.calibration import Reliability, reliability
 from tellapart.evaluation.intervals import resolved, wilson
 from tellapart.evaluation.metrics import (
     Figure,
@@ -20,7 +20,7 @@ from tellapart.evaluation.metrics import (
     softmax,
 )
 from tellapart.evaluation.predictions import Predictions
-from tellapart.evaluation.promises import Promise, promises
+from tellapart.evaluation.promises import Answering
 from tellapart.evaluation.ranks import Curve, bounds, curve
 from tellapart.evaluation.resample import Floats, of_counts, of_pictures
 from tellapart.evaluation.scores import TABLE, Cells, brier_of_each, table_scores
@@ -33,10 +33,11 @@ CONFUSED, POINTS = 12, 100
 class Judgement:
     """What may be said of N predictions with K classes.
 
-    figures: of all classes; by_class: of each. `fitted` was found on validation; `raw` is the reliability without it,
-    `calibrated` with it, None where they are the pictures it was fitted to. kept: what validation promises, and how
-    many answers are so sure here, and right. risk: (share answered, share of these that are right, low, high), the
-    surest first. confused: (class, said, pictures), the most frequent first. resolves: in accuracy.
+    figures: of all classes; by_class: of each. `raw` is the reliability of the plain softmax, `calibrated` that at the
+    temperature of `answering`. `fitted_here`: it was fitted to these very pictures. kept: (promised precision, least
+    probability, answers here that are so sure, right ones among them). unknown: pictures called so. risk: (share
+    answered, share of these that are right, low, high), the surest first. confused: (class, said, pictures), the most
+    frequent first. resolves: in accuracy.
     """
 
     part: str
@@ -45,10 +46,12 @@ class Judgement:
     groups: int | None
     figures: list[Figure]
     by_class: list[Figure]
-    fitted: Temperature
+    answering: Answering
+    fitted_here: bool
     raw: Reliability
-    calibrated: Reliability | None
-    kept: tuple[tuple[Promise, tuple[int, int]], ...]
+    calibrated: Reliability
+    kept: list[tuple[float, float, int, int]]
+    unknown: int
     risk: list[tuple[float, float, float, float]]
     confused: list[tuple[str, str, int]]
     resolves: float
@@ -59,12 +62,10 @@ class Judgement:
         return {"format": 1, **asdict(self), **figures}
 
 
-def judged(predictions: Predictions, validation: Predictions) -> Judgement:
-    """The judgement of one part; temperature and promises come from `validation`, which may be that part itself."""
-    own = predictions is validation
-    logits, labels = predictions.logits, predictions.labels
-    fitted = temperature(validation.logits, validation.labels)
-    figures = _figures(predictions, 1.0 if own else fitted.value)
+def judged(predictions: Predictions, answering: Answering) -> Judgement:
+    """The judgement of one part; temperature, promises and what is unknown were found on validation."""
+    logits, labels, at = predictions.logits, predictions.labels, answering.temperature
+    figures = _figures(predictions, at)
     worth = _worth(figures[0])
     return Judgement(
         part=predictions.part,
@@ -73,11 +74,13 @@ def judged(predictions: Predictions, validation: Predictions) -> Judgement:
         groups=None if predictions.groups is None else len(np.unique(predictions.groups)),
         figures=figures,
         by_class=by_class(predictions),
-        fitted=fitted,
+        answering=answering,
+        fitted_here=predictions.part == "validation",
         raw=reliability(logits, labels),
-        calibrated=None if own else reliability(logits, labels, at=fitted.value),
-        kept=_kept(predictions, validation, fitted.value),
-        risk=risk(softmax(np.asarray(logits, np.float64) / fitted.value), labels),
+        calibrated=reliability(logits, labels, at=at),
+        kept=_kept(predictions, answering),
+        unknown=0 if answering.known is None else int((logits.max(1) < answering.known).sum()),
+        risk=risk(softmax(np.asarray(logits, np.float64) / at), labels),
         confused=_confused(predictions),
         resolves=resolved(figures[0].value, worth),
     )
@@ -176,14 +179,13 @@ def _f1(
     return _figure("F1", turned, one.n, part, name)
 
 
-def _kept(predictions: Predictions, validation: Predictions, at: float) -> tuple[tuple[Promise, tuple[int, int]], ...]:
-    """What validation promises, and here: how many answers are so sure, and how many of these are right."""
-    shares = softmax(np.asarray(predictions.logits, np.float64) / at)
+def _kept(predictions: Predictions, answering: Answering) -> list[tuple[float, float, int, int]]:
+    """(precision, least probability, answers that are so sure, right ones among them) of each promise."""
+    shares = softmax(np.asarray(predictions.logits, np.float64) / answering.temperature)
     sure, right, found = shares.max(1), shares.argmax(1) == predictions.labels, []
-    for one in promises(validation.logits, validation.labels, at=at):
-        answered = sure >= (2.0 if one.threshold is None else one.threshold)
-        found.append((one, (int(answered.sum()), int(right[answered].sum()))))
-    return tuple(found)
+    for precision, least in answering.promises.items():
+        found.append((precision, least, int((sure >= least).sum()), int(right[sure >= least].sum())))
+    return found
 
 
 def risk(shares: Floats, labels: NDArray[np.int64]) -> list[tuple[float, float, float, float]]:

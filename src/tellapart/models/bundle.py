@@ -25,7 +25,11 @@ GIVE = "Give a run, or a model.safetensors that `tellapart train` wrote."
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """A trained classifier as a value. `state` maps parameter names to tensors on the CPU."""
+    """A trained classifier as a value. `state` maps parameter names to tensors on the CPU.
+
+    Logits are divided by `temperature`. A picture whose largest logit is below `known` is like none of the classes.
+    `promises`: the probability from which on answers are right in so many cases, for each share that is promised.
+    """
 
     architecture: Architecture
     preprocess: Preprocess
@@ -34,6 +38,8 @@ class Bundle:
     scores: tuple[Mapping[str, Any], ...] = ()
     origin: Mapping[str, Any] = field(default_factory=dict)
     temperature: float = 1.0
+    known: float | None = None
+    promises: Mapping[float, float] = field(default_factory=dict)
 
     def module(self, device: torch.device | str = "cpu") -> nn.Module:
         """The network with these weights, in eval mode, on `device`. Raises StorageError when they do not fit."""
@@ -57,6 +63,8 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
         "scores": [dict(s) for s in bundle.scores],
         "origin": dict(bundle.origin),
         "temperature": bundle.temperature,
+        "known": bundle.known,
+        "promises": [list(one) for one in bundle.promises.items()],
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.state.items()}
     write_atomically(path, save(tensors, metadata={"tellapart": json.dumps(header, ensure_ascii=False)}))
@@ -124,6 +132,9 @@ def _of_header(header: dict[str, Any], state: dict[str, Tensor], path: Path) -> 
             raise StorageError(f"{path} prepares pictures of another size than its network takes.")
         if not (math.isfinite(temperature) and temperature > 1e-6):
             raise StorageError(f"{path} has the temperature {temperature}; it must be above 0.")
+        known, promises = header.get("known"), {float(of): float(at) for of, at in header.get("promises", ())}
+        if not all(math.isfinite(one) for one in (*promises, *promises.values(), known or 0.0)):
+            raise StorageError(f"{path} has bounds for its answers that are not finite.")
         return Bundle(
             architecture=architecture,
             preprocess=preprocess,
@@ -132,6 +143,8 @@ def _of_header(header: dict[str, Any], state: dict[str, Tensor], path: Path) -> 
             scores=tuple(header["scores"]),
             origin=dict(header["origin"]),
             temperature=temperature,
+            known=None if known is None else float(known),
+            promises=promises,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StorageError(f"{path} lacks a part of its header: {error}.") from error

@@ -11,23 +11,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d, normalize, one_hot
 
-from tellapart.data.augment import network_input
-from tellapart.data.loader import Loader
 from tellapart.data.pictures import Pictures
-from tellapart.errors import DataError
-from tellapart.evaluation.metrics import Figure, proportion
+from tellapart.evaluation.metrics import Figure, share
 from tellapart.models.frozen import frozen
 from tellapart.models.pretrained import at_hand, given
 from tellapart.recipe import Recipe
 from tellapart.training.probe import FOLDS, probed
 from tellapart.workflow.choose import opened_or_fetched, selected
 from tellapart.workflow.events import Event, Said
+from tellapart.workflow.stoppable import to_judge
 from tellapart.workflow.train import Asking, accepted, pictures_of
-
-SIDE, BATCH, NEIGHBOURS, ROWS = 16, 32, 5, 1024
-"""The small grey copy is SIDE x SIDE; pictures at a time; neighbours that vote; rows compared at a time."""
+from tellapart.workflow.trivial import NEIGHBOURS, SIDE, features, nearest, nearest_mean, small_grey
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +66,13 @@ def baseline(recipe: Recipe, asking: Asking) -> Iterator[Event | Baseline]:
     else:
         side = min(SIDE, pictures.preprocess.size)
         body, words = (
-            _small_grey,
+            small_grey,
             f"the grey values of a copy of {side} x {side} pixels: no pretrained weights are here",
         )
+    pictures = to_judge(pictures, asking.asked)
     known, asked = (
-        _features(pictures, "train", body, device, asking),
-        _features(pictures, "validation", body, device, asking),
+        features(pictures, pictures.index.rows("train"), body, device, asking.progress),
+        features(pictures, pictures.index.rows("validation"), body, device, asking.progress),
     )
     if weights:
         words = f"{known.shape[1]:,} numbers a picture, {words}"
@@ -95,35 +91,13 @@ def _with_features(recipe: Recipe, asking: Asking) -> tuple[Recipe, dict[str, st
     return recipe.replaced(values), {**asking.origins, **dict.fromkeys(values, "at hand")}, said
 
 
-def _small_grey(images: Tensor) -> Tensor:
-    """(B C S S) to (B F), F at most SIDE SIDE: the mean of the colours, and of each field of pixels."""
-    return adaptive_avg_pool2d(images.mean(1, keepdim=True), min(SIDE, images.shape[-1])).flatten(1)
-
-
-def _features(
-    pictures: Pictures, part: str, body: Callable[[Tensor], Tensor], device: torch.device, asking: Asking
-) -> Tensor:
-    """(N F) of the pictures of a part, on the CPU."""
-    rows, found = pictures.index.rows(part), []
-    loader = Loader(pictures=pictures, rows=rows, batch_size=BATCH, device=device, shuffle=False)
-    with torch.inference_mode():
-        for batch in loader.epoch(0):
-            found.append(body(network_input(batch.images, pictures.preprocess)).float().cpu())
-            asking.progress(sum(map(len, found)), len(rows))
-            if (ending := asking.asked()) is not None:
-                raise ending
-    features = torch.cat(found)
-    if not features.isfinite().all():
-        raise DataError("The features are not finite numbers.", "Take other weights.")
-    return features
-
-
 def judged(pictures: Pictures, known: Tensor, asked: Tensor, *, source: str, words: str) -> Baseline:
     """Every classifier, fitted to the features of the training part and judged by those of validation (N F)."""
     index = pictures.index
     rows, labels = index.rows("train"), torch.from_numpy(index.labels[index.rows("train")])
     truth = torch.from_numpy(index.labels[index.rows("validation")])
     groups = None if index.groups is None else index.groups[rows]
+    together = None if index.groups is None else index.groups[index.rows("validation")]
     ways: dict[str, Callable[[], Tensor]] = {
         "majority": lambda: labels.bincount().argmax().expand(len(asked)),
         "nearest mean": partial(nearest_mean, known, labels, asked, classes=len(index.classes)),
@@ -133,27 +107,10 @@ def judged(pictures: Pictures, known: Tensor, asked: Tensor, *, source: str, wor
     figures, seconds = [], {}
     for name, guess in ways.items():
         began = time.monotonic()
-        hits = int((guess() == truth).sum())
-        figures.append(proportion("accuracy", hits, len(truth), "validation", name))
+        figures.append(share("accuracy", (guess() == truth).numpy(), "validation", name, groups=together))
         seconds[name] = round(time.monotonic() - began, 4)
     figures.sort(key=lambda one: -one.value)
     return Baseline(source=source, features=words, figures=figures, seconds=seconds, trained_on=len(rows))
-
-
-def nearest_mean(known: Tensor, labels: Tensor, asked: Tensor, *, classes: int) -> Tensor:
-    """The class (N) whose mean of the known features (M F) is nearest to each asked row (N F)."""
-    shares = one_hot(labels, classes).double()
-    means = (shares / shares.sum(0)).T @ known.double()
-    return torch.cdist(asked.double(), means).argmin(1)
-
-
-def nearest(known: Tensor, labels: Tensor, asked: Tensor, *, classes: int) -> Tensor:
-    """The class (N) that most of the NEIGHBOURS known rows (M F) with the nearest direction have; of several the
-    first.
-    """
-    towards, most = normalize(known.double()).T, min(NEIGHBOURS, len(known))
-    found = [(normalize(some.double()) @ towards).topk(most).indices for some in asked.split(ROWS)]
-    return one_hot(labels[torch.cat(found)], classes).sum(1).argmax(1)
 
 
 def linear(known: Tensor, labels: Tensor, asked: Tensor, groups: NDArray[np.int64] | None, *, classes: int) -> Tensor:

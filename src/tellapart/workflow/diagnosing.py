@@ -7,8 +7,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from tellapart.data.pictures import ChosenPixels, PixelSource, StreamedPixels
-from tellapart.data.seal import SealedPixels
 from tellapart.evaluation.predict import logits_of_rows
 from tellapart.evaluation.predictions import Predictions
 from tellapart.reporting.diagnosis import About, Epochs, Finding, concluded, watched
@@ -16,6 +14,7 @@ from tellapart.run import Run, cores
 from tellapart.workflow.events import Said
 from tellapart.workflow.prepare import Prepared
 from tellapart.workflow.settle import DEFAULT_RATES
+from tellapart.workflow.trivial import streamed
 
 MOST, LEAST = 2000, 256
 """Training pictures that are judged in the end: as many as validation has, within these bounds."""
@@ -34,14 +33,8 @@ def about_of(prepared: Prepared, model: nn.Module, device: torch.device) -> Abou
         usual_lr=DEFAULT_RATES[prepared.recipe.optimiser],
         device=device.type,
         cores=cores(),
-        decoded_gb=len(index) * contract.side**2 * contract.channels / 1e9 * _streamed(prepared.pictures.pixels),
+        decoded_gb=len(index) * contract.side**2 * contract.channels / 1e9 * streamed(prepared.pictures.pixels),
     )
-
-
-def _streamed(pixels: PixelSource) -> bool:
-    while isinstance(pixels, SealedPixels | ChosenPixels):
-        pixels = pixels.inner
-    return isinstance(pixels, StreamedPixels)
 
 
 class Watching:

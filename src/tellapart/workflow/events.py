@@ -37,7 +37,7 @@ class Verdict:
 
     `called` is what to type for the run; `test` is opened, sealed, or none. `opened_before`: the runs that opened this
     test part earlier; None while sealed. `seen_before`: how many of
-    its pictures they saw.
+    its pictures they saw. `baselines`: what simple classifiers reach, as accuracy on the same parts.
     """
 
     run: str
@@ -53,6 +53,7 @@ class Verdict:
     seconds: float = 0.0
     origin: dict[str, Any] = field(default_factory=dict)
     diagnosis: list[Finding] = field(default_factory=list)
+    baselines: list[Figure] = field(default_factory=list)
 
     @property
     def part(self) -> str:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from tellapart.errors import StorageError
 from tellapart.evaluation.metrics import Figure, judge, judge_classes
 from tellapart.evaluation.predict import predict_part
 from tellapart.evaluation.predictions import Predictions
+from tellapart.evaluation.promises import Answering
 from tellapart.models.bundle import Bundle, load_bundle, save_bundle
 from tellapart.reporting.diagnosis import Finding
 from tellapart.run import Run
@@ -22,6 +24,7 @@ from tellapart.workflow.events import Event, Said, Verdict
 from tellapart.workflow.openings import noted
 from tellapart.workflow.prepare import Prepared
 from tellapart.workflow.stoppable import to_judge
+from tellapart.workflow.trivial import trivial
 
 
 def verdict(
@@ -36,6 +39,7 @@ def verdict(
     validation = predict_part(model, to_judge(prepared.pictures, asked), "validation", device=device)
     _refuse_other_score(run, validation)
     validation.save(run.predictions("validation"))
+    run.set_status(baselines=_trivial(prepared.pictures, "validation", device, asked))
     figures, by_class, test, before, seen = judge(validation), judge_classes(validation), None, None, 0
     if open_test and prepared.test_part:
         yield Said(stage=8, text=f"test: the seal on {prepared.counts['test']:,} pictures is opened")
@@ -58,7 +62,13 @@ def verdict(
         test="opened" if before is not None else "sealed" if prepared.test_part else "none",
         seconds=time.monotonic() - began,
         diagnosis=found,
+        baselines=baselines_of(run),
     )
+
+
+def baselines_of(run: Run) -> list[Figure]:
+    """What simple classifiers reach on the parts that the run was judged by."""
+    return [Figure(**one) for one in run.status().get("baselines", [])]
 
 
 def opened(
@@ -72,7 +82,18 @@ def opened(
     before = noted(run, unsealed.index)
     predictions = predict_part(model, to_judge(unsealed, asked), "test", device=device)
     predictions.save(run.predictions("test"))
+    run.set_status(baselines=[*run.status().get("baselines", []), *_trivial(unsealed, "test", device, asked)])
     return before, predictions
+
+
+def _trivial(pictures: Pictures, part: str, device: torch.device, asked: Asked) -> list[dict[str, Any]]:
+    return [figure.to_json() for figure in trivial(to_judge(pictures, asked), part, device)]
+
+
+def _answering(bundle: Bundle, validation: Predictions) -> Bundle:
+    """The bundle with what its answers rest on: temperature, promises and what it takes for known, from validation."""
+    found = Answering.of(validation)
+    return replace(bundle, temperature=found.temperature, known=found.known, promises=found.promises)
 
 
 def _refuse_other_score(run: Run, validation: Predictions) -> None:
@@ -93,7 +114,7 @@ def finish(run: Run, bundle: Bundle, figures: list[Figure], found: list[Finding]
     with the findings.
     """
     scores = tuple(figure.to_json() for figure in figures)
-    save_bundle(replace(bundle, scores=scores), run.bundle)
+    save_bundle(replace(_answering(bundle, Predictions.load(run.predictions("validation"))), scores=scores), run.bundle)
     saved, wrong = load_bundle(run.bundle).state, f"{run.bundle} does not hold the weights that were judged."
     if saved.keys() != bundle.state.keys() or not all(torch.equal(saved[k], v) for k, v in bundle.state.items()):
         raise StorageError(wrong, "The checkpoints are untouched.")

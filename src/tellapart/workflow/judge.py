@@ -15,9 +15,11 @@ from tellapart.data.index import Index
 from tellapart.data.pictures import first_pass, memory_budget
 from tellapart.data.select import refuse_empty, relabelled
 from tellapart.errors import DataError, UsageError, did_you_mean
+from tellapart.evaluation.judgement import Judgement, judged
 from tellapart.evaluation.metrics import cross_entropies, judge, judge_classes, softmax
 from tellapart.evaluation.predict import predict_part
 from tellapart.evaluation.predictions import Predictions
+from tellapart.evaluation.promises import Answering
 from tellapart.models.bundle import Bundle, load_bundle
 from tellapart.names import PARTS
 from tellapart.recipe import Machine, Recipe
@@ -26,16 +28,17 @@ from tellapart.run import Run, cores
 from tellapart.workflow.begin import recipe_of, same_pictures
 from tellapart.workflow.choose import open_for
 from tellapart.workflow.events import Verdict
-from tellapart.workflow.final import finish, opened
+from tellapart.workflow.final import baselines_of, finish, opened
 from tellapart.workflow.openings import known, opened_before
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A verdict, and the predictions it rests on."""
+    """A verdict, the predictions it rests on, and all that can be said of these."""
 
     verdict: Verdict
     predictions: Predictions
+    judgement: Judgement
 
 
 def judge_run(run: Run, *, device: torch.device, index: Index | None = None) -> Judged:
@@ -93,8 +96,10 @@ def _judged(
             test="opened" if test else "none",
             seconds=time.monotonic() - began,
             diagnosis=_found(run),
+            baselines=baselines_of(run),
         ),
         shown,
+        judged(shown, Answering.of(validation)),
     )
 
 
@@ -103,6 +108,7 @@ class Elsewhere:
     """The judgement on other pictures: what the model said, of which of them, and what has to be known about that."""
 
     predictions: Predictions
+    judgement: Judgement
     notes: list[str]
 
 
@@ -131,7 +137,9 @@ def judge_elsewhere(bundle: Bundle, asked: Recipe, *, run: Run | None, device: t
     notes += _known(run, pictures.index, bundle.origin)
     notes += pictures.index.said[len(index.said) :]
     notes += [f"left out: {one.key}: {one.reason}" for one in pictures.index.ignored]
-    return Elsewhere(predict_part(bundle.module(device), pictures, "test", device=device), notes)
+    predictions = predict_part(bundle.module(device), pictures, "test", device=device)
+    by = Answering(temperature=bundle.temperature, promises=bundle.promises, known=bundle.known)
+    return Elsewhere(predictions, judged(predictions, by), notes)
 
 
 def _known(run: Run | None, index: Index, origin: Mapping[str, Any]) -> list[str]:

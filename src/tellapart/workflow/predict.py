@@ -15,6 +15,7 @@ from tellapart.data.sources.listing import PICTURES
 from tellapart.data.square import fitted
 from tellapart.errors import DataError, UsageError
 from tellapart.evaluation.metrics import softmax
+from tellapart.evaluation.promises import STRANGE
 from tellapart.models.bundle import Bundle
 from tellapart.preprocess import Preprocess
 
@@ -26,6 +27,7 @@ class Guess:
     """What the model says of one file. `top`: (class name, class number, probability), the likeliest first.
 
     `size` is (width, height) of the file, `digest` that of its pixels in hex; `error` says why there is no answer.
+    `doubt` says why the likeliest class is no answer: the picture is like none of them, or it is not sure enough.
     """
 
     path: str
@@ -33,6 +35,7 @@ class Guess:
     size: tuple[int, int] = (0, 0)
     digest: str = ""
     error: str = ""
+    doubt: str = ""
 
 
 def files_of(paths: Iterable[str]) -> list[Path]:
@@ -51,15 +54,26 @@ def files_of(paths: Iterable[str]) -> list[Path]:
     return found
 
 
-def predict(bundle: Bundle, paths: list[Path], *, device: torch.device, top_k: int = 5) -> Iterator[Guess]:
-    """One Guess for every path, in order."""
-    model = bundle.module(device)
+def predict(
+    bundle: Bundle, paths: list[Path], *, device: torch.device, top_k: int = 5, precision: float | None = None
+) -> Iterator[Guess]:
+    """One Guess for every path, in order. Raises UsageError for a precision that the model does not promise."""
+    model, least = bundle.module(device), _promised(bundle, precision)
     for start in range(0, len(paths), BATCH):
         opened = [_opened(path, bundle.preprocess) for path in paths[start : start + BATCH]]
         squares = [square for _, square in opened if square is not None]
-        shares = iter(_shares(model, torch.from_numpy(np.stack(squares)), bundle, device).numpy() if squares else ())
+        logits = iter(_logits(model, torch.from_numpy(np.stack(squares)), bundle, device) if squares else ())
         for guess, square in opened:
-            yield guess if square is None else _answered(guess, next(shares), bundle.classes, top_k)
+            yield guess if square is None else _answered(guess, next(logits), bundle, top_k, least)
+
+
+def _promised(bundle: Bundle, precision: float | None) -> float:
+    """The probability from which on answers are right so often; 0 where nothing is asked for."""
+    if precision is not None and precision not in bundle.promises:
+        some = ", ".join(f"{one:g}" for one in sorted(bundle.promises)) or "nothing"
+        said = f"This model promises {some}; received {precision:g}."
+        raise UsageError(f"No validation picture shows from where on its answers are so often right. {said}")
+    return 0.0 if precision is None else bundle.promises[precision]
 
 
 def _opened(path: Path, preprocess: Preprocess) -> tuple[Guess, np.ndarray | None]:
@@ -90,18 +104,26 @@ def probabilities(bundle: Bundle, images: Tensor, *, device: torch.device | str 
             f"Expected values from 0 to 1; received {batch.min():g} to {batch.max():g}.",
             "Leave Normalize out: the model brings its own.",
         )
-    shares = _shares(bundle.module(device), batch.permute(0, 2, 3, 1) * 255, bundle, device)
+    logits = _logits(bundle.module(device), batch.permute(0, 2, 3, 1) * 255, bundle, device)
+    shares = torch.from_numpy(softmax(logits / bundle.temperature))
     return shares if images.ndim == 4 else shares[0]
 
 
-def _shares(model: torch.nn.Module, squares: Tensor, bundle: Bundle, device: torch.device | str) -> Tensor:
-    """Probabilities (B K) of the squares (B S S C), values from 0 to 255."""
+def _logits(model: torch.nn.Module, squares: Tensor, bundle: Bundle, device: torch.device | str) -> np.ndarray:
+    """Logits (B K) of the squares (B S S C), values from 0 to 255."""
     with torch.inference_mode():
-        logits = model(network_input(squares.to(device), bundle.preprocess)).float().cpu()
-    return torch.from_numpy(softmax(logits.numpy() / bundle.temperature))
+        return model(network_input(squares.to(device), bundle.preprocess)).float().cpu().numpy()
 
 
-def _answered(guess: Guess, shares: np.ndarray, classes: tuple[str, ...], top_k: int) -> Guess:
+def _answered(guess: Guess, logits: np.ndarray, bundle: Bundle, top_k: int, least: float) -> Guess:
+    shares = softmax(logits[None] / bundle.temperature)[0]
     best = np.argsort(-shares, kind="stable")[:top_k]
-    top = tuple((classes[int(k)], int(k), float(shares[k])) for k in best)
-    return replace(guess, top=top)
+    top = tuple((bundle.classes[int(k)], int(k), float(shares[k])) for k in best)
+    return replace(guess, top=top, doubt=_doubt(bundle, float(logits.max()), float(shares.max()), least))
+
+
+def _doubt(bundle: Bundle, score: float, sure: float, least: float) -> str:
+    if bundle.known is not None and score < bundle.known:
+        reached = f"{1 - STRANGE:.0%} of known pictures reach {bundle.known:.3g}"
+        return f"unknown: like none of the classes (score {score:.3g}, {reached})"
+    return f"unsure: {100 * sure:.1f} % is less than the {100 * least:.1f} % it takes" if sure < least else ""

@@ -1,0 +1,68 @@
+"""A judgement as lines: every score with its interval, how sure the answers are, and what they promise."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tellapart.recipe import printable
+
+if TYPE_CHECKING:
+    from tellapart.evaluation.calibration import Reliability
+    from tellapart.evaluation.judgement import Judgement
+    from tellapart.evaluation.metrics import Figure
+
+PLAIN = ("loss", "Brier", "Cohen's kappa", "MCC")
+"""Scores that are no shares: they are shown as they are, not in percent."""
+
+
+def judgement_lines(found: "Judgement") -> Iterator[str]:
+    """Everything that is said of one part, but the classes."""
+    width = max(len(one.name) for one in found.figures)
+    yield f"{f'of the {found.part} part':<{width}}  value [95 % interval]"
+    yield from (f"{one.name:<{width}}  {spanned(one)}" for one in found.figures)
+    unit = "" if found.groups is None else f" in {found.groups:,} groups, which the intervals are of"
+    apart = f"{100 * found.resolves:.1f} points, or less when two models make the same mistakes"
+    yield f"n = {found.n:,} pictures{unit}; they tell accuracies apart that differ by {apart}"
+    yield ""
+    yield from answering_lines(found)
+    if found.confused:
+        named = (f"{own} as {said} ({count:,})" for own, said, count in found.confused[:5])
+        yield printable(f"most confused: {', '.join(named)}")
+
+
+def spanned(one: "Figure") -> str:
+    """A score with its interval, in percent where it is a share of one."""
+    if one.name.split(",")[0] in PLAIN:
+        return f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]"
+    return f"{100 * one.value:.1f} % [{100 * one.low:.1f}, {100 * one.high:.1f}]"
+
+
+def answering_lines(found: "Judgement") -> Iterator[str]:
+    """How sure the answers are, as against how often right; what they promise; what is unknown."""
+    by, where = found.answering, "these pictures" if found.fitted_here else "validation"
+    span = "" if by.span is None else f" [{by.span[0]:.2f}, {by.span[1]:.2f}], fitted to {where} (n = {by.n:,})"
+    yield f"temperature {by.temperature:.2f}{span}"
+    yield f"calibration error  {_error(found.raw)} without it"
+    yield f"                   {_error(found.calibrated)} with it: {_verdict(found.calibrated, found.fitted_here)}"
+    for precision, least, answered, right in found.kept:
+        rightly = f", {100 * right / answered:.1f} % of these rightly" if answered else ""
+        yield (
+            f"promise {100 * precision:g} % right: from probability {least:.3f} on; here {answered:,} of {found.n:,} "
+            f"({100 * answered / found.n:.1f} %) are answered{rightly}"
+        )
+    if not found.kept:
+        yield "promise: validation is too small, or wrong too often, to show from where on 90 % of answers are right"
+    if by.known is not None:
+        share = 100 * found.unknown / found.n
+        yield f"unknown: {found.unknown:,} of {found.n:,} ({share:.1f} %) score less than 98 % of validation does"
+
+
+def _error(found: "Reliability") -> str:
+    low, high = found.interval
+    return f"{100 * found.error:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _verdict(found: "Reliability", fitted_here: bool) -> str:
+    bound = f"a calibrated model stays below {100 * found.by_chance:.1f} % on {found.n:,} pictures"
+    if found.calibrated:
+        return f"no sign of being off; {bound}" + ", but these are what it was fitted to" * fitted_here
+    return f"its probabilities are off; {bound}"
