@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from tellapart.evaluation.calibration import Reliability
     from tellapart.evaluation.judgement import Judgement
     from tellapart.evaluation.metrics import Figure
+    from tellapart.evaluation.slices import Slice
+    from tellapart.workflow.robust import Robustness
 
 PLAIN = ("loss", "Brier", "Cohen's kappa", "MCC")
 """Scores that are no shares: they are shown as they are, not in percent."""
@@ -54,6 +56,36 @@ def answering_lines(found: "Judgement") -> Iterator[str]:
     if by.known is not None:
         share = 100 * found.unknown / found.n
         yield f"unknown: {found.unknown:,} of {found.n:,} ({share:.1f} %) score less than 98 % of validation does"
+
+
+def slice_lines(by: str, found: "list[Slice]") -> Iterator[str]:
+    """A slice a line, the worst first: its n, its accuracy, and how far it is off that of the rest."""
+    if len(found) < 2:
+        yield printable(f"by {by}: no two values have five pictures or more each")
+        return
+    names = [printable(one.figure.about) for one in found]
+    width = max(map(len, names))
+    yield printable(f"by {by}, {found[0].figure.part} part")
+    yield f"{'':<{width}}  {'n':>6}  {'accuracy [95 % interval]':<24}  points off the rest"
+    for name, one in zip(names, found, strict=True):
+        off = f"{100 * one.off:+.1f} [{100 * one.low:+.1f}, {100 * one.high:+.1f}]"
+        word = ("  worse, surely" if one.off < 0 else "  better, surely") * one.sure
+        yield f"{name:<{width}}  {one.figure.n:>6,}  {spanned(one.figure):<24}  {off}{word}"
+    if not any(one.sure for one in found):
+        yield f"no slice is surely off the rest, of {len(found)} looked at"
+
+
+def robustness_lines(found: "Robustness") -> Iterator[str]:
+    """A table of accuracies: a way of spoiling pictures a line, a strength a column; then what it falls for."""
+    from tellapart.evaluation.robustness import STRENGTHS
+
+    clean = found.figures[0]
+    yield f"accuracy on {clean.n:,} validation pictures, in percent: {spanned(clean)} as they are, and spoilt:"
+    yield f"{'strength':<9}" + "".join(f"{n:<20}" for n in range(1, 6)).rstrip()
+    for way in STRENGTHS:
+        cells = (f"{100 * one.value:.1f} [{100 * one.low:.1f}, {100 * one.high:.1f}]" for one in found.of(way))
+        yield f"{way:<9}" + "".join(f"{cell:<20}" for cell in cells).rstrip()
+    yield from found.findings()
 
 
 def _error(found: "Reliability") -> str:

@@ -60,6 +60,18 @@ class Screen:
             self.task = self.bar.add_task("reading pictures", total=total, speed="")
         self.bar.update(self.task, completed=done, visible=done < total)
 
+    def counting(self, what: str) -> Callable[[int, int], None]:
+        """Progress of anything else that is counted."""
+
+        def told(done: int, total: int) -> None:
+            if self.bar is None:
+                return
+            if what not in self.files:
+                self.files[what] = self.bar.add_task(what, total=total, speed="")
+            self.bar.update(self.files[what], completed=done, visible=done < total)
+
+        return told
+
     def fetching(self, done: int, total: int | None, name: str) -> None:
         """Progress of a file of a named data set on its way here."""
         if self.bar is None:

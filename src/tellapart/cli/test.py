@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 @click.option(
     "--losses", type=PATH, metavar="FILE.csv", help="List every picture with its own loss, the largest first."
 )
+@click.option("--robustness", is_flag=True, help="Judge validation pictures that are blurred, noisy, turned and more.")
+@click.option(
+    "--slice", "slices", multiple=True, metavar="BY", help="By size, aspect, brightness, group or FILE.csv:COLUMN."
+)
 @root_option
 @flags_of(*LABELLING)
 @on_bad_option
@@ -36,6 +41,8 @@ def command(
     source: str | None,
     mistakes: Path | None,
     losses: Path | None,
+    robustness: bool,
+    slices: tuple[str, ...],
     root: str,
     on_bad: str,
     device: str,
@@ -52,6 +59,8 @@ def command(
             "--root, --on-bad and how labels are read are for other pictures; a run has its own.",
             "Name a SOURCE, or leave them.",
         )
+    if source is not None and (robustness or slices):
+        raise UsageError("--robustness and --slice are of a run and its own pictures.", "Leave out the SOURCE.")
     if source is None:
         answer, lines, predictions = own_part(model, runs, device)
     else:
@@ -61,6 +70,12 @@ def command(
         lines += mistake_lines(predictions, mistakes)
     if losses is not None:
         lines += loss_lines(predictions, losses)
+    for by in slices:
+        more, table = in_slices(model, runs, predictions, by)
+        answer, lines = {**answer, "slices": {**answer.get("slices", {}), by: more}}, [*lines, "", *table]
+    if robustness:
+        more, table = spoilt(model, runs, device)
+        answer, lines = {**answer, "robustness": more}, [*lines, "", *table]
     click.echo(json.dumps(answer, indent=1) if as_json else "\n".join(lines))
 
 
@@ -76,6 +91,31 @@ def own_part(model: str, runs: Path, device: str) -> tuple[Mapping[str, Any], li
     found = judged.judgement
     lines = [*verdict_lines(judged.verdict), "", *class_table(judged.verdict), "", *judgement_lines(found)]
     return {**as_document(judged.verdict), "judgement": found.to_json()}, lines, judged.predictions
+
+
+def in_slices(model: str, runs: Path, predictions: "Predictions", by: str) -> tuple[list[Mapping[str, Any]], list[str]]:
+    """The accuracy of each slice of the judged pictures: as a document, and as a table."""
+    from tellapart.cli.judged import slice_lines
+    from tellapart.run import Run
+    from tellapart.workflow.slicing import sliced
+
+    found = sliced(Run.open(runs, model), predictions, by)
+    return [{**asdict(one), "figure": one.figure.to_json()} for one in found], list(slice_lines(by, found))
+
+
+def spoilt(model: str, runs: Path, device: str) -> tuple[Mapping[str, Any], list[str]]:
+    """How robust the model is: as a document, and as a table."""
+    from tellapart.cli.judged import robustness_lines
+    from tellapart.cli.show import Screen
+    from tellapart.run import Run
+    from tellapart.workflow import devices
+    from tellapart.workflow.robust import robustness
+
+    screen = Screen()
+    with screen.bar_shown():
+        device_ = devices.choose(device)
+        found = robustness(Run.open(runs, model), device=device_, progress=screen.counting("ways of spoiling"))
+    return found.to_json(), list(robustness_lines(found))
 
 
 def other_pictures(

@@ -234,7 +234,7 @@ def sizes(index: Index, *, look_at: int = 256) -> NDArray[np.int64]:
     found = []
     for row in chosen:
         try:
-            found.append(_size(index, int(row)))
+            found.append(size_of(index, int(row)))
         except (DataError, OSError):
             continue
     if not found:
@@ -242,7 +242,8 @@ def sizes(index: Index, *, look_at: int = 256) -> NDArray[np.int64]:
     return np.array(found, np.int64)
 
 
-def _size(index: Index, row: int) -> tuple[int, int, int]:
+def size_of(index: Index, row: int) -> tuple[int, int, int]:
+    """Height, width, channels of one picture, by its header. Raises DataError."""
     raw = index.store.read(row, HEAD)
     try:
         return header(raw) if isinstance(raw, bytes) else (raw.shape[0], raw.shape[1], raw.shape[2])

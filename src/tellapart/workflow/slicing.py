@@ -1,0 +1,86 @@
+"""What pictures are sliced by: their brightness, size, aspect or group, or a column of a table."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from tellapart.data.pictures import size_of
+from tellapart.data.sources.rows import CSV
+from tellapart.errors import DataError, UsageError, did_you_mean
+from tellapart.evaluation.metrics import top_k_hits
+from tellapart.evaluation.predictions import Predictions
+from tellapart.evaluation.slices import Slice, slices
+from tellapart.run import Run
+from tellapart.workflow.begin import recipe_of
+from tellapart.workflow.choose import open_for
+
+KEYS = ("key", "path", "file", "filename", "image", "picture")
+"""Columns that may name the picture of a row, the first that is there."""
+
+
+def sliced(run: Run, predictions: Predictions, by: str) -> list[Slice]:
+    """The slices of a run's judged pictures, the worst first.
+
+    `by` is brightness, size, aspect, group, or FILE.csv:COLUMN. Raises UsageError for anything else, DataError for a
+    table that does not name the pictures.
+    """
+    if by in WAYS:
+        values = WAYS[by](run, predictions)
+    elif ":" in by:
+        table, _, column = by.rpartition(":")
+        values = _of_table(Path(table), column, predictions)
+    else:
+        raise UsageError(f"Pictures are not sliced by '{by}'.", f"By {', '.join(WAYS)}, or FILE.csv:COLUMN.")
+    hits = top_k_hits(predictions.logits, predictions.labels, 1)
+    return slices(hits, values, predictions.part, groups=None if by == "group" else predictions.groups)
+
+
+def _brightness(run: Run, predictions: Predictions) -> list[str]:
+    """The mean of the small copy, from 0 to 1."""
+    if predictions.thumbnails is None:
+        raise DataError(f"The predictions of {run.name} hold no small copies to see the brightness of.")
+    return [f"{one.mean() / 255:.3f}" for one in predictions.thumbnails]
+
+
+def _sizes(run: Run, predictions: Predictions) -> list[tuple[int, int]]:
+    """Height and width of each file, by its header."""
+    recipe = recipe_of(run)
+    index = open_for(recipe, recipe.data.source)
+    rows = {key: row for row, key in enumerate(index.keys)}
+    if missing := [key for key in predictions.keys if key not in rows]:
+        said = f"{len(missing):,} of {len(predictions):,} pictures are no longer in {recipe.data.source}: {missing[0]}."
+        raise DataError(said, "Slice by brightness or group, which need no files.")
+    return [size_of(index, rows[key])[:2] for key in predictions.keys]
+
+
+def _groups(run: Run, predictions: Predictions) -> list[str]:
+    if predictions.groups is None:
+        raise DataError(f"The pictures of {run.name} have no groups.", "`tellapart train SOURCE --group …` makes them.")
+    return [f"group {group}" for group in predictions.groups.tolist()]
+
+
+WAYS: Mapping[str, Callable[[Run, Predictions], list[str]]] = {
+    "brightness": _brightness,
+    "size": lambda run, predictions: [str(min(size)) for size in _sizes(run, predictions)],
+    "aspect": lambda run, predictions: [f"{wide / high:.3f}" for high, wide in _sizes(run, predictions)],
+    "group": _groups,
+}
+
+
+def _of_table(table: Path, column: str, predictions: Predictions) -> list[str]:
+    """The cells of a column, by the key of the picture, or the name of its file where that is told apart by it."""
+    if not table.is_file():
+        raise UsageError(
+            f"There is no table '{table}'.", "Name a CSV file with a header and a column: FILE.csv:COLUMN."
+        )
+    header = CSV.header(table)
+    if column not in header:
+        raise UsageError(f"{table.name} has no column '{column}'.", did_you_mean(column, header))
+    name = next((one for one in KEYS if one in header), "")
+    if not name:
+        raise DataError(f"No column of {table.name} names the pictures.", f"Call it {' or '.join(KEYS[:2])}.")
+    cells = {key: value for _, (key, value) in CSV.rows(table, [name, column])}
+    short = {} if len({Path(key).name for key in cells}) < len(cells) else {Path(k).name: v for k, v in cells.items()}
+    found = [cells.get(key, short.get(Path(key).name, "")) for key in predictions.keys]
+    if not any(found):
+        raise DataError(f"{table.name} names none of the {len(found):,} pictures, such as {predictions.keys[0]}.")
+    return found
