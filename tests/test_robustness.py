@@ -123,7 +123,7 @@ def test_each_remedy_can_be_typed(tmp_path):
 
 def test_a_run_that_was_not_judged_has_no_robustness(tmp_path):
     done = tellapart(tmp_path, "test", "a", "digits", "--robustness")
-    assert (done.code, "--robustness and --slice are of a run" in done.err) == (2, True)
+    assert (done.code, "--robustness, --views and --slice are of a run" in done.err) == (2, True)
 
 
 def test_a_planted_weak_slice_is_found_and_its_clean_twin_is_silent():

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tellapart.evaluation.metrics import Figure
     from tellapart.evaluation.slices import Slice
     from tellapart.workflow.robust import Robustness
+    from tellapart.workflow.views import Gain
 
 PLAIN = ("loss", "Brier", "Cohen's kappa", "MCC")
 """Scores that are no shares: they are shown as they are, not in percent."""
@@ -73,6 +74,15 @@ def slice_lines(by: str, found: "list[Slice]") -> Iterator[str]:
         yield f"{name:<{width}}  {one.figure.n:>6,}  {spanned(one.figure):<24}  {off}{word}"
     if not any(one.sure for one in found):
         yield f"no slice is surely off the rest, of {len(found)} looked at"
+
+
+def view_lines(found: "Gain") -> Iterator[str]:
+    """The accuracy of one look and of several, and what is gained."""
+    yield f"{found.each} views of each validation picture ({', '.join(found.kinds)}), n = {found.one.n:,}"
+    yield f"one look  {spanned(found.one)}"
+    by = found.gained
+    off = f"{100 * by.difference:+.1f} points [{100 * by.low:+.1f}, {100 * by.high:+.1f}]"
+    yield f"{found.each} views   {spanned(found.several)}, {off}, {by.won} won, {by.lost} lost: {found.verdict}"
 
 
 def robustness_lines(found: "Robustness") -> Iterator[str]:

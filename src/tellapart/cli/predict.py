@@ -14,6 +14,7 @@ from tellapart.recipe import printable
 @click.argument("pictures", nargs=-1, required=True)
 @click.option("--top-k", default=3, show_default=True, type=click.IntRange(1), help="How many classes to name.")
 @click.option("--precision", type=float, help="Answer only where answers are right so often: 0.9, 0.95 or 0.99.")
+@click.option("--views", default="", metavar="KINDS", help="Answer by several views of each: mirror, shift, or both.")
 @click.option("-v", "--verbose", is_flag=True, help="Also print the size of the file and the shape of the input.")
 @device_option
 @runs_option
@@ -23,6 +24,7 @@ def command(
     pictures: tuple[str, ...],
     top_k: int,
     precision: float | None,
+    views: str,
     verbose: bool,
     device: str,
     runs: Path,
@@ -33,14 +35,15 @@ def command(
     A picture that is like none of the classes is called unknown, with the reason. A file that cannot be read is named
     in the answer, and the exit code is then 3. Pictures that the run has seen, or keeps sealed, are counted beneath it.
     """
+    from tellapart.evaluation.views import kinds_of
     from tellapart.workflow import devices
     from tellapart.workflow.models import find_model, run_of
     from tellapart.workflow.openings import looked
     from tellapart.workflow.predict import files_of, predict
 
     bundle, name = find_model(runs, model)
-    found = predict(bundle, files_of(pictures), device=devices.choose(device), top_k=top_k, precision=precision)
-    guesses = list(found)
+    more = {"top_k": top_k, "precision": precision, "kinds": kinds_of(views)}
+    guesses = list(predict(bundle, files_of(pictures), device=devices.choose(device), **more))
     run = run_of(runs, model)
     notes = looked(run, [guess.digest for guess in guesses]) if run else []
     if as_json:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     "--losses", type=PATH, metavar="FILE.csv", help="List every picture with its own loss, the largest first."
 )
 @click.option("--robustness", is_flag=True, help="Judge validation pictures that are blurred, noisy, turned and more.")
+@click.option("--views", metavar="KINDS", help="What several views would gain: mirror, shift, or both.")
 @click.option(
     "--slice", "slices", multiple=True, metavar="BY", help="By size, aspect, brightness, group or FILE.csv:COLUMN."
 )
@@ -42,6 +43,7 @@ def command(
     mistakes: Path | None,
     losses: Path | None,
     robustness: bool,
+    views: str | None,
     slices: tuple[str, ...],
     root: str,
     on_bad: str,
@@ -59,8 +61,10 @@ def command(
             "--root, --on-bad and how labels are read are for other pictures; a run has its own.",
             "Name a SOURCE, or leave them.",
         )
-    if source is not None and (robustness or slices):
-        raise UsageError("--robustness and --slice are of a run and its own pictures.", "Leave out the SOURCE.")
+    if source is not None and (robustness or slices or views):
+        raise UsageError(
+            "--robustness, --views and --slice are of a run and its own pictures.", "Leave out the SOURCE."
+        )
     if source is None:
         answer, lines, predictions = own_part(model, runs, device)
     else:
@@ -73,6 +77,9 @@ def command(
     for by in slices:
         more, table = in_slices(model, runs, predictions, by)
         answer, lines = {**answer, "slices": {**answer.get("slices", {}), by: more}}, [*lines, "", *table]
+    if views:
+        more, table = with_views(model, runs, device, views)
+        answer, lines = {**answer, "views": more}, [*lines, "", *table]
     if robustness:
         more, table = spoilt(model, runs, device)
         answer, lines = {**answer, "robustness": more}, [*lines, "", *table]
@@ -101,6 +108,22 @@ def in_slices(model: str, runs: Path, predictions: "Predictions", by: str) -> tu
 
     found = sliced(Run.open(runs, model), predictions, by)
     return [{**asdict(one), "figure": one.figure.to_json()} for one in found], list(slice_lines(by, found))
+
+
+def with_views(model: str, runs: Path, device: str, text: str) -> tuple[Mapping[str, Any], list[str]]:
+    """What several views of each validation picture gain: as a document, and in words."""
+    from tellapart.cli.judged import view_lines
+    from tellapart.cli.show import Screen
+    from tellapart.evaluation.views import kinds_of
+    from tellapart.run import Run
+    from tellapart.workflow import devices
+    from tellapart.workflow.views import gain
+
+    kinds, screen = kinds_of(text), Screen()
+    with screen.bar_shown():
+        told = screen.counting("pictures")
+        found = gain(Run.open(runs, model), kinds, device=devices.choose(device), progress=told)
+    return {**asdict(found), "verdict": found.verdict}, list(view_lines(found))
 
 
 def spoilt(model: str, runs: Path, device: str) -> tuple[Mapping[str, Any], list[str]]:

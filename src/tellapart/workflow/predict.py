@@ -1,6 +1,6 @@
 """Predict: what a model says of files and folders. Every file asked for is in the answer, broken ones too."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tellapart.data.augment import network_input
 from tellapart.data.decode import decode
 from tellapart.data.identity import digest
 from tellapart.data.sources.listing import PICTURES
@@ -16,6 +15,7 @@ from tellapart.data.square import fitted
 from tellapart.errors import DataError, UsageError
 from tellapart.evaluation.metrics import softmax
 from tellapart.evaluation.promises import STRANGE
+from tellapart.evaluation.views import seen_logits
 from tellapart.models.bundle import Bundle
 from tellapart.preprocess import Preprocess
 
@@ -55,16 +55,25 @@ def files_of(paths: Iterable[str]) -> list[Path]:
 
 
 def predict(
-    bundle: Bundle, paths: list[Path], *, device: torch.device, top_k: int = 5, precision: float | None = None
+    bundle: Bundle,
+    paths: list[Path],
+    *,
+    device: torch.device,
+    top_k: int = 5,
+    precision: float | None = None,
+    kinds: Sequence[str] = (),
 ) -> Iterator[Guess]:
-    """One Guess for every path, in order. Raises UsageError for a precision that the model does not promise."""
+    """One Guess for every path, in order, by several views of each where `kinds` of views are named.
+
+    Raises UsageError for a precision that the model does not promise.
+    """
     model, least = bundle.module(device), _promised(bundle, precision)
     for start in range(0, len(paths), BATCH):
         opened = [_opened(path, bundle.preprocess) for path in paths[start : start + BATCH]]
         squares = [square for _, square in opened if square is not None]
-        logits = iter(_logits(model, torch.from_numpy(np.stack(squares)), bundle, device) if squares else ())
+        said = iter(_said(model, torch.from_numpy(np.stack(squares)), bundle, device, kinds) if squares else ())
         for guess, square in opened:
-            yield guess if square is None else _answered(guess, next(logits), bundle, top_k, least)
+            yield guess if square is None else _answered(guess, *next(said), bundle, top_k, least)
 
 
 def _promised(bundle: Bundle, precision: float | None) -> float:
@@ -104,22 +113,28 @@ def probabilities(bundle: Bundle, images: Tensor, *, device: torch.device | str 
             f"Expected values from 0 to 1; received {batch.min():g} to {batch.max():g}.",
             "Leave Normalize out: the model brings its own.",
         )
-    logits = _logits(bundle.module(device), batch.permute(0, 2, 3, 1) * 255, bundle, device)
-    shares = torch.from_numpy(softmax(logits / bundle.temperature))
+    said = _said(bundle.module(device), batch.permute(0, 2, 3, 1) * 255, bundle, device, ())
+    shares = torch.from_numpy(np.stack([shares for shares, _ in said]))
     return shares if images.ndim == 4 else shares[0]
 
 
-def _logits(model: torch.nn.Module, squares: Tensor, bundle: Bundle, device: torch.device | str) -> np.ndarray:
-    """Logits (B K) of the squares (B S S C), values from 0 to 255."""
+def _said(
+    model: torch.nn.Module, squares: Tensor, bundle: Bundle, device: torch.device | str, kinds: Sequence[str]
+) -> list[tuple[np.ndarray, float]]:
+    """Probabilities (K), and the largest logit of the plain look, of each square (B S S C) of values from 0 to 255."""
     with torch.inference_mode():
-        return model(network_input(squares.to(device), bundle.preprocess)).float().cpu().numpy()
+        plain = seen_logits(model, squares.to(device), bundle.preprocess, (), temperature=bundle.temperature)
+        many = plain
+        if kinds:
+            many = seen_logits(model, squares.to(device), bundle.preprocess, kinds, temperature=bundle.temperature)
+    shares = softmax(many.numpy() / bundle.temperature)
+    return list(zip(shares, plain.max(1).values.tolist(), strict=True))
 
 
-def _answered(guess: Guess, logits: np.ndarray, bundle: Bundle, top_k: int, least: float) -> Guess:
-    shares = softmax(logits[None] / bundle.temperature)[0]
+def _answered(guess: Guess, shares: np.ndarray, score: float, bundle: Bundle, top_k: int, least: float) -> Guess:
     best = np.argsort(-shares, kind="stable")[:top_k]
     top = tuple((bundle.classes[int(k)], int(k), float(shares[k])) for k in best)
-    return replace(guess, top=top, doubt=_doubt(bundle, float(logits.max()), float(shares.max()), least))
+    return replace(guess, top=top, doubt=_doubt(bundle, score, float(shares.max()), least))
 
 
 def _doubt(bundle: Bundle, score: float, sure: float, least: float) -> str:
