@@ -21,7 +21,18 @@ from tellapart.data.pictures import MemoryPixels
 from tellapart.evaluation.metrics import difference, proportion
 from tellapart.evaluation.predictions import Predictions
 from tellapart.recipe import Recipe
-from tellapart.reporting.diagnosis import About, Finding, causes, concluded, ended_badly, label_noise, tuned, watched
+from tellapart.reporting.diagnosis import (
+    About,
+    Finding,
+    causes,
+    collapsed,
+    concluded,
+    ended_badly,
+    label_noise,
+    tiny,
+    tuned,
+    watched,
+)
 from tellapart.workflow.diagnosing import Watching
 
 SETTLED = {"optim.lr": 0.1, "train.epochs": 20, "input.size": 64, "machine.threads": 1, "augment.preset": "none"}
@@ -116,7 +127,7 @@ def test_four_curves_and_their_kin_have_their_labels(
 def test_a_gap_on_few_pictures_is_only_perhaps_over_fitting() -> None:
     few = {"train": answers(1.0, 40), "validation": answers(0.9, 20, "validation")}
     found = concluded(GOOD, ABOUT, **few, test=None)
-    assert [one.label for one in found] == ["perhaps over-fitting"]
+    assert [one.label for one in found] == ["perhaps over-fitting", "tiny validation part"]
     assert found[0].text.endswith("too few pictures to tell")
 
 
@@ -189,6 +200,7 @@ def every_finding() -> list[Finding]:
     found += [*watched(slow, ABOUT), *watched(slow, about(decoded_gb=30.5)), *watched(slow, about(machine__workers=4))]
     parts = {"train": answers(1.0), "validation": answers(1.0, part="validation"), "test": None}
     found += concluded(long, ABOUT, **parts)[1:] + concluded(long, about(device="cuda"), **parts)[1:]
+    found += filter(None, [tiny(answers(0.9, 20)), collapsed(answers(0.0, 100), ABOUT)])
     return [*found, *([noise] if (noise := label_noise(*noisy(), ABOUT)) else [])]
 
 
@@ -223,6 +235,31 @@ def test_validation_is_compared_with_the_test(test: float, meaning: str) -> None
         f"90.0 % (n = 1,000) and {100 * test:.1f} % (n = 1,000), {100 * (0.9 - test):+.1f} points ["
     )
     assert meaning in found.text
+
+
+def test_a_class_that_is_never_found_is_named_and_a_rare_miss_is_not() -> None:
+    good = answers(0.9, part="validation")
+    assert collapsed(good, ABOUT) is None
+    logits = good.logits.copy()
+    logits[:, 2] = -9
+    found = collapsed(replace(good, logits=logits), ABOUT)
+    assert found is not None
+    n = int((good.labels == 2).sum())
+    assert found.text == f"not one picture of {good.classes[2]} (n = {n})"
+    assert found.remedies == ("--set loss.weights=balanced", "more pictures")
+    assert collapsed(replace(good, logits=logits), about(loss__weights="balanced")).remedies == ("more pictures",)  # type: ignore[union-attr]
+    few = np.flatnonzero(good.labels != 2)
+    few = np.concatenate([few, np.flatnonzero(good.labels == 2)[:4]])
+    assert collapsed(replace(good, logits=logits[few], labels=good.labels[few]), ABOUT) is None
+
+
+def test_a_tiny_validation_part_is_named_and_a_common_one_is_not() -> None:
+    found = tiny(answers(0.9, 24, "validation"))
+    assert found is not None
+    assert found.text.startswith("24 pictures cannot tell accuracies apart that differ by less than ")
+    assert "--folds 5" in found.remedies
+    assert tiny(answers(0.9, 60, "validation")) is None
+    assert tiny(answers(0.5, 200, "validation")) is None
 
 
 def noisy(*, doubt: float = 0.0) -> tuple[Predictions, Predictions]:
@@ -318,7 +355,7 @@ def test_a_run_that_learns_by_heart_says_so_and_its_twin_does_not(tmp_path: Path
     done = train(tmp_path, "heart", str(nonsense(tmp_path / "noise")), *plain)
     assert done.err.count("note: over-fitting: since epoch ") == 1
     found = done.run("heart").status()["diagnosis"]
-    assert [one["label"] for one in found] == ["over-fitting", "validation and test"]
+    assert [one["label"] for one in found] == ["over-fitting", "validation and test", "tiny validation part"]
     assert "too little data" in found[0]["text"]
     assert "--augment light" in found[0]["remedies"]
     assert f"over-fitting: {found[0]['text']}" in done.out
@@ -341,10 +378,10 @@ def test_a_rate_far_too_low_underfits_and_one_far_too_high_diverges(tmp_path: Pa
 
 def test_opening_the_test_later_compares_it_with_validation(tmp_path: Path) -> None:
     done = train(tmp_path, "a", "digits", "--limit", "300", "--no-test", "--epochs", "2", "--json")
-    (one,) = json.loads(done.out)["diagnosis"]
+    before = [finding["label"] for finding in json.loads(done.out)["diagnosis"]]
     for _ in range(2):  # the second time the stored predictions are judged
         again = json.loads(tellapart(tmp_path, "test", "a", "--json").out)["diagnosis"]
-        assert [finding["label"] for finding in again] == [one["label"], "validation and test"]
+        assert [finding["label"] for finding in again] == [*before, "validation and test"]
 
 
 def test_every_step_can_be_printed(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tellapart.evaluation.intervals import resolved
 from tellapart.evaluation.metrics import Figure, difference, judge, softmax
 from tellapart.evaluation.predictions import Predictions
 from tellapart.names import AUGMENTATIONS
@@ -21,6 +22,9 @@ GAP = 0.05
 """The gap between training and validation accuracy up to which a network fits."""
 WAITS, COMPUTES = 0.3, 0.7
 """Shares of the time from which on a training is bound by its loader, or by its arithmetic."""
+CLASS, COARSE = 5, 0.2
+"""Pictures of a class that is missed when none is found; a difference in accuracy that any validation part should show.
+"""
 EVERY_EPOCH, WHOLE = 0.5, 120.0
 """Seconds of waiting in an epoch, and of a whole training, below which a remedy is not worth a word."""
 
@@ -74,7 +78,12 @@ def concluded(
 ) -> list[Finding]:
     """What holds in the end, of the model that was kept. `train`: some training pictures, unchanged."""
     found = [_fit(epochs, about, judge(train)[0], judge(validation)[0]), tuned(validation, test) if test else None]
-    found += [label_noise(train, validation, about), _waiting(epochs, about) or _computing(epochs, about)]
+    found += [
+        collapsed(validation, about),
+        tiny(validation),
+        label_noise(train, validation, about),
+        _waiting(epochs, about) or _computing(epochs, about),
+    ]
     return [finding for finding in found if finding]
 
 
@@ -202,6 +211,29 @@ def tuned(validation: Predictions, test: Predictions) -> Finding:
         meaning = f"no sign of being mis-tuned to validation; up to {100 * high:.1f} points would not show"
     apart = f"{100 * (ours.value - theirs.value):+.1f} points [{100 * low:.1f}, {100 * high:.1f}]"
     return Finding(label="validation and test", text=f"{_share(ours)} and {_share(theirs)}, {apart}: {meaning}")
+
+
+def collapsed(validation: Predictions, about: About) -> Finding | None:
+    """Classes that are never found, of at least CLASS validation pictures each."""
+    there = np.bincount(validation.labels, minlength=len(validation.classes))
+    right = validation.labels[validation.logits.argmax(axis=1) == validation.labels]
+    lost = np.flatnonzero((there >= CLASS) & (np.bincount(right, minlength=len(there)) == 0))
+    if not len(lost):
+        return None
+    named = ", ".join(f"{validation.classes[k]} (n = {there[k]:,})" for k in lost[:3].tolist())
+    more = f" and {len(lost) - 3} more" * (len(lost) > 3)
+    remedies = ("--set loss.weights=balanced",) * (about.recipe.loss.weights == "none")
+    return Finding(label="never found", text=f"not one picture of {named}{more}", remedies=(*remedies, "more pictures"))
+
+
+def tiny(validation: Predictions) -> Finding | None:
+    """A validation part that is too small to choose by, or to report."""
+    accuracy, n = judge(validation)[0], len(validation)
+    apart = resolved(accuracy.value, n)
+    if apart <= COARSE:
+        return None
+    text = f"{n:,} pictures cannot tell accuracies apart that differ by less than {100 * apart:.0f} points"
+    return Finding(label="tiny validation part", text=text, remedies=("--folds 5", "more pictures"))
 
 
 def label_noise(train: Predictions, validation: Predictions, about: About) -> Finding | None:
