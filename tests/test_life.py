@@ -15,9 +15,10 @@ from safetensors.torch import load_file
 
 from tellapart.errors import Interrupted
 from tellapart.models.bundle import load_bundle
+from tellapart.recipe_values import origins_of
 from tellapart.run import Run
 from tellapart.workflow import prove
-from tellapart.workflow.begin import origins_of, recipe_of
+from tellapart.workflow.begin import recipe_of
 from tellapart.workflow.branch import branch
 from tellapart.workflow.events import Step
 from tellapart.workflow.extend import extend

@@ -161,3 +161,13 @@ def to_toml_value(value: Any) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(to_toml_value, value))}]"
     return repr(value)
+
+
+def origins_of(text: str) -> dict[str, str]:
+    """Where each value of a recipe is from, by the remarks that a run wrote behind them; defaults are not named."""
+    section, found = "", {}
+    for line in text.splitlines():
+        section = line.strip("[]") if line.startswith("[") else section
+        key, _, rest = line.partition(" = ")
+        found |= {f"{section}.{key}": rest.rpartition("  # ")[2]} if "  # " in rest else {}
+    return {path: origin for path, origin in found.items() if origin != "default"}

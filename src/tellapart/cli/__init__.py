@@ -28,6 +28,7 @@ VERBS = {
     "search": "Try values of settings, and rank them by validation.",
     "predict": "Say what is on pictures: files or folders.",
     "runs": "List the runs, best first.",
+    "compare": "Say whether one run is better than another, on the same pictures.",
     "board": "Show the runs in TensorBoard.",
     "split": "Divide pictures into train, validation and test, as a file.",
     "data": "List, fetch and show data sets.",

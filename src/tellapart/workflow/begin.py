@@ -85,16 +85,6 @@ def _unchanged(path: Path, identity: str) -> str:
     return text
 
 
-def origins_of(text: str) -> dict[str, str]:
-    """Where each value of a recipe is from, by the remarks that a run wrote behind them; defaults are not named."""
-    section, found = "", {}
-    for line in text.splitlines():
-        section = line.strip("[]") if line.startswith("[") else section
-        key, _, rest = line.partition(" = ")
-        found |= {f"{section}.{key}": rest.rpartition("  # ")[2]} if "  # " in rest else {}
-    return {path: origin for path, origin in found.items() if origin != "default"}
-
-
 def same_pictures(run: Run, recipe: Recipe, *, index: Index | None = None, progress: Progress = quiet) -> Prepared:
     """The pictures of a run again, sealed. Raises MismatchError when they are no longer those it was trained with.
 

@@ -10,11 +10,12 @@ import torch
 
 from tellapart.errors import UsageError, did_you_mean
 from tellapart.recipe import Recipe
+from tellapart.recipe_values import origins_of
 from tellapart.run import Run
 from tellapart.training.checkpoint import Checkpoint, Position, load_checkpoint, save_checkpoint
 from tellapart.training.shards import fresh
 from tellapart.workflow import devices
-from tellapart.workflow.begin import origins_of, pictures_of, recipe_of, recipe_texts
+from tellapart.workflow.begin import pictures_of, recipe_of, recipe_texts
 from tellapart.workflow.events import Event, Said
 from tellapart.workflow.fitting import Pieces, taken_up
 from tellapart.workflow.ranks import in_world

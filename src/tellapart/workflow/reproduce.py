@@ -6,10 +6,11 @@ from functools import partial
 from typing import Any
 
 from tellapart.recipe import Recipe
+from tellapart.recipe_values import origins_of
 from tellapart.run import Run
 from tellapart.training.checkpoint import load_checkpoint
 from tellapart.workflow import devices
-from tellapart.workflow.begin import origins_of, recipe_of, recipe_texts
+from tellapart.workflow.begin import recipe_of, recipe_texts
 from tellapart.workflow.branch import FIRST, anew
 from tellapart.workflow.events import Event
 from tellapart.workflow.extend import gone_on

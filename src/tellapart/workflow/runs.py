@@ -1,12 +1,15 @@
-"""Runs: what stands in a folder of runs, best first. No torch here."""
+"""Runs: what stands in a folder of runs, sorted. No torch here."""
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from tellapart.errors import StorageError
-from tellapart.run import Run, every_run
+from tellapart.files import read_text
+from tellapart.run import Run, every_run, json_object
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +18,8 @@ class Row:
 
     `gap`: how much larger the validation loss of the best epoch was than its training loss, which is the mean over that
     epoch, of changed pictures and by the loss of its recipe. Compare it between runs of one loss; None before any.
-    `lineage`: what it was branched from, extended at, or repeats, in words.
+    `lineage`: what it was branched from, extended at, or repeats, in words. `loss` is of the validation part, `seconds`
+    those of its epochs together, `started` the time at which it began to train; each None, or "", where there is none.
     """
 
     name: str
@@ -27,26 +31,59 @@ class Row:
     heartbeat: str
     gap: float | None = None
     lineage: str = ""
+    loss: dict[str, Any] | None = None
+    seconds: float | None = None
+    started: str = ""
 
 
-def listed(runs: Path) -> list[Row]:
-    """All runs, the best validation accuracy first: choosing by the test would unseal it. Others come last."""
-    rows = [_readable(run) for run in every_run(runs)]
-    return sorted(rows, key=lambda row: (-(row.validation["value"] if row.validation else -1.0), row.name))
+def _value(figure: dict[str, Any] | None, sign: int) -> float | None:
+    return None if figure is None or figure["value"] is None else sign * figure["value"]
+
+
+SORTS: dict[str, Callable[[Row], Any]] = {
+    "validation": lambda row: _value(row.validation, -1),
+    "test": lambda row: _value(row.test, -1),
+    "loss": lambda row: _value(row.loss, 1),
+    "gap": lambda row: row.gap,
+    "seconds": lambda row: row.seconds,
+    "name": lambda row: row.name,
+    "started": lambda row: -datetime.fromisoformat(row.started).timestamp() if row.started else None,
+}
+"""What runs can be sorted by: the highest accuracy, the lowest loss, gap and seconds, and the latest come first."""
+
+
+def listed(runs: Path, sort: str = "validation") -> list[Row]:
+    """All runs, sorted by one of SORTS; by itself by validation, for choosing by the test would unseal it.
+
+    Those without such a number come last; equal ones are in the order of their names.
+    """
+    keys = [(SORTS[sort](row), row) for row in map(_readable, every_run(runs))]
+    found = sorted((pair for pair in keys if pair[0] is not None), key=lambda pair: (pair[0], pair[1].name))
+    return [row for _, row in [*found, *(pair for pair in keys if pair[0] is None)]]
 
 
 def _readable(run: Run) -> Row:
     try:
-        return replace(_row(run.name, run.status()), gap=_gap(run))
+        return replace(_row(run.name, run.status()), **_of_epochs(run), started=_started(run))
     except (StorageError, TypeError, KeyError, AttributeError):
         return Row(name=run.name, state="damaged", source="", model="", validation=None, test=None, heartbeat="")
 
 
-def _gap(run: Run) -> float | None:
-    if not (run.folder / "metrics.jsonl").is_file():
-        return None
-    best = [record for _, record in run.records() if record["kind"] == "epoch" and record["best"]]
-    return best[-1]["val_loss"] - best[-1]["train_loss"] if best else None
+def _of_epochs(run: Run) -> dict[str, float]:
+    """The gap of the best epoch and the seconds of all, where there are epochs."""
+    epochs = {record["epoch"]: record for _, record in run.records() if record["kind"] == "epoch"}
+    best = [record for record in epochs.values() if record["best"]]
+    seconds = {"seconds": sum(record.get("seconds", 0.0) for record in epochs.values())} if epochs else {}
+    return {**seconds, **({"gap": best[-1]["val_loss"] - best[-1]["train_loss"]} if best else {})}
+
+
+def _started(run: Run) -> str:
+    """When it began to train, as its environment.json says; nothing if that is no time with its zone."""
+    path = run.folder / "environment.json"
+    time = (json_object(read_text(path)) or {}).get("time", "") if path.is_file() else ""
+    with contextlib.suppress(ValueError, TypeError):
+        return time if datetime.fromisoformat(time).tzinfo else ""
+    return ""
 
 
 def _lineage(status: dict[str, Any]) -> Iterator[str]:
@@ -59,7 +96,9 @@ def _lineage(status: dict[str, Any]) -> Iterator[str]:
 
 
 def _row(name: str, status: dict[str, Any]) -> Row:
-    accuracies = {f["part"]: f for f in status.get("figures", []) if f["name"] == "accuracy"}
+    accuracies, losses = (
+        {f["part"]: f for f in status.get("figures", []) if f["name"] == name} for name in ("accuracy", "loss")
+    )
     return Row(
         name=name,
         state=status.get("state", "unknown"),
@@ -69,4 +108,5 @@ def _row(name: str, status: dict[str, Any]) -> Row:
         test=accuracies.get("test"),
         heartbeat=status.get("heartbeat", ""),
         lineage=", ".join(_lineage(status)),
+        loss=losses.get("validation") or losses.get("out-of-fold"),
     )
