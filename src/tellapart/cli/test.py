@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from tellapart.cli.judged_more import asked_for
 from tellapart.cli.options import PATH, device_option, json_option, on_bad_option, root_option, runs_option
 from tellapart.cli.recipe_flags import LABELLING, flags_of, given
 from tellapart.errors import UsageError
@@ -74,6 +74,12 @@ def command(
         lines += mistake_lines(predictions, mistakes)
     if losses is not None:
         lines += loss_lines(predictions, losses)
+    more, table = asked_for(model, runs, device, predictions, slices=slices, views=views, robustness=robustness)
+    answer, lines = {**answer, **more}, [*lines, *table]
+    if mistakes is not None:
+        lines += mistake_lines(predictions, mistakes)
+    if losses is not None:
+        lines += loss_lines(predictions, losses)
     for by in slices:
         more, table = in_slices(model, runs, predictions, by)
         answer, lines = {**answer, "slices": {**answer.get("slices", {}), by: more}}, [*lines, "", *table]
@@ -98,47 +104,6 @@ def own_part(model: str, runs: Path, device: str) -> tuple[Mapping[str, Any], li
     found = judged.judgement
     lines = [*verdict_lines(judged.verdict), "", *class_table(judged.verdict), "", *judgement_lines(found)]
     return {**as_document(judged.verdict), "judgement": found.to_json()}, lines, judged.predictions
-
-
-def in_slices(model: str, runs: Path, predictions: "Predictions", by: str) -> tuple[list[Mapping[str, Any]], list[str]]:
-    """The accuracy of each slice of the judged pictures: as a document, and as a table."""
-    from tellapart.cli.judged import slice_lines
-    from tellapart.run import Run
-    from tellapart.workflow.slicing import sliced
-
-    found = sliced(Run.open(runs, model), predictions, by)
-    return [{**asdict(one), "figure": one.figure.to_json()} for one in found], list(slice_lines(by, found))
-
-
-def with_views(model: str, runs: Path, device: str, text: str) -> tuple[Mapping[str, Any], list[str]]:
-    """What several views of each validation picture gain: as a document, and in words."""
-    from tellapart.cli.judged import view_lines
-    from tellapart.cli.show import Screen
-    from tellapart.evaluation.views import kinds_of
-    from tellapart.run import Run
-    from tellapart.workflow import devices
-    from tellapart.workflow.views import gain
-
-    kinds, screen = kinds_of(text), Screen()
-    with screen.bar_shown():
-        told = screen.counting("pictures")
-        found = gain(Run.open(runs, model), kinds, device=devices.choose(device), progress=told)
-    return {**asdict(found), "verdict": found.verdict}, list(view_lines(found))
-
-
-def spoilt(model: str, runs: Path, device: str) -> tuple[Mapping[str, Any], list[str]]:
-    """How robust the model is: as a document, and as a table."""
-    from tellapart.cli.judged import robustness_lines
-    from tellapart.cli.show import Screen
-    from tellapart.run import Run
-    from tellapart.workflow import devices
-    from tellapart.workflow.robust import robustness
-
-    screen = Screen()
-    with screen.bar_shown():
-        device_ = devices.choose(device)
-        found = robustness(Run.open(runs, model), device=device_, progress=screen.counting("ways of spoiling"))
-    return found.to_json(), list(robustness_lines(found))
 
 
 def other_pictures(
