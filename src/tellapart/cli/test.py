@@ -76,19 +76,6 @@ def command(
         lines += loss_lines(predictions, losses)
     more, table = asked_for(model, runs, device, predictions, slices=slices, views=views, robustness=robustness)
     answer, lines = {**answer, **more}, [*lines, *table]
-    if mistakes is not None:
-        lines += mistake_lines(predictions, mistakes)
-    if losses is not None:
-        lines += loss_lines(predictions, losses)
-    for by in slices:
-        more, table = in_slices(model, runs, predictions, by)
-        answer, lines = {**answer, "slices": {**answer.get("slices", {}), by: more}}, [*lines, "", *table]
-    if views:
-        more, table = with_views(model, runs, device, views)
-        answer, lines = {**answer, "views": more}, [*lines, "", *table]
-    if robustness:
-        more, table = spoilt(model, runs, device)
-        answer, lines = {**answer, "robustness": more}, [*lines, "", *table]
     click.echo(json.dumps(answer, indent=1) if as_json else "\n".join(lines))
 
 
