@@ -65,7 +65,7 @@ class Judgement:
 def judged(predictions: Predictions, answering: Answering) -> Judgement:
     """The judgement of one part; temperature, promises and what is unknown were found on validation."""
     logits, labels, at = predictions.logits, predictions.labels, answering.temperature
-    figures = _figures(predictions, at)
+    figures = overall(predictions, at)
     worth = _worth(figures[0])
     return Judgement(
         part=predictions.part,
@@ -94,7 +94,7 @@ def _worth(accuracy: Figure) -> float:
     return accuracy.n * ((alone[1] - alone[0]) / (accuracy.high - accuracy.low)) ** 2
 
 
-def _figures(predictions: Predictions, at: float) -> list[Figure]:
+def overall(predictions: Predictions, at: float) -> list[Figure]:
     """Of all classes: the headline, the scores of the table, Brier, log loss and Brier calibrated, the mean areas."""
     logits, labels, part, groups = predictions.logits, predictions.labels, predictions.part, predictions.groups
     found = [*headline(logits, labels, part, groups=groups), *_of_table(predictions)]
