@@ -2,9 +2,9 @@
 
     python scripts/prove/intervals.py [--times 2000] [--out intervals.json]
 
-A world of labels and logits is drawn once, very large, and gives the truth; many small test sets are drawn from it, alone or
-in groups of six that share a shift. Prints how many intervals hold the truth, for each score and n; exits 1 when
-one is off by more than the margin in MARGIN.
+A world of labels and logits is drawn once, very large, and gives the truth; many small test sets are drawn from it,
+alone or in groups of six that share a shift. Prints how many intervals hold the truth, for each score and n; exits 1
+when one is off by more than the margin in MARGIN.
 """
 
 import argparse
@@ -89,7 +89,8 @@ def main() -> None:
     if asked.out:
         asked.out.write_text(json.dumps({"times": asked.times, "held": found}, indent=1) + "\n")
     every = [share for shares in found.values() for share in shares.values()]
-    print(f"{len(every)} kinds, {asked.times} times each: {min(every):.3f} to {max(every):.3f}, mean {np.mean(every):.3f}")
+    span = f"{min(every):.3f} to {max(every):.3f}, mean {np.mean(every):.3f}"
+    print(f"{len(every)} kinds, {asked.times} times each: {span}")
     for one in off:
         print("off:", *one)
     sys.exit(bool(off))
