@@ -174,7 +174,10 @@ def test_tensorboard_has_the_scalars_ten_pictures_and_the_graph(two: Done) -> No
 
     events: Any = EventAccumulator(str(two.run("first").folder / "tensorboard"), size_guidance={"images": 0}).Reload()
     epoch = {f"epoch/{name}" for name in ("train_loss", "val_loss", "val_accuracy", "lr", "pictures_per_second")}
-    assert set(events.Tags()["scalars"]) == epoch | {"train/loss", "train/penalty", "train/lr", "train/grad_norm"}
+    steps = {"train/loss", "train/penalty", "train/lr", "train/grad_norm"}
+    ends = [f"best_model/{part}_{name}" for part in ("validation", "test") for name in ("accuracy", "loss")]
+    bounds = {f"{end}_{which}" for end in ends if "accuracy" in end for which in ("low", "high")}
+    assert set(events.Tags()["scalars"]) == epoch | steps | set(ends) | bounds
     assert [event.step for event in events.Scalars("train/loss")] == list(range(5, 41, 5))
     assert [event.step for event in events.Scalars("epoch/val_accuracy")] == [1, 2]
     assert len(events.Images("data/first_pictures")) == 10

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from tellapart.errors import StorageError
+from tellapart.figures.letters import font_for, shortened
 from tellapart.files import write_atomically
 
 GAP = 6
@@ -33,8 +34,8 @@ def grid(
         raise ValueError(
             f"Expected pictures with one caption each, received {len(images)} pictures and {len(captions)}."
         )
-    font = ImageFont.load_default(size=max(10, min(14, tile // 7)))
-    lines = [[_short(line, font, tile) for line in caption.splitlines()] for caption in captions]
+    font = font_for("".join(captions), max(10, min(14, tile // 7)))
+    lines = [[shortened(line, font, tile) for line in caption.splitlines()] for caption in captions]
     step = sum(font.getmetrics()) if isinstance(font, ImageFont.FreeTypeFont) else 12
     columns = min(columns or math.ceil(math.sqrt(len(images))), len(images))
     height = tile + 2 + step * max(len(caption) for caption in lines)
@@ -63,16 +64,6 @@ def _tile(image: NDArray[np.uint8], side: int) -> Image.Image:
     square = Image.new("RGB", (side, side), UNDER)
     square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
     return square
-
-
-def _short(line: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """The line as far as it fits, with "…" in place of what does not."""
-    if font.getlength(line) <= width:
-        return line
-    # a caption is short; one character at a time is fast enough, and right for any font
-    while line and font.getlength(f"{line}…") > width:
-        line = line[:-1]
-    return f"{line}…"
 
 
 OURS = b"Software\0tellapart"

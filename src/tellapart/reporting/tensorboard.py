@@ -1,4 +1,4 @@
-"""Write a run's TensorBoard event file: scalars, histograms, pictures, text and the model graph.
+"""Write a run's TensorBoard event file: every panel but the projector.
 
 It rests on tensorboard's own record writer and protobufs: slightly quicker to import than torch.utils.tensorboard, free
 of torch, and without a thread of its own, so that a full disk is an error here and not a traceback from elsewhere.
@@ -16,8 +16,9 @@ from types import TracebackType
 from typing import Any, TypeAlias, final
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from tellapart.figures.letters import font_for
 from tellapart.files import writable
 
 GraphDef: TypeAlias = Any  # of tensorboard.compat.proto.graph_pb2: protobuf makes its classes at run time
@@ -26,17 +27,13 @@ _SMALLEST = 64  # px; TensorBoard shows pictures at their own size, and a 28 px 
 _BINS = 60  # of a histogram
 _CAPTION = 13  # px, height of the letters
 _LONGEST = 48  # letters of a class name that fit under a picture
-_WIDE_FONTS = (  # files that hold Chinese, Japanese and Korean: Windows, macOS, Linux; Pillow's own font has only Latin
-    *("msyh.ttc", "simhei.ttf", "PingFang.ttc", "Hiragino Sans GB.ttc"),
-    *("NotoSansCJK-Regular.ttc", "wqy-microhei.ttc", "DroidSansFallbackFull.ttf"),
-)
 
 
-def open_board(folder: Path) -> "Board | None":
+def open_board(folder: Path, after: Path | None = None) -> "Board | None":
     """A `Board` on `folder`, or None when tensorboard is not installed (say so, and train on)."""
     if importlib.util.find_spec("tensorboard") is None:
         return None
-    return Board(folder)
+    return Board(folder, after)
 
 
 @final
@@ -45,13 +42,14 @@ class Board:
 
     Args:
         folder: made when missing; TensorBoard takes each folder with an event file for one run.
+        after: an event file in it, now closed, that is gone on with; a new one when None.
 
     >>> import tempfile
     >>> with Board(Path(tempfile.mkdtemp())) as board:
     ...     board.scalars(0, {"train/loss": 2.3, "train/rate": 0.1})
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, after: Path | None = None) -> None:
         record_writer = import_module("tensorboard.summary.writer.record_writer")
         self._event: Any = import_module("tensorboard.compat.proto.event_pb2").Event
         self._summary: Any = import_module("tensorboard.compat.proto.summary_pb2")
@@ -62,9 +60,10 @@ class Board:
         name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"  # TensorBoard looks for it
         with writable(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = (folder / name).open("wb")
+            self._file = (after or folder / name).open("ab" if after else "wb")
         self._records = record_writer.RecordWriter(self._file)
-        self._write(self._event(file_version="brain.Event:2"))
+        if after is None:
+            self._write(self._event(file_version="brain.Event:2"))
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """One point per tag at `step`; kept as float32. NaN and infinity are kept too, TensorBoard marks them."""
@@ -107,10 +106,35 @@ class Board:
 
     def text(self, tag: str, markdown: str) -> None:
         """A page of markdown, at step 0."""
-        tensor = import_module("tensorboard.compat.proto.tensor_pb2").TensorProto
-        types = import_module("tensorboard.compat.proto.types_pb2")
-        page = tensor(dtype=types.DT_STRING, string_val=[markdown.encode()])
+        page = self._tensor("DT_STRING", string_val=[markdown.encode("utf-8", "replace")])
         self._values(0, [self._value(tag, plugin="text", content={"tensor": page})])
+
+    def pr_curve(self, step: int, tag: str, table: np.ndarray, *, about: str) -> None:
+        """A precision-recall curve: the table (6 T) of `at_thresholds`, at T evenly spaced thresholds from 0 to 1.
+
+        `about` is markdown, shown beside the curve.
+        """
+        rows, number = table.shape
+        shape = {"dim": [{"size": rows}, {"size": number}]}
+        drawn = self._tensor("DT_FLOAT", tensor_shape=shape, tensor_content=table.astype("<f4").tobytes())
+        made = import_module("tensorboard.plugins.pr_curve.plugin_data_pb2").PrCurvePluginData
+        data = made(num_thresholds=number).SerializeToString()
+        self._values(step, [self._value(tag, plugin="pr_curves", content={"tensor": drawn}, data=data, about=about)])
+
+    def began(self, settings: Mapping[str, bool | float | str]) -> None:
+        """The settings of this training for the panel HParams, which takes every scalar of its folder for a result."""
+        made = import_module("tensorboard.plugins.hparams.plugin_data_pb2").SessionStartInfo
+        session = made(start_time_secs=time.time())
+        for name, value in settings.items():
+            kind = "bool" if isinstance(value, bool) else "string" if isinstance(value, str) else "number"
+            setattr(session.hparams[name], f"{kind}_value", value)
+        self._hparams("session_start_info", session)
+
+    def ended(self) -> None:
+        """The training came to its end, as the panel HParams shows it."""
+        status = import_module("tensorboard.plugins.hparams.api_pb2").STATUS_SUCCESS
+        made = import_module("tensorboard.plugins.hparams.plugin_data_pb2").SessionEndInfo
+        self._hparams("session_end_info", made(status=status, end_time_secs=time.time()))
 
     def graph(self, graph_def: GraphDef) -> None:
         """The model graph of `trace_graph`, once: TensorBoard shows only a run's last and warns of the others."""
@@ -149,13 +173,24 @@ class Board:
         )
         self._values(step, [self._value(tag, plugin="images", content={"image": kept})])
 
-    def _value(self, tag: str, *, plugin: str, content: dict[str, Any]) -> Any:
+    def _hparams(self, name: str, session: Any) -> None:
+        made = import_module("tensorboard.plugins.hparams.plugin_data_pb2").HParamsPluginData
+        nothing = self._tensor("DT_FLOAT", tensor_shape={"dim": [{"size": 0}]})
+        data = made(**{name: session}).SerializeToString()
+        self._values(0, [self._value(f"_hparams_/{name}", plugin="hparams", content={"tensor": nothing}, data=data)])
+
+    def _tensor(self, kind: str, **content: Any) -> Any:
+        types = import_module("tensorboard.compat.proto.types_pb2")
+        made = import_module("tensorboard.compat.proto.tensor_pb2").TensorProto
+        return made(dtype=getattr(types, kind), **content)
+
+    def _value(self, tag: str, *, plugin: str, content: dict[str, Any], data: bytes = b"", about: str = "") -> Any:
         """A summary value; its metadata (which plugin shows it) goes with a tag's first one, where readers look."""
         if tag in self._described:
             return self._summary.Summary.Value(tag=tag, **content)
         self._described.add(tag)
-        metadata = self._summary.SummaryMetadata()
-        metadata.plugin_data.plugin_name = plugin
+        metadata = self._summary.SummaryMetadata(summary_description=about)
+        metadata.plugin_data.plugin_name, metadata.plugin_data.content = plugin, data
         return self._summary.Summary.Value(tag=tag, metadata=metadata, **content)
 
     def _write(self, event: Any) -> None:
@@ -182,20 +217,10 @@ def _captioned(picture: Image.Image, name: str) -> Image.Image:
     factor = max(1, -(-_SMALLEST // min(picture.size)))
     large = picture.convert("RGB").resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
     name = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
-    font = _font(name)
+    font = font_for(name, _CAPTION)
     left, _, right, _ = (round(edge) for edge in font.getbbox(name))
     canvas = Image.new("RGB", (max(large.width, right - left + 8), large.height + _CAPTION + 9), "white")
     canvas.paste(large, ((canvas.width - large.width) // 2, 0))
     across = (canvas.width - (right - left)) // 2 - left
     ImageDraw.Draw(canvas).text((across, large.height + 3), name, fill="black", font=font)
     return canvas
-
-
-def _font(text: str) -> Any:
-    """A font that has the letters of `text`, as far as this machine has one."""
-    for file in () if text.isascii() else _WIDE_FONTS:
-        try:
-            return ImageFont.truetype(file, _CAPTION)
-        except OSError:
-            continue
-    return ImageFont.load_default(_CAPTION)

@@ -1,11 +1,13 @@
-"""What TensorBoard gets: scalars with the same tags in every run, the first pictures, the graph at the end; and, where
-it is asked for, what is inside the network after each epoch, and a trace of some steps.
+"""What TensorBoard gets while a run trains: how it was asked for, scalars with the same tags in every run, the first
+pictures and the first batch, the graph at the end; and, where it is asked for, what is inside the network after each
+epoch, and a trace of some steps. `panels` adds how it was judged.
 """
 
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +17,27 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.profiler import profile, schedule
 
-from tellapart.data.augment import network_input
+from tellapart.data.augment import Augmenter, network_input
+from tellapart.data.loader import Batch
 from tellapart.data.pictures import Pictures
 from tellapart.data.square import centre
 from tellapart.evaluation.predict import BATCH, THUMBNAIL
+from tellapart.figures.grid import grid
 from tellapart.figures.inside import kernel_sheet, map_sheet
 from tellapart.files import writable
 from tellapart.models.frozen import head_of
 from tellapart.models.inside import features, first_convolution, kernels, maps
 from tellapart.preprocess import Preprocess
+from tellapart.recipe import printable
 from tellapart.reporting.graph import trace_graph
 from tellapart.reporting.projector import write_projector
 from tellapart.reporting.tensorboard import open_board
+from tellapart.run import Run
+from tellapart.workflow.panels import asked_for
+from tellapart.workflow.sees import undone
 
-FIRST_PICTURES = 10
+FIRST_PICTURES, OF_BATCH = 10, 32
+"""Training pictures as they are, and of the first batch as it is trained on, at most."""
 POINTS = 1000
 """Validation pictures in the projector at most; of more, every second, third … one is taken."""
 TRACE = "steps.pt.trace.json"
@@ -48,6 +57,8 @@ class Boarded:
     def __init__(self, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)  # a resumed run writes its curves again, from metrics.jsonl
         self.folder, self.board = folder, open_board(folder)
+        self.first: Batch | None = None
+        self.waiting = self.board is not None
 
     def __enter__(self) -> "Boarded":
         return self
@@ -66,6 +77,23 @@ class Boarded:
         values = {f"{lead}/{name}": record[name] for name in SCALARS[kind] if record.get(name) is not None}
         self.board.scalars(at, values)
 
+    def began(self, run: Run, pictures: Pictures) -> None:
+        """How the run was asked for, and its first pictures."""
+        if self.board is not None:
+            asked_for(self.board, run)
+            self.pictures(pictures)
+
+    def keeping(self, change: Augmenter) -> Augmenter:
+        """The same, which also keeps the first batch that it makes, for `batch`."""
+
+        def applied(batch: Batch) -> Batch:
+            made = change(batch)
+            self.first = made if self.waiting else None
+            self.waiting = False
+            return made
+
+        return applied
+
     def pictures(self, pictures: Pictures) -> None:
         """The first training pictures with their class names, as the network sees them."""
         if self.board is not None:
@@ -73,6 +101,15 @@ class Boarded:
             names = [pictures.index.classes[k] for k in pictures.index.labels[rows]]
             squares = centre(pictures.pixels.gather(rows), pictures.preprocess.size)
             self.board.pictures("data/first_pictures", squares, names)
+
+    def batch(self, pictures: Pictures, step: int) -> None:
+        """The batch that was kept, once: its first pictures as the network sees them, above what they are labelled."""
+        if self.board is None or self.first is None:
+            return
+        some = replace(self.first, images=self.first.images[:OF_BATCH].cpu())
+        named = [_labelled(label.tolist(), pictures.index.classes) for label in self.first.labels[:OF_BATCH]]
+        self.board.image("data/augmented_batch", np.asarray(grid(list(undone(some, pictures.preprocess)), named)), step)
+        self.first = None
 
     def graph(self, model: nn.Module, preprocess: Preprocess, device: torch.device) -> None:
         """The network's graph, from one forward pass."""
@@ -109,6 +146,13 @@ class Boarded:
         squares = centre(pictures.pixels.gather(rows), pictures.preprocess.size)[:, ::step, ::step]
         names = [(index.classes[index.labels[row]], index.keys[row]) for row in rows.tolist()]
         write_projector(self.folder, points, names, squares, name=f"what {head} is given")
+
+
+def _labelled(label: int | list[float], classes: tuple[str, ...]) -> str:
+    """The name of a class, or the shares of a mixed picture: a line for each class it has a part of."""
+    if isinstance(label, int):
+        return printable(classes[label])
+    return "\n".join(f"{share:.0%} {printable(classes[k])}" for k, share in enumerate(label) if share >= 0.005)
 
 
 def _input(pictures: Pictures, rows: NDArray[np.int64], device: torch.device) -> Tensor:

@@ -82,10 +82,8 @@ def fitted(
         error.hint = f"{error.hint} {_kept(run, pieces, keeper)}".strip()
         raise
     if keeper.best is None:
-        raise DivergedError(
-            "No epoch ended with a validation loss that is a number, so there is no model to judge.",
-            LOWER_RATE,
-        )
+        said = "No epoch ended with a validation loss that is a number, so there is no model to judge."
+        raise DivergedError(said, LOWER_RATE)
     _save_model(run, pieces, keeper.best.model)
 
 
@@ -147,26 +145,20 @@ def memory_in_words(pieces: Pieces) -> UsageError:
 
 def recorded(run: Run, pieces: Pieces, keeper: Keeper, asked: Asked, start: Position) -> Iterator[Event]:
     """The records of the loop, as they go to metrics.jsonl, to TensorBoard, and to whoever watches."""
-    judge: Judge = lambda model: validated(model, pieces, asked)  # noqa: E731
-    if pieces.world.size > 1:
-        agreed = pieces.world.agreeing(asked, pieces.plan.spent, keeper.wanted)
-        pieces, keeper.wanted = replace(pieces, plan=replace(pieces.plan, spent=agreed.other(0))), agreed.other(1)
-        keep = joint(pieces.world, keeper.keep)
-        records = pieces.world.watched(loop(pieces, judge=judge, keep=keep, asked=agreed.asked, start=start))
-    else:
-        records = loop(pieces, judge=judge, keep=keeper.keep, asked=asked, start=start)
     earlier = [line for _, line in run.records()] if start.step else []
     about = about_of(pieces.prepared, pieces.model, pieces.device)
     watching = Watching(about, [line for line in earlier if line["kind"] == "epoch"])
     shown, level = (pieces.prepared.pictures, pieces.device), pieces.prepared.recipe.train.board
     at = run.folder / "tensorboard"
     with Boarded(at) as board, profiled(at, asked=level == "profile") as stepped:
-        board.pictures(pieces.prepared.pictures)
+        board.began(run, pieces.prepared.pictures)
         for line in earlier:
             board.record(line)
         if level != "curves":
             board.inside(pieces.model, *shown, epoch=start.epoch)
-        for record in records:
+        kept = replace(pieces, plan=replace(pieces.plan, augment=board.keeping(pieces.plan.augment)))
+        for record in _records(kept, keeper, asked, start):
+            board.batch(shown[0], record.step)
             if isinstance(record, Epoch) or record.loss is not None:
                 line = as_json(record)
                 if isinstance(record, Step):
@@ -186,6 +178,17 @@ def recorded(run: Run, pieces: Pieces, keeper: Keeper, asked: Asked, start: Posi
             board.graph(pieces.model, pieces.train.pictures.preprocess, pieces.device)
     if level == "profile" and not (at / TRACE).is_file():
         yield Said(stage=-1, text="there is no trace: it begins after the fifth step, and fewer were taken here")
+
+
+def _records(pieces: Pieces, keeper: Keeper, asked: Asked, start: Position) -> Iterator[Step | Epoch]:
+    """The loop, in step with those of the other processes, where there are any."""
+    judge: Judge = lambda model: validated(model, pieces, asked)  # noqa: E731
+    if pieces.world.size == 1:
+        return loop(pieces, judge=judge, keep=keeper.keep, asked=asked, start=start)
+    agreed = pieces.world.agreeing(asked, pieces.plan.spent, keeper.wanted)
+    pieces, keeper.wanted = replace(pieces, plan=replace(pieces.plan, spent=agreed.other(0))), agreed.other(1)
+    keep = joint(pieces.world, keeper.keep)
+    return pieces.world.watched(loop(pieces, judge=judge, keep=keep, asked=agreed.asked, start=start))
 
 
 def loop(

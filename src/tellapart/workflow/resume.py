@@ -17,6 +17,7 @@ from tellapart.workflow.begin import recipe_of, same_pictures
 from tellapart.workflow.events import Event, Said
 from tellapart.workflow.final import verdict
 from tellapart.workflow.fitting import Pieces, fitted, taken_up
+from tellapart.workflow.panels import with_panels
 from tellapart.workflow.ranks import in_world, tell
 from tellapart.workflow.same import conditions, in_words, noted_change
 from tellapart.workflow.telling import told
@@ -82,7 +83,8 @@ def continued(
     yield Said(stage=7, text=f"training goes on after step {start.step:,} of {pieces.plan.max_steps:,}")
     tell(run, pieces, start, asking.asked, taken=last)
     yield from fitted(run, pieces, asking.asked, start=start, best=best, wanted=asking.save_now)
-    yield from verdict(run, prepared, device, open_test=asking.open_test, began=began, asked=asking.asked)
+    judged = verdict(run, prepared, device, open_test=asking.open_test, began=began, asked=asking.asked)
+    yield from with_panels(run, judged)
 
 
 def _conditions(run: Run, step: int, pieces: Pieces) -> Iterator[Event]:

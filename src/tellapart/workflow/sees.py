@@ -47,7 +47,7 @@ def sheet(settled: Settled) -> list[Tile]:
     loader = Loader(pictures=pictures, rows=rows, batch_size=len(rows), device=cpu, seed=seed, shuffle=False)
     change = per_sample(chained(asked.steps)) if asked.steps else augmenter(asked, len(index.classes))
     batches = [next(loader.epoch(epoch)) for epoch in range(EPOCHS)]
-    shown = [_back(batch, pictures.preprocess) for batch in (batches[0], *map(change, batches))]
+    shown = [undone(batch, pictures.preprocess) for batch in (batches[0], *map(change, batches))]
     captions = ("as judged", *(f"epoch {epoch + 1}" for epoch in range(EPOCHS)))
     tiles = []
     for n, row in enumerate(rows.tolist()):
@@ -56,8 +56,8 @@ def sheet(settled: Settled) -> list[Tile]:
     return tiles
 
 
-def _back(batch: Batch, preprocess: Preprocess) -> NDArray[np.uint8]:
-    """The network's input (B C S S) turned back into pictures (B S S C)."""
+def undone(batch: Batch, preprocess: Preprocess) -> NDArray[np.uint8]:
+    """What the network is given of a batch, turned back into pictures (B S S C): mean and deviation undone."""
     tensors = network_input(batch.images, preprocess).permute(0, 2, 3, 1)
     levels = (tensors * torch.tensor(preprocess.std) + torch.tensor(preprocess.mean)) * 255
     return levels.round().clamp(0, 255).to(torch.uint8).numpy()

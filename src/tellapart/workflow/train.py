@@ -33,6 +33,7 @@ from tellapart.workflow.final import verdict
 from tellapart.workflow.fitting import Pieces, fitted
 from tellapart.workflow.headed import headed
 from tellapart.workflow.keeping import Wanted
+from tellapart.workflow.panels import with_panels
 from tellapart.workflow.prepare import Prepared, prepare
 from tellapart.workflow.published import with_weights
 from tellapart.workflow.ranks import followed, in_world, tell
@@ -167,7 +168,8 @@ def trained(
     tell(run, pieces, start, asking.asked, taken=taken)
     best = taken if start.best_name else None
     yield from fitted(run, pieces, asking.asked, start=start, best=best, wanted=asking.save_now)
-    yield from verdict(run, pieces.prepared, device, open_test=asking.open_test, began=began, asked=asking.asked)
+    judged = verdict(run, pieces.prepared, device, open_test=asking.open_test, began=began, asked=asking.asked)
+    yield from with_panels(run, judged)
 
 
 def stoppable(asking: Asking) -> Progress:
