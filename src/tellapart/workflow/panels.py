@@ -15,9 +15,10 @@ from tellapart.figures.confusion import confusion_picture
 from tellapart.figures.grid import grid
 from tellapart.files import read_text
 from tellapart.recipe import Recipe, printable
+from tellapart.recipe_values import origins_of
 from tellapart.reporting.tensorboard import Board, open_board
 from tellapart.run import Run
-from tellapart.workflow.begin import origins_of, recipe_text
+from tellapart.workflow.begin import recipe_text
 from tellapart.workflow.events import Event, Said, Verdict
 from tellapart.workflow.judge import worst_first
 from tellapart.workflow.same import conditions_of, in_words
