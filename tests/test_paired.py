@@ -11,6 +11,7 @@ import pytest
 
 import tellapart.evaluation.paired
 import tellapart.workflow.courses
+from tellapart.evaluation.intervals import t_point
 from tellapart.evaluation.paired import (
     FLIPS,
     MID_P,
@@ -26,7 +27,6 @@ from tellapart.evaluation.paired import (
     power,
     resolved,
     sign_flips,
-    t_point,
     tango,
 )
 from tellapart.workflow.compare import in_words, told_apart

@@ -4,7 +4,6 @@
 second got right of each picture less what the first did. Groups (N) are numbers: pictures of one are not independent.
 """
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.evaluation.intervals import Z95
+from tellapart.evaluation.intervals import Z95, t_point
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
@@ -240,19 +239,3 @@ def over_trainings(first: Sequence[float], second: Sequence[float]) -> tuple[flo
     freedom = total**2 / float(shares[0] ** 2 / (len(a) - 1) + shares[1] ** 2 / (len(b) - 1))
     half = t_point(freedom) * math.sqrt(total)
     return value, value - half, value + half
-
-
-@functools.cache
-def t_point(freedom: float) -> float:
-    """The 97.5 % point of Student's t. With t = sqrt(f) tan(a) the density of the angle a is as cos(a)^(f - 1).
-
-    >>> round(t_point(4), 3)
-    2.776
-    """
-    if freedom > 1e5:
-        return Z95
-    # the angles that matter grow narrow as 1 / sqrt(f)
-    angles = np.linspace(0.0, min(math.pi / 2, 12 / math.sqrt(freedom)), 40_001)
-    heights = np.maximum(0.0, np.cos(angles)) ** (freedom - 1)
-    below = np.concatenate([[0.0], np.cumsum((heights[1:] + heights[:-1]) / 2)])
-    return math.sqrt(freedom) * math.tan(float(np.interp(0.95 * below[-1], below, angles)))

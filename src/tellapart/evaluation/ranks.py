@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.evaluation.intervals import Z95, wilson
+from tellapart.evaluation.intervals import t_point, wilson
 
 Floats = NDArray[np.float64]
 
@@ -20,7 +20,9 @@ class Curve:
     """Points (P) of a curve, from the highest threshold to the lowest, where pictures of equal score share a point.
 
     hits: the share of the class that scores at least so; alarms: of the rest; precision: the share of the class among
-    all that score so. The area, and the average precision, come with what each picture (N) adds to them.
+    all that score so. The area, and the average precision, come with what each
+    picture (N) adds to them; the squares of these sum up to the variance, those of a side of m pictures enlarged by
+    m / (m - 1).
     """
 
     thresholds: Floats
@@ -54,6 +56,8 @@ def curve(scores: Floats, own: NDArray[np.bool_]) -> Curve | None:
     fall = np.cumsum((steps / count)[::-1])[::-1][at] / most  # what one more above each point weighs
     lost = np.cumsum((steps * precision / count)[::-1])[::-1][at] / most
     of_average = np.where(own, fall - lost + (precision[at] - average) / most, -lost)
+    sides = np.where(own, most, n - most)
+    unbiased = np.sqrt(sides / np.maximum(1, sides - 1))
     return Curve(
         thresholds=scores[order][last],
         hits=hits / most,
@@ -61,21 +65,21 @@ def curve(scores: Floats, own: NDArray[np.bool_]) -> Curve | None:
         precision=precision,
         area=area,
         average_precision=average,
-        to_area=of_area,
-        to_average=of_average,
+        to_area=of_area * unbiased,
+        to_average=of_average * unbiased,
         worth=min(most, n - most),
     )
 
 
 def bounds(value: float, adds: Floats, groups: NDArray[np.int64] | None, *, worth: int) -> tuple[float, float]:
-    """The 95 % interval of an area on the scale of its logit, given what each picture adds (N). An area of 0 or 1 has
-    the Wilson interval of as many pictures as the smaller side has.
+    """The 95 % interval of an area on the scale of its logit, given what each picture adds (N), by Student's t of as
+    many as the smaller side has, `worth`. An area of 0 or 1 has the Wilson interval of that many.
     """
     parts = adds if groups is None else np.bincount(np.unique(groups, return_inverse=True)[1], adds)
-    error = math.sqrt(float((parts**2).sum()) * len(parts) / max(1, len(parts) - 1))
+    error = math.sqrt(float((parts**2).sum()))
     if not 1e-12 < value < 1 - 1e-12:
         return wilson(round(value) * worth, worth)
-    half = Z95 * error / (value * (1 - value))
+    half = t_point(max(1, min(worth, len(parts)) - 1)) * error / (value * (1 - value))
     centre = math.log(value / (1 - value))
     low, high = (1 / (1 + math.exp(-max(-700.0, centre + side * half))) for side in (-1, 1))
     return low, high
