@@ -27,6 +27,7 @@ VERBS = {
     "baseline": "Judge simple classifiers first: what training must beat.",
     "search": "Try values of settings, and rank them by validation.",
     "predict": "Say what is on pictures: files or folders.",
+    "why": "Show where a model looks, and whether that means anything.",
     "runs": "List the runs, best first.",
     "compare": "Say whether one run is better than another, on the same pictures.",
     "board": "Show the runs in TensorBoard.",

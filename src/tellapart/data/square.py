@@ -45,6 +45,28 @@ def crop_box(width: int, height: int) -> tuple[int, int, int]:
     return side, (height - side) // 2, (width - side) // 2
 
 
+def covered(width: int, height: int, to: Preprocess) -> tuple[float, float, float, float]:
+    """Top, left, height and width of what the network's square shows of a picture, in pixels of that picture; with
+    fit="pad" it begins before the picture where that is narrower.
+
+    >>> covered(400, 200, Preprocess(size=224, channels=3, short=256))
+    (12.5, 112.5, 175.0, 175.0)
+    """
+    if to.fit == "squash":
+        return 0.0, 0.0, float(height), float(width)
+    if to.fit == "pad":
+        spans = []
+        for length in (height, width):
+            inner = max(1, round(length * to.side / max(width, height)))
+            spans.append((-((to.side - inner) // 2) * length / inner, to.side * length / inner))
+        (top, tall), (left, wide) = spans
+        return top, left, tall, wide
+    side, top, left = crop_box(width, height)
+    margin = (to.side - to.size) // 2 * side / to.side
+    seen = to.size * side / to.side
+    return top + margin, left + margin, seen, seen
+
+
 def _padded(pixels: Pixels, to: Preprocess) -> Pixels:
     height, width = pixels.shape[:2]
     scale = to.side / max(width, height)

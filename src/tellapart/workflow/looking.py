@@ -1,0 +1,165 @@
+"""Looking: where a network looks in a picture for a class, and whether that means anything."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tellapart.data.augment import network_input
+from tellapart.data.decode import Pixels
+from tellapart.data.square import fitted
+from tellapart.errors import UsageError, did_you_mean
+from tellapart.evaluation.fields import in_fields
+from tellapart.evaluation.metrics import softmax
+from tellapart.evaluation.neighbours import last_layer
+from tellapart.evaluation.saliency import ENOUGH, Map, Place, cam, occlusion, place_of, places_of
+from tellapart.evaluation.trust import REDRAWN, Trust, randomised, trust
+from tellapart.models.build import build
+from tellapart.models.bundle import Bundle
+from tellapart.models.look import still
+from tellapart.recipe import printable
+from tellapart.workflow import devices
+
+AUTO = "hirescam"
+"""What `auto` means where the last places of a network are enough; docs/why.md says what was measured."""
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A picture that is asked about: its name, its pixels (H W C), and its class where that is known."""
+
+    name: str
+    pixels: Pixels
+    true: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """How heat is found: by which method, and at which layer; None for occlusion, which needs none."""
+
+    method: str
+    place: Place | None = None
+
+    def heat(self, model: nn.Module, pixels: Tensor, number: int) -> Map:
+        """The heat (S S) for one class of a picture (1 C S S)."""
+        if self.place is None:
+            return occlusion(model, pixels, number)
+        return cam(model, pixels, number, self.place, self.method)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heat:
+    """Where a model looks for a class: the heat (S S) on the network's square, its mean in each field (G G), and what
+    is known of it.
+    """
+
+    name: str
+    map: Map
+    fields: Map
+    trust: Trust
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What the model says of one picture, with its probability, and the heat for that class and for the true one."""
+
+    subject: Subject
+    said: str
+    share: float
+    heats: tuple[Heat, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eye:
+    """A model at work: its bundle, its network on a device, and whom to tell how far it is."""
+
+    bundle: Bundle
+    model: nn.Module
+    device: torch.device
+    progress: Progress
+
+    @classmethod
+    def of(cls, bundle: Bundle, device: torch.device, progress: Progress = lambda done, total, name: None) -> "Eye":
+        """The eye of a model file."""
+        devices.reuse_memory()
+        model = bundle.module(device).to(memory_format=torch.channels_last)  # half the time on a CPU
+        return cls(bundle=bundle, model=model, device=device, progress=progress)
+
+    def input(self, pixels: Pixels) -> Tensor:
+        """A picture (H W C) as the network takes it (1 C S S)."""
+        square = torch.from_numpy(np.stack([fitted(pixels, self.bundle.preprocess)]))
+        return network_input(square.to(self.device), self.bundle.preprocess)
+
+    def shares(self, pixels: Tensor) -> NDArray[np.float64]:
+        """The probabilities (K) of one picture (1 C S S)."""
+        with still(self.model):
+            return softmax(self.model(pixels).float().cpu().numpy() / self.bundle.temperature)[0]
+
+
+def explain(eye: Eye, subjects: Sequence[Subject], *, wanted: str = "", method: str = "auto") -> tuple[list[Seen], Way]:
+    """For each picture the heat for the class `wanted`, else for the one said, and for its true one, with checks.
+
+    Raises UsageError for a class that the model does not know, or a method that does not apply to its network.
+    """
+    classes = eye.bundle.classes
+    if wanted and wanted not in classes:
+        raise UsageError(f"The model does not know the class '{printable(wanted)}'.", did_you_mean(wanted, classes))
+    asked = [(one, eye.input(one.pixels)) for one in subjects]
+    shares = [eye.shares(pixels) for _, pixels in asked]
+    numbers = [_numbers(classes, shares[n], wanted, one.true) for n, (one, _) in enumerate(asked)]
+    looks = [(pixels, k) for (_, pixels), several in zip(asked, numbers, strict=True) for k in several]
+    way = _way(eye, looks, method)
+    heats = iter(_heats(eye, looks, way))
+    return [
+        Seen(subject=one, said=classes[int(p.argmax())], share=float(p.max()), heats=tuple(islice(heats, len(several))))
+        for (one, _), p, several in zip(asked, shares, numbers, strict=True)
+    ], way
+
+
+def _numbers(classes: tuple[str, ...], shares: NDArray[np.float64], wanted: str, true: str) -> list[int]:
+    """The classes that heat is shown for, by number: the one that is wanted or said, and the true one."""
+    first = classes.index(wanted) if wanted else int(shares.argmax())
+    return list(dict.fromkeys([first, *([classes.index(true)] if true in classes else [])]))
+
+
+def _way(eye: Eye, looks: list[tuple[Tensor, int]], method: str) -> Way:
+    """The way for a network; its layer is found on the first picture."""
+    if method == "occlusion" or not looks:
+        return Way(method="occlusion")
+    places = places_of(eye.model, *looks[0])
+    place = place_of(places)
+    if method == "auto":
+        fine = place is not None and places[-1].side >= ENOUGH
+        return Way(method=AUTO, place=place) if fine else Way(method="occlusion")
+    if place is None:
+        said = f"No layer of {printable(eye.bundle.architecture.name)} keeps the places of a picture"
+        raise UsageError(f"{said}, so {method} does not apply.", "--method occlusion works with any network.")
+    return Way(method=method, place=place)
+
+
+def _heats(eye: Eye, looks: list[tuple[Tensor, int]], way: Way) -> Iterator[Heat]:
+    """The heat of each look, with what is known of it."""
+    maps = [way.heat(eye.model, *look) for look in looks]
+    random = _random(eye, looks, way)
+    for at, ((pixels, number), one) in enumerate(zip(looks, maps, strict=True)):
+        fields, like = in_fields(one), {kind: [each[at] for each in several] for kind, several in random.items()}
+        known = trust(eye.model, pixels, number, fields, random=like, temperature=eye.bundle.temperature)
+        yield Heat(name=eye.bundle.classes[number], map=one, fields=fields, trust=known)
+        eye.progress(at + 1, len(looks), "taking fields away")
+
+
+def _random(eye: Eye, looks: list[tuple[Tensor, int]], way: Way) -> dict[str, list[list[Map]]]:
+    """The heat of each look in networks with random weights, in fields; by what is random, a list for each network."""
+    found: dict[str, list[list[Map]]] = {}
+    head = last_layer(eye.model, looks[0][0]) if looks else ""
+    others = randomised(eye.model, head, lambda seed: build(eye.bundle.architecture, seed=seed).eval()) if head else ()
+    for at, (kind, network) in enumerate(others):
+        found.setdefault(kind, []).append([in_fields(way.heat(network, *look)) for look in looks])
+        eye.progress(at + 1, 2 * REDRAWN, "networks with random weights")
+    return found

@@ -1,0 +1,198 @@
+"""Why did it say that? Of files, or of the mistakes of a run: where the model looks, and what is like them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tellapart.data.decode import decode
+from tellapart.data.identity import digest
+from tellapart.data.pictures import Pictures
+from tellapart.data.square import covered
+from tellapart.errors import DataError, MismatchError, TellapartError, UsageError
+from tellapart.evaluation.fields import fields_of
+from tellapart.evaluation.predictions import Predictions
+from tellapart.evaluation.saliency import Map
+from tellapart.evaluation.trust import REDRAWN, SHARES, ordered, taken
+from tellapart.figures.heat import Row, heat_sheet, over, sized
+from tellapart.recipe import printable
+from tellapart.run import Run
+from tellapart.workflow.begin import recipe_of, same_pictures
+from tellapart.workflow.judge import worst_first
+from tellapart.workflow.looking import Eye, Heat, Seen, Subject, Way, explain
+from tellapart.workflow.nearest import Near, nearest_of
+from tellapart.workflow.openings import looked
+
+NONE = "No nearest training pictures: "
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What is said of pictures: of each whole one what was seen in it and what is near it, by which way; notes; and the
+    files that are no pictures, each with the reason.
+    """
+
+    way: Way
+    seen: list[Seen]
+    near: list[list[Near]]
+    notes: list[str]
+    broken: list[tuple[str, str]]
+
+
+def why_pictures(
+    eye: Eye, paths: Sequence[Path], *, run: Run | None, wanted: str = "", method: str = "auto", nearest: int = 5
+) -> Answer:
+    """Why the model says what it says of files. Without its run, or where the run's pictures are gone, no training
+    picture is named, and a note says so.
+    """
+    subjects, broken = _of_files(paths)
+    seen, way = explain(eye, subjects, wanted=wanted, method=method)
+    notes, near = looked(run, [digest(one.pixels).hex() for one in subjects]) if run else [], [[] for _ in seen]
+    if nearest and seen and run is None:
+        notes.append(f"{NONE}this is a model file without its run.")
+    elif nearest and seen and run is not None:
+        try:
+            near, about = nearest_of(eye, subjects, _own(run, eye), nearest)
+        except TellapartError as error:
+            about = f"{NONE}{error.message}"
+        notes.append(about)
+    return Answer(way=way, seen=seen, near=near, notes=notes, broken=broken)
+
+
+def why_mistakes(
+    eye: Eye, run: Run | None, most: int, *, wanted: str = "", method: str = "auto", nearest: int = 5
+) -> Answer:
+    """Why a run made its surest mistakes in validation. Raises UsageError for a model without its run, MismatchError
+    when the pictures are no longer those of the run.
+    """
+    if run is None:
+        raise UsageError("Only a run has mistakes of its own; this is a model file.", "Name the run, or pictures.")
+    own = _own(run, eye)
+    subjects, about = _mistakes(run, own, most)
+    seen, way = explain(eye, subjects, wanted=wanted, method=method)
+    near, notes = [[] for _ in seen], [about]
+    if nearest and seen:
+        near, how = nearest_of(eye, subjects, own, nearest)
+        notes.append(how)
+    return Answer(way=way, seen=seen, near=near, notes=notes, broken=[])
+
+
+def _own(run: Run, eye: Eye) -> Pictures:
+    """The pictures of the run, sealed, as its model takes them."""
+    prepared = same_pictures(run, recipe_of(run), progress=lambda done, total: eye.progress(done, total, "pictures"))
+    return replace(prepared.pictures, preprocess=eye.bundle.preprocess)
+
+
+def _of_files(paths: Sequence[Path]) -> tuple[list[Subject], list[tuple[str, str]]]:
+    found, broken = [], []
+    for path in paths:
+        try:
+            if not path.is_file():
+                raise DataError("It is not a regular file.")
+            found.append(Subject(name=str(path), pixels=decode(path.read_bytes())))
+        except (DataError, OSError) as error:
+            broken.append((str(path), getattr(error, "message", str(error))))
+    return found, broken
+
+
+def _mistakes(run: Run, pictures: Pictures, most: int) -> tuple[list[Subject], str]:
+    """The surest mistakes among the validation pictures, and among how many: the seal on the test part stays on."""
+    said = Predictions.load(run.predictions("validation"))
+    rows = {key: row for row, key in enumerate(pictures.index.keys)}
+    if lost := next((key for key in said.keys if key not in rows), ""):
+        raise MismatchError(f"{printable(lost)} was judged, and is not among the pictures of {run.name} any more.")
+    wrong = [row for row, _ in worst_first(said)]
+    found = [_subject(pictures, rows[said.keys[n]], said.classes[said.labels[n]]) for n in wrong[:most]]
+    count = f"{len(wrong):,} mistake{'s' * (len(wrong) != 1)}"
+    return found, f"{count} among {len(said):,} validation pictures; shown: {len(found)}, the surest first"
+
+
+def _subject(pictures: Pictures, row: int, true: str) -> Subject:
+    return Subject(name=pictures.index.keys[row], pixels=decode(pictures.index.store.read(row)), true=true)
+
+
+def title(one: Seen) -> str:
+    """What was said of a picture: 'ants/1.jpg: bee 93.1 %; it is ant'."""
+    true = f"; it is {one.subject.true}" if one.subject.true else ""
+    return printable(f"{one.subject.name}: {one.said} {100 * one.share:.1f} %{true}")
+
+
+def verdict(heat: Heat) -> str:
+    """For which class the heat is, and whether it means anything."""
+    return printable(f"{heat.name}: {heat.trust.verdict(heat.name)}")
+
+
+def sheet(answer: Answer, eye: Eye) -> Image.Image:
+    """A row for each picture: as it is, with the heat for each class, and its nearest training pictures."""
+    return heat_sheet([_row(one, near, eye) for one, near in zip(answer.seen, answer.near, strict=True)])
+
+
+def _row(one: Seen, near: Sequence[Near], eye: Eye) -> Row:
+    pixels = one.subject.pixels
+    box = covered(pixels.shape[1], pixels.shape[0], eye.bundle.preprocess)
+    tiles = [(sized(pixels), "the picture")]
+    for heat in one.heats:
+        means = "means nothing" if heat.trust.why_nothing else "informative"
+        caption = printable(f"heat for {heat.name}") + f"\n{100 * heat.trust.probability:.1f} %, {means}"
+        tiles.append((over(pixels, *_drawn(heat), box), caption))
+    tiles += [(sized(n.square), f"{printable(n.name)}, {n.distance:.2f}\n{printable(n.key)}") for n in near]
+    return Row(
+        title=title(one), tiles=tiles, said=[line for heat in one.heats for line in (verdict(heat), heat.trust.numbers)]
+    )
+
+
+def _drawn(heat: Heat) -> tuple[Map, NDArray[np.bool_]]:
+    """What speaks for the class, from 0 to 1 where it is hottest, and the pixels of the hottest 10 % of the fields."""
+    positive = heat.map.clip(0)
+    at = fields_of(len(positive))
+    hottest = taken(ordered(heat.fields), SHARES[0])[np.ix_(at, at)]
+    return positive / (positive.max() or 1), hottest
+
+
+def document(answer: Answer, model: str) -> dict[str, Any]:
+    """What `--json` prints: of each heat map its fields too, from the top row on."""
+    place = answer.way.place
+    at = {"layer": place.path, "kind": place.kind, "places": [place.side, place.side]} if place else {}
+    return {
+        "format": 1,
+        "model": model,
+        "method": answer.way.method,
+        **at,
+        "pictures": [_entry(one, near) for one, near in zip(answer.seen, answer.near, strict=True)],
+        "unreadable": [{"path": path, "error": error} for path, error in answer.broken],
+        "notes": answer.notes,
+    }
+
+
+def _entry(one: Seen, near: Sequence[Near]) -> dict[str, Any]:
+    return {
+        "path": one.subject.name,
+        "said": one.said,
+        "probability": one.share,
+        **({"class": one.subject.true} if one.subject.true else {}),
+        "heat": [_heat_entry(heat) for heat in one.heats],
+        "nearest": [{"key": n.key, "class": n.name, "distance": n.distance} for n in near],
+    }
+
+
+def _heat_entry(heat: Heat) -> dict[str, Any]:
+    known = heat.trust
+    return {
+        "class": heat.name,
+        "informative": not known.why_nothing,
+        "verdict": known.verdict(heat.name),
+        "probability": known.probability,
+        "without_hottest": known.without_hottest,
+        "without_elsewhere": known.elsewhere,
+        "margin": known.margin.to_json(),
+        "deletion": known.deletion,
+        "insertion": known.insertion,
+        "area": known.area.to_json(),
+        "moved_maps_beaten": known.beaten,
+        "random_networks": {"correlation": known.like_random, "of_each": REDRAWN},
+        "fields": heat.fields.tolist(),
+    }
