@@ -17,10 +17,11 @@ from tellapart.errors import Interrupted
 from tellapart.models.bundle import load_bundle
 from tellapart.run import Run
 from tellapart.workflow import prove
-from tellapart.workflow.begin import origins_of, recipe_of
+from tellapart.workflow.begin import recipe_of
 from tellapart.workflow.branch import branch
 from tellapart.workflow.events import Step
 from tellapart.workflow.extend import extend
+from tellapart.workflow.recipes import origins_of
 from tellapart.workflow.resume import newest
 from tellapart.workflow.same import changed, conditions, fingerprint
 from tellapart.workflow.train import Asking

@@ -9,11 +9,12 @@ from tellapart.recipe import Recipe
 from tellapart.run import Run
 from tellapart.training.checkpoint import load_checkpoint
 from tellapart.workflow import devices
-from tellapart.workflow.begin import origins_of, recipe_of, recipe_texts
+from tellapart.workflow.begin import recipe_of
 from tellapart.workflow.branch import FIRST, anew
 from tellapart.workflow.events import Event
 from tellapart.workflow.extend import gone_on
 from tellapart.workflow.ranks import in_world
+from tellapart.workflow.recipes import origins_of, recipe_texts
 from tellapart.workflow.resume import refuse_other_transform, refuse_unfinished
 from tellapart.workflow.same import changed, conditions_of, fingerprint
 from tellapart.workflow.settle import Settled
