@@ -51,7 +51,7 @@ def test_the_temperature_is_the_one_with_the_least_loss(hot):
         + sum(cross_entropies(logits / t, np.full(400, k)).sum() for k in range(4)) / 4 / 401
     )
     best = optimize.minimize_scalar(smoothed, bounds=(0.05, 20), method="bounded", options={"xatol": 1e-6})
-    assert found.value == pytest.approx(best.x, rel=1e-3)
+    assert found.value == pytest.approx(best.x, rel=1e-3)  # pyright: ignore[reportAttributeAccessIssue]
     assert found.low < found.value < found.high
     for end in (found.low, found.high):
         assert 2 * (smoothed(end) - smoothed(found.value)) == pytest.approx(stats.chi2.ppf(0.95, 1), rel=1e-3)
@@ -208,7 +208,7 @@ def test_what_is_like_no_class_is_unknown_with_the_reason(digits, tmp_path):
     odd, digit = picture(tmp_path / "odd.png"), tmp_path / "digit.png"
     from sklearn.datasets import load_digits
 
-    Image.fromarray((load_digits().images[0] * 15).astype(np.uint8)).save(digit)
+    Image.fromarray((load_digits(return_X_y=True)[0][0].reshape(8, 8) * 15).astype(np.uint8)).save(digit)
     said = asked(digits, "predict", "a", odd, digit, "--json")
     first, second = json.loads(said.out)["predictions"]
     assert first["doubt"].startswith("unknown: like none of the classes (score ")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tellapart.evaluation.paired
-import tellapart.workflow.courses
+import tellapart.figures.plot
 from tellapart.evaluation.intervals import t_point
 from tellapart.evaluation.paired import (
     FLIPS,
@@ -29,8 +29,8 @@ from tellapart.evaluation.paired import (
     sign_flips,
     tango,
 )
+from tellapart.figures.plot import smoothed
 from tellapart.workflow.compare import in_words, told_apart
-from tellapart.workflow.courses import smoothed
 
 Z = 1.959963984540054
 
@@ -229,7 +229,7 @@ def test_one_picture_and_one_group_tell_nothing_and_break_nothing() -> None:
     assert (grouped.told_apart, grouped.low, grouped.high, grouped.loss) == (False, -1.0, 1.0, None)
 
 
-@pytest.mark.parametrize("module", [tellapart.evaluation.paired, tellapart.workflow.courses])
+@pytest.mark.parametrize("module", [tellapart.evaluation.intervals, tellapart.figures.plot])
 def test_the_examples_in_the_docstrings_hold(module: ModuleType) -> None:
     failed, tried = doctest.testmod(module)
     assert (failed, tried > 0) == (0, True)

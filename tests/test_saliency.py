@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tellapart.data.square import covered, fitted
 from tellapart.evaluation.fields import fields_of, in_fields, without
+from tellapart.evaluation.intervals import of_mean
 from tellapart.evaluation.metrics import Figure
 from tellapart.evaluation.neighbours import last_layer, nearest
 from tellapart.evaluation.saliency import METHODS, Place, cam, covering, log_odds, occlusion, place_of, places_of
@@ -137,10 +138,7 @@ def test_what_is_known_of_a_map_is_what_a_naive_loop_finds(network: nn.Module) -
     ]
     ahead = [odds - without_it[0] for odds in without_it[1:]]
     assert known.margin.value == pytest.approx(np.mean(ahead), abs=1e-4)
-    half = 1.959964 * np.std(ahead, ddof=1) / 19**0.5
-    assert (known.margin.low, known.margin.high) == pytest.approx(
-        (np.mean(ahead) - half, np.mean(ahead) + half), abs=1e-4
-    )
+    assert (known.margin.low, known.margin.high) == pytest.approx(of_mean(np.array(ahead)), abs=1e-4)
     assert (known.beaten, known.margin.n, len(known.elsewhere)) == (sum(a > 0 for a in ahead), 19, 19)
     assert known.probability == pytest.approx(chance(np.zeros((10, 10), bool)), abs=1e-6)
     assert known.without_hottest == pytest.approx(chance(taken(ordered(fields), 0.1)), abs=1e-6)

@@ -40,7 +40,11 @@ def test_scores_of_the_table_equal_those_of_scikit_learn(given_answers):
     ours = scores_of(labels, said, classes)
     for average in ("macro", "weighted"):
         p, r, f, _ = theirs.precision_recall_fscore_support(
-            labels, said, labels=there, average=average, zero_division=0
+            labels,
+            said,
+            labels=there,
+            average=average,
+            zero_division=0,  # pyright: ignore
         )
         assert (ours[f"{average} precision"], ours[f"{average} F1"]) == (pytest.approx(p), pytest.approx(f))
         assert average == "weighted" or ours["macro recall"] == pytest.approx(r)
@@ -212,7 +216,7 @@ def test_the_whole_judgement_stands_on_adversarial_answers(given_answers):
 
 def test_the_f1_of_a_class_is_that_of_scikit_learn_with_the_interval_of_its_share():
     said = made(300, 4, seed=0)
-    for k, expected in enumerate(theirs.f1_score(said.labels, said.logits.argmax(1), average=None)):
+    for k, expected in enumerate(theirs.f1_score(said.labels, said.logits.argmax(1), average=None)):  # pyright: ignore
         one = figure(by_class(said), "F1", f"class{k}")
         either = ((said.labels == k) | (said.logits.argmax(1) == k)).sum()
         low, high = wilson(one.value / (2 - one.value) * one.n, one.n)
@@ -257,6 +261,7 @@ def test_intervals_of_areas_hold_in_95_of_100_cases(draw):
     for _ in range(times):
         own = np.arange(300) < 60
         found = curve(np.where(own, chance.normal(1.2, 1, 300), chance.normal(0, 1, 300)), own)
+        assert found is not None
         adds = found.to_area if draw == "area" else found.to_average
         low, high = bounds(getattr(found, draw), adds, None, worth=found.worth)
         held += low <= truth <= high

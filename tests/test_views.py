@@ -21,7 +21,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Done:
     from sklearn.datasets import load_digits
 
     at = tmp_path_factory.mktemp("digits")
-    Image.fromarray((load_digits().images[3] * 15).astype(np.uint8)).save(at / "three.png")
+    Image.fromarray((load_digits(return_X_y=True)[0][3].reshape(8, 8) * 15).astype(np.uint8)).save(at / "three.png")
     return train(at, "a", "digits", "--epochs", "3")
 
 

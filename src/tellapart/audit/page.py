@@ -3,7 +3,6 @@
 import base64
 import io
 from collections.abc import Iterable, Iterator, Mapping
-from html import escape
 from importlib import resources
 
 import numpy as np
@@ -12,8 +11,8 @@ from PIL import Image
 from tellapart.audit.facts import Facts
 from tellapart.audit.findings import SEVERITIES, Finding
 from tellapart.data.decode import decode
-from tellapart.data.sources.listing import shown
 from tellapart.errors import DataError, StorageError
+from tellapart.figures.inert import inert
 
 SHOWN, NAMED, SIDE = 24, 500, 128
 """Pictures drawn and files named for each finding, and the longest side of a drawing in pixels."""
@@ -24,8 +23,8 @@ def page(title: str, said: Iterable[str], findings: list[Finding], facts: Facts)
     rows = {key: row for row, key in enumerate(facts.index.keys)}
     counts = {severity: sum(one.severity == severity for one in findings) for severity in SEVERITIES}
     body = [
-        f"<header><h1>{_text(title)}</h1>",
-        *(f'<p class="soft">{_text(line)}</p>' for line in said),
+        f"<header><h1>{inert(title)}</h1>",
+        *(f'<p class="soft">{inert(line)}</p>' for line in said),
         '<ul class="counts">',
         *(f'<li class="{name}"><span class="tag">{name}</span> {count}</li>' for name, count in counts.items()),
         "</ul></header><main>",
@@ -39,22 +38,17 @@ def page(title: str, said: Iterable[str], findings: list[Finding], facts: Facts)
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{_text(title)}</title><style>{style}</style></head><body>\n" + "\n".join(body) + "\n</body></html>\n"
+        f"<title>{inert(title)}</title><style>{style}</style></head><body>\n" + "\n".join(body) + "\n</body></html>\n"
     )
 
 
-def _text(text: object) -> str:
-    """Any text as it may stand in the page: no markup, no control characters, no letters that turn the line around."""
-    return escape("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in shown(text)))
-
-
 def _article(one: Finding, facts: Facts, rows: Mapping[str, int]) -> Iterator[str]:
-    yield f'<article class="{one.severity}"><span class="tag">{one.severity} · {_text(one.kind)}</span>'
-    yield f"<h2>{_text(one.title)}</h2>"
+    yield f'<article class="{one.severity}"><span class="tag">{one.severity} · {inert(one.kind)}</span>'
+    yield f"<h2>{inert(one.title)}</h2>"
     if one.detail:
-        yield f'<p class="soft">{_text(one.detail)}</p>'
+        yield f'<p class="soft">{inert(one.detail)}</p>'
     if one.fix:
-        yield f"<p>→ {_text(one.fix)}</p>"
+        yield f"<p>→ {inert(one.fix)}</p>"
     pictured = [(key, note) for key, note in one.files if key in rows and facts.table["fault"][rows[key]] == b""]
     if pictured:
         yield '<div class="shots">'
@@ -68,14 +62,14 @@ def _article(one: Finding, facts: Facts, rows: Mapping[str, int]) -> Iterator[st
 def _names(files: tuple[tuple[str, str], ...]) -> Iterator[str]:
     more = f", the first {NAMED} of them" if len(files) > NAMED else ""
     yield f"<details{' open' if len(files) <= 12 else ''}><summary>{len(files):,} files{more}</summary><table>"
-    yield from (f"<tr><td><code>{_text(key)}</code></td><td>{_text(note)}</td></tr>" for key, note in files[:NAMED])
+    yield from (f"<tr><td><code>{inert(key)}</code></td><td>{inert(note)}</td></tr>" for key, note in files[:NAMED])
     yield "</table></details>"
 
 
 def _figure(facts: Facts, row: int, key: str, note: str) -> str:
     drawn, small = _drawn(facts, row)
     style = ' class="dots"' if small else ""
-    caption = f"<figcaption>{_text(key)}<br>{_text(note)}</figcaption>"
+    caption = f"<figcaption>{inert(key)}<br>{inert(note)}</figcaption>"
     return f'<figure><div><img alt="" src="{drawn}"{style}></div>{caption}</figure>'
 
 

@@ -26,6 +26,7 @@ VERBS = {
     "advise": "Say which network and settings suit your pictures.",
     "baseline": "Judge simple classifiers first: what training must beat.",
     "search": "Try values of settings, and rank them by validation.",
+    "report": "Write what may be said of a run, as one HTML file.",
     "predict": "Say what is on pictures: files or folders.",
     "why": "Show where a model looks, and whether that means anything.",
     "runs": "List the runs, best first.",

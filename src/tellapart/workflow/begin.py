@@ -1,6 +1,5 @@
 """What a run writes before it trains: recipe, split, environment, command; and where a model is from."""
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -10,7 +9,7 @@ from typing import Any
 
 from tellapart.data.index import Index
 from tellapart.data.progress import Progress, quiet
-from tellapart.errors import MismatchError, UsageError
+from tellapart.errors import MismatchError
 from tellapart.files import read_text
 from tellapart.models.allowed import source
 from tellapart.models.pretrained import given
@@ -18,6 +17,7 @@ from tellapart.names import NAMED_SOURCES, own_class
 from tellapart.recipe import Recipe
 from tellapart.run import Run, environment
 from tellapart.workflow.prepare import Prepared, prepare
+from tellapart.workflow.recipes import identity_of, recipe_text
 from tellapart.workflow.settle import Settled
 
 PATHS = ("data.source", "data.root", "data.validation_from", "data.test_from")
@@ -51,38 +51,9 @@ def written(run: Run, prepared: Prepared, *, command: str, conditions: Mapping[s
     run.write("recipe.toml", recipe)
 
 
-def identity_of(recipe: str) -> str:
-    """The identity of a recipe's text: a run whose recipe.toml was changed cannot be continued or judged as it was."""
-    return hashlib.sha256(recipe.encode()).hexdigest()[:32]
-
-
 def recipe_of(run: Run) -> Recipe:
     """The recipe of a run, as it was settled. Raises MismatchError when recipe.toml was changed since."""
     return Recipe.from_toml(recipe_text(run), where=str(run.folder / "recipe.toml"))
-
-
-def recipe_text(run: Run) -> str:
-    """The text of recipe.toml as the run wrote it, with the origin of each value."""
-    path, status = run.folder / "recipe.toml", run.status()
-    if not path.is_file():
-        raise UsageError(f"The run {run.name} was stopped before it began to train.", "Start anew: `tellapart train`.")
-    before = path.with_name(f"recipe-{len(status.get('extended', [])) + 1}.toml")
-    if before.is_file() and identity_of(read_text(before)) == status.get("recipe"):
-        return read_text(before)  # it was about to be extended when it was stopped
-    return _unchanged(path, status.get("recipe", ""))
-
-
-def recipe_texts(run: Run) -> list[str]:
-    """The recipes that a run had, in order: the one it began with, and one for each time it was extended."""
-    before = enumerate(run.status().get("extended", []), start=1)
-    return [*(_unchanged(run.folder / f"recipe-{n}.toml", entry["recipe"]) for n, entry in before), recipe_text(run)]
-
-
-def _unchanged(path: Path, identity: str) -> str:
-    text = read_text(path)
-    if identity_of(text) != identity:
-        raise MismatchError(f"{path} is not as the run wrote it.", "Put the old text back, or train a new run with it.")
-    return text
 
 
 def same_pictures(run: Run, recipe: Recipe, *, index: Index | None = None, progress: Progress = quiet) -> Prepared:

@@ -15,10 +15,11 @@ from tellapart.run import Run
 from tellapart.training.checkpoint import Checkpoint, Position, load_checkpoint, save_checkpoint
 from tellapart.training.shards import fresh
 from tellapart.workflow import devices
-from tellapart.workflow.begin import pictures_of, recipe_of, recipe_texts
+from tellapart.workflow.begin import pictures_of, recipe_of
 from tellapart.workflow.events import Event, Said
 from tellapart.workflow.fitting import Pieces, taken_up
 from tellapart.workflow.ranks import in_world
+from tellapart.workflow.recipes import recipe_texts
 from tellapart.workflow.settle import Origins, Settled, refuse_impossible, with_digest
 from tellapart.workflow.telling import told
 from tellapart.workflow.train import Asking, follow, stoppable, trained

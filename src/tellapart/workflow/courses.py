@@ -10,6 +10,7 @@ import numpy as np
 from tellapart.errors import UsageError
 from tellapart.figures.grid import save_picture
 from tellapart.figures.lines import COLOURS, Line, Panel, Sheet, as_image, as_svg, lines
+from tellapart.figures.plot import smoothed
 from tellapart.files import csv_text, write_atomically
 from tellapart.workflow.contender import Contender, contender, in_a_row
 
@@ -28,23 +29,6 @@ class Course:
     values: list[float]
     sd: list[float]
     smoothed: list[float]
-
-
-def smoothed(values: Sequence[float], weight: float) -> list[float]:
-    """The running mean that TensorBoard draws: s = w s + (1 - w) x from s = 0, over 1 - w^n after n numbers.
-
-    What is not finite stays as it is and counts for nothing, and so does a line of equal values.
-
-    >>> smoothed([1.0, 0.0, 0.0], 0.5)
-    [1.0, 0.3333333333333333, 0.14285714285714285]
-    """
-    found, last, n = [], 0.0, 0
-    for value in values:
-        if math.isfinite(value) and any(value != values[0] for value in values):
-            last, n = weight * last + (1 - weight) * value, n + 1
-            value = last / (1 - weight**n)
-        found.append(value)
-    return found
 
 
 def draw_courses(runs: Path, names: Sequence[str], path: Path, *, smooth: float) -> str:

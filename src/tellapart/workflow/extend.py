@@ -9,9 +9,10 @@ from tellapart.recipe import Recipe
 from tellapart.recipe_values import origins_of
 from tellapart.run import Run, now
 from tellapart.training.checkpoint import Position
-from tellapart.workflow.begin import identity_of, recipe_of, recipe_text
+from tellapart.workflow.begin import recipe_of
 from tellapart.workflow.events import Event, Said
 from tellapart.workflow.ranks import in_world
+from tellapart.workflow.recipes import identity_of, recipe_text
 from tellapart.workflow.resume import continued, newest, refuse_other_transform, refuse_unfinished
 from tellapart.workflow.telling import told
 from tellapart.workflow.train import Asking, follow

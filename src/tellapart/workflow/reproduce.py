@@ -10,11 +10,12 @@ from tellapart.recipe_values import origins_of
 from tellapart.run import Run
 from tellapart.training.checkpoint import load_checkpoint
 from tellapart.workflow import devices
-from tellapart.workflow.begin import recipe_of, recipe_texts
+from tellapart.workflow.begin import recipe_of
 from tellapart.workflow.branch import FIRST, anew
 from tellapart.workflow.events import Event
 from tellapart.workflow.extend import gone_on
 from tellapart.workflow.ranks import in_world
+from tellapart.workflow.recipes import recipe_texts
 from tellapart.workflow.resume import refuse_other_transform, refuse_unfinished
 from tellapart.workflow.same import changed, conditions_of, fingerprint
 from tellapart.workflow.settle import Settled

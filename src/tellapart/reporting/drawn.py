@@ -1,0 +1,217 @@
+"""The sections of the report that are drawn: curves of the training, ranks, calibration, and answering when sure."""
+
+from collections.abc import Iterator, Sequence
+
+from tellapart.evaluation.calibration import Reliability
+from tellapart.evaluation.intervals import wilson
+from tellapart.evaluation.judgement import curves as ranked
+from tellapart.evaluation.metrics import Figure
+from tellapart.figures.curve import Axis
+from tellapart.figures.plot import Layer, in_percent, plain, plot, smoothed
+from tellapart.reporting.evidence import Evidence
+from tellapart.reporting.markup import both, drawing, folded, interval, name, paragraph, sentence, shares, table, words
+from tellapart.reporting.story import spoiled
+from tellapart.reporting.words import Value, said, word
+
+DRAWN, SMALL, THIRD = 10, (200, 170), (320, 220)
+"""Classes whose ranks are drawn; the sizes of small plots, and of three beside each other."""
+SHARE = Axis("", 0.0, 1.0)
+DIAGONAL = Layer(points=((0, 0), (1, 1)), look="ref")
+
+
+def curves(of: Evidence) -> Iterator[str]:
+    """Loss, accuracy and rate by epoch."""
+    epochs = [one for one in of.epochs if one["train_loss"] is not None and one["val_loss"] is not None]
+    if not epochs:
+        yield paragraph("no_curves")
+        return
+    kept = float((of.status.get("best") or {}).get("epoch", epochs[-1]["epoch"])) + 1
+    yield '<div class="three">'
+    yield from (_loss(epochs, kept), _accuracy(epochs, kept), _rate(epochs))
+    yield "</div>" + paragraph("loss_note")
+
+
+def _by_epoch(epochs: Sequence, key: str) -> list[tuple[float, float]]:
+    return [(epoch["epoch"] + 1.0, float(epoch[key])) for epoch in epochs]
+
+
+def _whole(value: float) -> str:
+    """A tick between two epochs has no number."""
+    return f"{value:,.0f}" if value == int(value) else ""
+
+
+def _epochs_axis(epochs: Sequence) -> Axis:
+    first, last = epochs[0]["epoch"] + 1.0, epochs[-1]["epoch"] + 1.0
+    return Axis("", first, last if last > first else first + 1)
+
+
+def _loss(epochs: Sequence, kept: float) -> str:
+    layers, top = [], 0.0
+    for key, look in (("train_loss", "main"), ("val_loss", "other")):
+        points = _by_epoch(epochs, key)
+        top = max(top, *(y for _, y in points))
+        layers.append(Layer(points=points, look=f"{look} faint"))
+        layers.append(Layer(points=_calm(points), look=look))
+    up = Axis("", 0.0, top or 1.0)
+    drawn = plot(
+        [_mark(kept, up), *layers],
+        across=_epochs_axis(epochs),
+        up=up,
+        named_by="plot-loss",
+        size=THIRD,
+        words=(_whole, plain),
+    )
+    legend = [("main", words("train")), ("other", words("validation"))]
+    legend += [("faint", words("measured")), ("calm", words("smooth"))]
+    return drawing(sentence("curve_loss", {"best": f"{kept:.0f}"}), drawn, "plot-loss", legend=legend)
+
+
+def _calm(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points with their heights smoothed."""
+    return list(zip([x for x, _ in points], smoothed([y for _, y in points]), strict=True))
+
+
+def _mark(x: float, up: Axis) -> Layer:
+    return Layer(points=((x, up.low), (x, up.high)), look="ref")
+
+
+def _accuracy(epochs: Sequence, kept: float) -> str:
+    points, n = _by_epoch(epochs, "val_accuracy"), epochs[-1]["val_n"]
+    best = [(x, y) for x, y in points if x == kept]
+    lows, highs = zip(*(wilson(y * n, n) for _, y in best), strict=True) if best else ((), ())
+    up = Axis("", max(0.0, min(y for _, y in points) - 0.02), 1.0)
+    layers = [_mark(kept, up), Layer(points=points, look="other faint")]
+    layers.append(Layer(points=_calm(points), look="other"))
+    layers.append(Layer(points=best, look="bar", kind="bars", low=lows, high=highs))
+    layers.append(Layer(points=best, look="dot", kind="dots"))
+    drawn = plot(
+        layers, across=_epochs_axis(epochs), up=up, named_by="plot-acc", size=THIRD, words=(_whole, in_percent)
+    )
+    return drawing(sentence("curve_accuracy", {"n": f"{n:,}"}), drawn, "plot-acc")
+
+
+def _rate(epochs: Sequence) -> str:
+    points = _by_epoch(epochs, "lr")
+    up = Axis("", 0.0, max(y for _, y in points) or 1.0)
+    drawn = plot(
+        [Layer(points=points, look="main")],
+        across=_epochs_axis(epochs),
+        up=up,
+        named_by="plot-rate",
+        size=THIRD,
+        words=(_whole, plain),
+    )
+    return drawing(sentence("curve_rate"), drawn, "plot-rate")
+
+
+def ranks(of: Evidence) -> Iterator[str]:
+    """The ROC and the precision-recall curve of up to ten classes, those with the smallest area."""
+    found = [(k, one) for k, one in enumerate(ranked(of.shown)) if one is not None]
+    areas = {(one.about, one.name): one for one in of.judgement.by_class}
+    shown = sorted(sorted(found, key=lambda pair: pair[1].area)[:DRAWN])
+    if len(shown) < len(found):
+        yield paragraph("ten", {"shown": f"{DRAWN}", "all": f"{len(found)}"})
+    for kind, what in (("roc", "ROC area"), ("pr", "average precision")):
+        yield f'<p class="soft">{sentence(kind)}</p><div class="many">'
+        for k, one in shown:
+            figure, identity = areas[of.shown.classes[k], what], f"plot-{kind}-{k}"
+            line = (one.alarms, one.hits) if kind == "roc" else (one.hits, one.precision)
+            points = [*([(0.0, 0.0)] if kind == "roc" else []), *zip(*(xs.tolist() for xs in line), strict=True)]
+            share = figure.n / len(of.shown)
+            reference = DIAGONAL if kind == "roc" else Layer(points=((0, share), (1, share)), look="ref")
+            layers = [reference, Layer(points=points, look="main")]
+            drawn = plot(layers, across=SHARE, up=SHARE, named_by=identity, size=SMALL, at=(0.0, 0.5, 1.0))
+            area = f"{interval(figure, scale=1, digits=3)}, n&nbsp;=&nbsp;{figure.n:,}"
+            title = f"<strong>{name(of.shown.classes[k], 24)}</strong> {area}"
+            yield drawing(title, drawn, identity)
+        yield "</div>"
+
+
+def calibration(of: Evidence) -> Iterator[str]:
+    """How sure the answers are, as against how often right, before and after the temperature."""
+    found, by = of.judgement, of.judgement.answering
+    low = min([one.sure for one in found.raw.bins] + [one.low for one in found.raw.bins])
+    axis = Axis("", max(0.0, min(low, 0.9)), 1.0)
+    yield '<div class="two">'
+    layers = [DIAGONAL, *_bins(found.raw, "other faint", "hollow"), *_bins(found.calibrated, "bar", "dot")]
+    drawn = plot(layers, across=axis, up=axis, named_by="plot-bins", words=(in_percent, in_percent))
+    legend = [("hollow", words("raw")), ("dot", words("cooled"))]
+    yield drawing(sentence("reliability"), drawn, "plot-bins", legend=legend) + "<div>"
+    where = said("here" if found.fitted_here else "on_validation", {})
+    span = "" if by.span is None else f" [{by.span[0]:.2f}, {by.span[1]:.2f}]"
+    yield paragraph("error_raw", _error(found.raw), look="")
+    more: dict[str, Value] = {
+        "temperature": f"{by.temperature:.2f}{span}",
+        "where": where,
+        "chance": f"{100 * found.calibrated.by_chance:.1f} %",
+    }
+    yield paragraph("error_cooled", {**_error(found.calibrated), **more}, look="") + "</div></div>"
+
+
+def _error(one: Reliability) -> dict[str, Value]:
+    low, high = one.interval
+    return {
+        "error": f"{100 * one.error:.1f} %",
+        "low": f"{100 * low:.1f}",
+        "high": f"{100 * high:.1f}",
+        "n": f"{one.n:,}",
+    }
+
+
+def _bins(of: Reliability, bar: str, dot: str) -> Iterator[Layer]:
+    points = [(one.sure, one.right) for one in of.bins]
+    lows, highs = [one.low for one in of.bins], [one.high for one in of.bins]
+    yield Layer(points=points, look=bar, kind="bars", low=lows, high=highs)
+    yield Layer(points=points, look=dot, kind="dots")
+
+
+def risk(of: Evidence) -> Iterator[str]:
+    """The share of right answers among the surest, and what the model promises."""
+    found = of.judgement
+    points = [(share, right) for share, right, _, _ in found.risk]
+    lows, highs = [low for *_, low, _ in found.risk], [high for *_, high in found.risk]
+    up = Axis("", max(0.0, min([*lows[len(lows) // 10 :], 0.98]) - 0.01), 1.0)
+    band = Layer(points=points, look="band", kind="area", low=lows, high=highs)
+    layers = [band, Layer(points=points, look="main")]
+    drawn = plot(layers, across=SHARE, up=up, named_by="plot-risk", words=(in_percent, in_percent))
+    yield f'<div class="two">{drawing(sentence("risk", {"n": f"{found.n:,}"}), drawn, "plot-risk")}<div>'
+    rows = [
+        [f"{100 * precision:g} %", f"{least:.3f}", f"{100 * answered / found.n:.1f} %", f"{right:,} / {answered:,}"]
+        for precision, least, answered, right in found.kept
+    ]
+    head = [words(one) for one in ("promise", "least", "answered", "right")]
+    yield (table(head, rows, named_by="risk-title") if rows else paragraph("no_promise", look="")) + "</div></div>"
+
+
+def robustness(of: Evidence) -> Iterator[str]:
+    """Accuracy by strength for each way of spoiling the pictures, drawn and as a table."""
+    if not of.robustness:
+        yield paragraph("no_robustness")
+        return
+    yield (
+        paragraph("robust", {"part": word(of.robustness[0].part), "n": f"{of.robustness[0].n:,}"})
+        + '<div class="many">'
+    )
+    low = min(one.low for one in of.robustness)
+    up, before = Axis("", max(0.0, low - 0.02), 1.0), [(0.0, one) for one in of.robustness if not one.about]
+    ways: dict[str, list[tuple[float, Figure]]] = {}
+    for one in of.robustness:
+        way, _, strength = one.about.rpartition(" ")
+        if way:
+            ways.setdefault(way, [*before]).append((float(strength), one))
+    for number, (way, found) in enumerate(ways.items()):
+        yield _way(way, found, up, f"plot-way-{number}")
+    rows = [[both(spoiled(one.about)) if one.about else words("none"), *shares(one)] for one in of.robustness]
+    head = [*(words(one) for one in ("spoiled", "accuracy", "line", "interval")), "n"]
+    yield "</div>" + folded(words("numbers"), table(head, rows, named_by="robustness-title", look="shares"))
+
+
+def _way(way: str, found: Sequence[tuple[float, Figure]], up: Axis, identity: str) -> str:
+    """Accuracy by strength for one way of spoiling."""
+    points = [(strength, one.value) for strength, one in found]
+    lows, highs = [one.low for _, one in found], [one.high for _, one in found]
+    bars = Layer(points=points, look="bar", kind="bars", low=lows, high=highs)
+    layers = [Layer(points=points, look="main"), bars, Layer(points=points, look="dot", kind="dots")]
+    across = Axis("", 0.0, max(strength for strength, _ in found) or 1.0)
+    drawn = plot(layers, across=across, up=up, named_by=identity, size=SMALL, words=(plain, in_percent))
+    return drawing(f"<strong>{words(way)}</strong>", drawn, identity)
