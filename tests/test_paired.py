@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tellapart.evaluation.paired
+import tellapart.evaluation.intervals
 import tellapart.figures.plot
 from tellapart.evaluation.intervals import t_point
 from tellapart.evaluation.paired import (

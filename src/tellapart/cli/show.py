@@ -178,6 +178,7 @@ def next_commands(verdict: Verdict) -> Iterator[str]:
     yield "next:"
     yield f"  tellapart predict {verdict.called} PICTURE…        what is on other pictures"
     yield f"  tellapart board {verdict.called}                   curves, pictures and the graph in TensorBoard"
+    yield f"  tellapart report {verdict.called}                  what may be said of it, on one page"
     opens = " (this opens the seal)" if verdict.test == "sealed" else ""
     yield f"  tellapart test {verdict.called} --mistakes FILE.png   the mistakes, surest first{opens}"
 
