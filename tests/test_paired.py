@@ -9,8 +9,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-import tellapart.evaluation.paired
 import tellapart.evaluation.intervals
+import tellapart.evaluation.paired
 import tellapart.figures.plot
 from tellapart.evaluation.intervals import t_point
 from tellapart.evaluation.paired import (
