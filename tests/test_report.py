@@ -222,7 +222,7 @@ def test_mistakes_of_the_asker_are_told(run: Path, tmp_path: Path) -> None:
     ]
     (folder / "robustness.json").write_text(json.dumps({"format": 1, "part": "validation", "figures": measured}))
     done = tellapart(tmp_path, "report", "r")
-    assert "on validation pictures spoiled by blur 3, the accuracy is 20.0 %" in done.out
+    assert "on validation pictures spoiled on purpose (blur 3 of 5), the accuracy is 20.0 %" in done.out
     status = json.loads((folder / "status.json").read_text())
     (folder / "status.json").write_text(json.dumps({**status, "state": "interrupted"}))
     done = tellapart(tmp_path, "report", "r")
