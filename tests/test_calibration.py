@@ -104,8 +104,7 @@ def test_a_calibrated_model_is_called_so_in_95_of_100_cases_and_its_interval_hol
         found = reliability(*drawn(n, seed=seed))
         called += found.calibrated
         held += found.interval[0] == 0
-    assert called >= 88
-    assert held == called
+    assert min(called, held) >= 88
 
 
 def test_an_overconfident_model_is_found():
@@ -262,3 +261,11 @@ def test_the_same_network_gives_the_same_classes_at_any_temperature(digits):
     images = torch.rand(4, bundle.preprocess.channels, bundle.preprocess.size, bundle.preprocess.size)
     plain = probabilities(replace(bundle, temperature=1.0), images)
     assert (plain.argmax(1) == probabilities(bundle, images).argmax(1)).all()
+
+
+@pytest.mark.parametrize("hot", [1.5, 4.0, 1e4])
+def test_the_interval_of_the_calibration_error_holds_for_models_that_are_too_sure(hot):
+    """As its sureness is wrong, so is the chance that it states: what chance adds comes from what was seen."""
+    many = reliability(*drawn(40_000, seed=77, hot=hot))
+    spans = (reliability(*drawn(300, seed=seed, hot=hot)).interval for seed in range(60))
+    assert sum(low <= many.error <= high for low, high in spans) >= 54

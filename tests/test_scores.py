@@ -10,6 +10,7 @@ from scipy import stats
 from sklearn import metrics as theirs
 from test_metrics import answers, figure, predictions_of
 
+from tellapart.evaluation.calibration import reliability
 from tellapart.evaluation.intervals import Z95, of_mean, of_share, resolved, wilson
 from tellapart.evaluation.judgement import by_class, judged, risk
 from tellapart.evaluation.metrics import softmax
@@ -97,27 +98,46 @@ def test_what_a_picture_adds_to_an_area_is_what_changes_when_it_counts_a_little_
             assert adds[at] == pytest.approx(change * math.sqrt(side / max(1, side - 1)), abs=2e-4)
 
 
-def test_delongs_interval_of_a_worked_example():
-    """Five of a class and five of the rest; the variance by DeLong's two sums, written out."""
-    scores = np.array([0.9, 0.8, 0.7, 0.4, 0.35, 0.75, 0.5, 0.3, 0.2, 0.1])
-    own = np.arange(10) < 5
+def test_delongs_interval_of_an_example():
+    """Twelve of a class and fifteen of the rest; the variance by DeLong's two sums, written out."""
+    chance = np.random.default_rng(11)
+    scores = np.concatenate([chance.normal(1, 1, 12), chance.normal(0, 1, 15)])
+    own = np.arange(27) < 12
     found = curve(scores, own)
-    beats = (scores[:5, None] > scores[None, 5:]).astype(float)
+    beats = (scores[:12, None] > scores[None, 12:]).astype(float)
     assert found is not None
-    assert found.area == pytest.approx(beats.mean()) == pytest.approx(0.8)
-    variance = beats.mean(1).var(ddof=1) / 5 + beats.mean(0).var(ddof=1) / 5
-    half = stats.t.ppf(0.975, 4) * math.sqrt(variance) / (0.8 * 0.2)
-    centre = math.log(0.8 / 0.2)
-    assert bounds(0.8, found.to_area, None, worth=5) == pytest.approx(
-        [1 / (1 + math.exp(half - centre)), 1 / (1 + math.exp(-half - centre))]
+    area = float(beats.mean())
+    assert found.area == pytest.approx(area)
+    variance = beats.mean(1).var(ddof=1) / 12 + beats.mean(0).var(ddof=1) / 15
+    half = stats.t.ppf(0.975, 11) * math.sqrt(variance) / (area * (1 - area))
+    centre = math.log(area / (1 - area))
+    assert bounds(area, found.to_area, None, worth=12) == pytest.approx(
+        [1 / (1 + math.exp(half - centre)), 1 / (1 + math.exp(-half - centre))], rel=1e-5
     )
 
 
-def test_an_area_of_one_has_a_lower_bound_that_knows_how_few_pictures_there_are():
-    found = curve(np.array([0.9, 0.8, 0.2, 0.1]), np.array([True, True, False, False]))
+def test_an_area_of_one_has_a_lower_bound_that_knows_how_few_there_are_and_a_handful_tells_nothing():
+    found = curve(np.arange(30)[::-1] / 30, own := np.arange(30) < 12)
     assert found is not None
     assert found.area == 1
-    assert bounds(1.0, found.to_area, None, worth=found.worth) == wilson(2, 2)
+    assert bounds(1.0, found.to_area, None, worth=found.worth) == wilson(12, 12)
+    assert bounds(1.0, found.to_area, np.arange(30) % 10, worth=found.worth) == wilson(10, 10)
+    assert bounds(1.0, found.to_area, np.arange(30) % 6, worth=found.worth) == (0, 1)
+    few = curve(np.arange(30)[::-1] / 30, own & (np.arange(30) < 9))
+    assert few is not None
+    assert bounds(1.0, few.to_area, None, worth=few.worth) == (0, 1)
+
+
+@pytest.mark.parametrize("right", [0, 1])
+def test_a_table_without_a_mistake_or_a_right_answer_has_an_interval(right):
+    labels = np.arange(60) % 3
+    logits = np.eye(3, dtype=np.float32)[labels if right else (labels + 1) % 3]
+    for groups, n in ((None, 60), (np.arange(60) // 6, 10)):
+        said = predictions_of(logits, labels, groups=groups)
+        found = judged(said, Answering.of(said))
+        for name in TABLE[:6]:
+            one = figure(found.figures, name)
+            assert one.high - one.low > 0.8 * (wilson(n, n)[1] - wilson(n, n)[0]) / 2, one
 
 
 @pytest.mark.parametrize(("n", "classes", "right"), [(200, 3, 0.8), (500, 10, 0.9)])
@@ -242,14 +262,15 @@ def test_risk_and_coverage_is_the_accuracy_of_the_surest():
         assert low <= right <= high
 
 
-def test_what_a_test_set_resolves_is_found_in_80_of_100_cases():
+@pytest.mark.parametrize("right", [0.8, 0.97])
+def test_what_a_test_set_resolves_is_found_in_80_of_100_cases(right):
     chance, n = np.random.default_rng(0), 600
-    gap, found, times = resolved(0.8, n), 0, 2000
+    gap, found, times = resolved(right, n), 0, 2000
     for _ in range(times):
-        a, b = chance.random(n) < 0.8 - gap / 2, chance.random(n) < 0.8 + gap / 2
+        a, b = chance.random(n) < right - gap, chance.random(n) < right
         won, lost = (b & ~a).sum(), (a & ~b).sum()
         found += abs(won - lost) > Z95 * math.sqrt(won + lost)
-    assert found / times == pytest.approx(0.8, abs=0.03)
+    assert found / times == pytest.approx(0.8, abs=0.04)
 
 
 @pytest.mark.parametrize("draw", ["area", "average_precision"])
@@ -295,3 +316,24 @@ def test_table_scores_take_weights_as_counts():
 @given(st.integers(1, 400), st.floats(0.3, 1))
 def test_what_can_be_resolved_shrinks_with_n(n, right):
     assert 0 < resolved(right, 4 * n) < resolved(right, n)
+
+
+def test_every_part_of_a_judgement_knows_groups():
+    """Answers of a group are right or wrong together: 60 groups of 8 are not 480 pictures."""
+    chance = np.random.default_rng(9)
+    groups, kept = np.repeat(np.arange(60), 8), {"temperature": 0, "calibrated": 0}
+    broken = made_ = 0
+    for _ in range(60):
+        logits = np.repeat(2 * chance.normal(size=(60, 3)), 8, 0) + 0.05 * chance.normal(size=(480, 3))
+        labels = (softmax(logits).cumsum(1) < np.repeat(chance.random(60), 8)[:, None]).sum(1).clip(max=2)
+        by = Answering.of(predictions_of(logits.astype(np.float32), labels, groups=groups))
+        assert by.span is not None
+        kept["temperature"] += by.span[0] <= 1 <= by.span[1]
+        kept["calibrated"] += reliability(logits, labels, groups=groups).calibrated
+        large = softmax(2 * chance.normal(size=(4000, 3)) / 1.0)
+        for precision, least in by.promises.items():
+            sure = softmax(np.log(large) / by.temperature).max(1)
+            made_, broken = made_ + 1, broken + (large.max(1)[sure >= least].mean() < precision)
+    assert kept["temperature"] >= 50
+    assert kept["calibrated"] >= 50
+    assert broken <= max(3, 0.15 * made_)

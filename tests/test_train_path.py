@@ -89,10 +89,10 @@ def test_the_class_table_has_every_class_with_its_own_n(two: Done) -> None:
     assert sum(int(n) for _, n in rows) == 269
 
 
-def test_the_end_names_the_run_folder_and_three_next_commands_that_exist(two: Done) -> None:
+def test_the_end_names_the_run_folder_and_four_next_commands_that_exist(two: Done) -> None:
     assert f"run folder: {two.run('first').folder}\n" in two.out
     verbs = re.findall(r"^  tellapart (\w+) first\b", two.out, re.M)
-    assert len(verbs) == 3
+    assert len(verbs) == 4
     assert set(verbs) <= set(VERBS)
 
 

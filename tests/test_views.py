@@ -68,8 +68,7 @@ def test_predict_answers_by_several_views(digits):
 def test_what_views_gain_is_judged_on_validation_and_said(digits):
     done = tellapart(digits.at, "test", "a", "--views", "mirror,shift", "--json")
     assert done.code == 0, done.err
-    answer = json.loads(done.out)
-    found, validation = answer["views"], next(one for one in answer["figures"] if one["part"] == "validation")
+    found, validation = json.loads(done.out)["views"], digits.run("a").status()["figures"][0]
     assert (found["each"], found["one"]["value"], found["one"]["n"]) == (10, validation["value"], validation["n"])
     gained = found["gained"]
     assert gained["difference"] == pytest.approx(found["several"]["value"] - found["one"]["value"])

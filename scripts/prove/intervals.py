@@ -41,7 +41,8 @@ def drawn(n: int, group: int, chance: np.random.Generator) -> Predictions:
 
 def scores(said: Predictions) -> dict[str, tuple[float, float, float]]:
     """Value and bounds of every score."""
-    figures = [*overall(said, 1.0), *by_class(said)]
+    every = by_class(said)
+    figures = [*overall(said, 1.0, every), *every]
     return {f"{one.name} {one.about}".strip(): (one.value, one.low, one.high) for one in figures}
 
 

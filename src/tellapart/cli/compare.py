@@ -143,4 +143,6 @@ def drawn(found: "Comparison", path: Path, *, most: int = 20) -> str:
     if not images:
         return "there is no picture that one got right and the other not; nothing is drawn"
     save_picture(grid(images, captions, tile=128), path)
-    return f"{len(images):,} pictures that one got right and the other not: {path.absolute()}"
+    every = sum(len(pair.won) + len(pair.lost) for pair in found.pairs)
+    some = f"{len(images):,} of the " * (len(images) < every)
+    return f"{some}{every:,} pictures that one got right and the other not: {path.absolute()}"

@@ -13,7 +13,7 @@ def asked_for(
     model: str,
     runs: Path,
     device: str,
-    predictions: "Predictions",
+    predictions: "Predictions | None",
     *,
     slices: Sequence[str],
     views: str | None,
@@ -21,7 +21,7 @@ def asked_for(
 ) -> tuple[dict[str, Any], list[str]]:
     """All that was asked for, as a document and as lines."""
     answer, lines = {}, []
-    for by in slices:
+    for by in slices if predictions else ():
         found, table = in_slices(model, runs, predictions, by)
         answer.setdefault("slices", {})[by] = found
         lines += ["", *table]

@@ -174,7 +174,7 @@ def class_table(verdict: Verdict | Summary, *, most: int = 40) -> Iterator[str]:
 
 
 def next_commands(verdict: Verdict) -> Iterator[str]:
-    """The three commands a person would want now."""
+    """The commands a person would want now."""
     yield "next:"
     yield f"  tellapart predict {verdict.called} PICTURE…        what is on other pictures"
     yield f"  tellapart board {verdict.called}                   curves, pictures and the graph in TensorBoard"

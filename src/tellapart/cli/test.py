@@ -54,7 +54,8 @@ def command(
 ) -> None:
     """Judge MODEL on the sealed test part of its run, which opens it; or on the labelled pictures of SOURCE.
 
-    A test part that the run has opened already is not opened again: the stored predictions are judged.
+    A test part that the run has opened already is not opened again: the stored predictions are judged. --robustness and
+    --views are of validation, and open nothing by themselves.
     """
     if source is None and (root or on_bad != "stop" or any(value is not None for value in flags.values())):
         raise UsageError(
@@ -65,18 +66,34 @@ def command(
         raise UsageError(
             "--robustness, --views and --slice are of a run and its own pictures.", "Leave out the SOURCE."
         )
-    if source is None:
+    refuse_wrong(mistakes, losses, slices, views)
+    predictions, answer, lines = None, {}, []
+    if source is None and not ((robustness or views) and not (mistakes or losses or slices)):
         answer, lines, predictions = own_part(model, runs, device)
-    else:
+    elif source is not None:
         other = given(flags, {"data.source": source, "data.root": root, "data.on_bad": on_bad})
         answer, lines, predictions = other_pictures(model, other, runs, device)
-    if mistakes is not None:
+    if mistakes is not None and predictions is not None:
         lines += mistake_lines(predictions, mistakes)
-    if losses is not None:
+    if losses is not None and predictions is not None:
         lines += loss_lines(predictions, losses)
     more, table = asked_for(model, runs, device, predictions, slices=slices, views=views, robustness=robustness)
     answer, lines = {**answer, **more}, [*lines, *table]
-    click.echo(json.dumps(answer, indent=1) if as_json else "\n".join(lines))
+    click.echo(json.dumps(answer, indent=1) if as_json else "\n".join(lines).lstrip("\n"))
+
+
+def refuse_wrong(mistakes: Path | None, losses: Path | None, slices: tuple[str, ...], views: str | None) -> None:
+    """Raises UsageError for what cannot be done, before a test part is opened for it."""
+    from tellapart.evaluation.views import kinds_of
+    from tellapart.workflow.slicing import refuse_unknown
+
+    for path in (mistakes, losses):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UsageError(f"There is no folder {path.absolute().parent}.", "Make it, or name another file.")
+    for by in slices:
+        refuse_unknown(by)
+    if views is not None and not kinds_of(views):
+        raise UsageError("--views names no views.", "Name mirror or shift, or both: mirror,shift.")
 
 
 def own_part(model: str, runs: Path, device: str) -> tuple[Mapping[str, Any], list[str], "Predictions"]:

@@ -66,23 +66,38 @@ def of_share(hits: NDArray[np.bool_], groups: NDArray[np.int64] | None = None) -
     if groups is None or not n:
         return wilson(total, n)
     share = total / n
-    of_each = _by_group(hits.astype(np.float64) - share, groups)
-    worth = float(len(of_each))
-    if 0 < total < n and len(of_each) > 1:
-        worth = min(float(n), share * (1 - share) * len(of_each) / max(float(of_each.var(ddof=1)), 1e-12))
+    if 0 < total < n:
+        worth = n / design_effect(hits.astype(np.float64) - share, groups)
+    else:
+        worth = float(len(np.unique(groups)))
     return wilson(share * worth, worth)
 
 
+def design_effect(far: NDArray[np.float64], groups: NDArray[np.int64] | None) -> float:
+    """By how much the variance of a mean of deviations (N) by whole groups is that of independent ones; 1 at least."""
+    if groups is None:
+        return 1.0
+    number = np.unique(groups, return_inverse=True)[1]
+    of_each, alone = np.bincount(number, far), float((far**2).sum())
+    units = len(of_each)
+    if units < 2 or alone <= 0:
+        return len(far) / max(1, units)
+    return max(1.0, float(((of_each - of_each.mean()) ** 2).sum()) * units / (units - 1) / alone)
+
+
 def resolved(share: float, n: float) -> float:
-    """The difference of two accuracies near `share` that n pictures tell apart in 80 of 100 cases, at the 5 % level,
-    when the mistakes of the two models have nothing to do with each other: 2.80 sqrt(2 p (1 - p) / n).
+    """The difference of two accuracies, the better one `share`, that n pictures tell apart in 80 of 100 cases at the
+    5 % level, when the mistakes of the two have nothing to do with each other: 2.80 sqrt((p (1 - p) + q (1 - q)) / n).
 
     >>> round(resolved(0.9, 1000), 4)
-    0.0376
+    0.0401
     """
-    low, high = wilson(share * n, n)
-    middle = (low + high) / 2 if share in (0.0, 1.0) else share
-    return (Z95 + 0.8416212335729143) * math.sqrt(2 * middle * (1 - middle) / n) if n else 1.0
+    gap = 1.0
+    for _ in range(50):
+        other = max(0.0, share - gap)
+        spread = share * (1 - share) + other * (1 - other)
+        gap = (gap + (Z95 + 0.8416212335729143) * math.sqrt(spread / max(n, 1e-9))) / 2
+    return min(1.0, gap)
 
 
 @functools.cache

@@ -1,6 +1,6 @@
 """The whole judgement of one model on one part: every score with its interval. Pure, from stored predictions."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.evaluation.calibration import Reliability, reliability
-from tellapart.evaluation.intervals import resolved, wilson
+from tellapart.evaluation.intervals import of_share, resolved, wilson
 from tellapart.evaluation.metrics import (
     Figure,
     confusion,
@@ -22,7 +22,7 @@ from tellapart.evaluation.metrics import (
 from tellapart.evaluation.predictions import Predictions
 from tellapart.evaluation.promises import Answering
 from tellapart.evaluation.ranks import Curve, bounds, curve
-from tellapart.evaluation.resample import Floats, of_counts, of_pictures
+from tellapart.evaluation.resample import Floats, of_counts, of_pictures, of_shares
 from tellapart.evaluation.scores import TABLE, Cells, brier_of_each, table_scores
 
 CONFUSED, POINTS = 12, 100
@@ -59,43 +59,56 @@ class Judgement:
     def to_json(self) -> dict[str, Any]:
         """Everything as plain data."""
         figures = {name: [one.to_json() for one in getattr(self, name)] for name in ("figures", "by_class")}
-        return {"format": 1, **asdict(self), **figures}
+        return {"format": 1, **_finite({**asdict(self), **figures})}
+
+
+def _finite(value: Any) -> Any:
+    """Plain data without a number that JSON cannot hold."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def judged(predictions: Predictions, answering: Answering) -> Judgement:
     """The judgement of one part; temperature, promises and what is unknown were found on validation."""
-    logits, labels, at = predictions.logits, predictions.labels, answering.temperature
-    figures = overall(predictions, at)
-    worth = _worth(figures[0])
+    logits, labels, at, groups = predictions.logits, predictions.labels, answering.temperature, predictions.groups
+    every = by_class(predictions)
+    figures = overall(predictions, at, every)
+    worth = worth_of(figures[0])
     return Judgement(
         part=predictions.part,
         classes=predictions.classes,
         n=len(predictions),
-        groups=None if predictions.groups is None else len(np.unique(predictions.groups)),
+        groups=None if groups is None else len(np.unique(groups)),
         figures=figures,
-        by_class=by_class(predictions),
+        by_class=every,
         answering=answering,
-        fitted_here=predictions.part == "validation",
-        raw=reliability(logits, labels),
-        calibrated=reliability(logits, labels, at=at),
+        fitted_here=predictions.part == "validation" and answering.n == len(predictions),
+        raw=reliability(logits, labels, groups=groups),
+        calibrated=reliability(logits, labels, at=at, groups=groups),
         kept=_kept(predictions, answering),
         unknown=0 if answering.known is None else int((logits.max(1) < answering.known).sum()),
-        risk=risk(softmax(np.asarray(logits, np.float64) / at), labels),
+        risk=risk(softmax(np.asarray(logits, np.float64) / at), labels, groups),
         confused=_confused(predictions),
         resolves=resolved(figures[0].value, worth),
     )
 
 
-def _worth(accuracy: Figure) -> float:
+def worth_of(accuracy: Figure) -> float:
     """Of how many independent pictures an accuracy with such an interval is: its n, where pictures are no groups."""
-    if not 0 < accuracy.value < 1:
-        return accuracy.n
-    alone = wilson(accuracy.value * accuracy.n, accuracy.n)
-    return accuracy.n * ((alone[1] - alone[0]) / (accuracy.high - accuracy.low)) ** 2
+    low, high = wilson(accuracy.value * accuracy.n, accuracy.n)
+    wide = accuracy.high - accuracy.low
+    if 0 < accuracy.value < 1:
+        return accuracy.n * min(1.0, ((high - low) / wide) ** 2)
+    return accuracy.n * min(1.0, (high - low) / wide * (1 - wide) / (1 - high + low)) if wide < 1 else 1.0
 
 
-def overall(predictions: Predictions, at: float) -> list[Figure]:
-    """Of all classes: the headline, the scores of the table, Brier, log loss and Brier calibrated, the mean areas."""
+def overall(predictions: Predictions, at: float, every: Sequence[Figure]) -> list[Figure]:
+    """Of all classes: the headline, the scores of the table, Brier, log loss and Brier calibrated, the mean
+    areas of `every` class.
+    """
     logits, labels, part, groups = predictions.logits, predictions.labels, predictions.part, predictions.groups
     found = [*headline(logits, labels, part, groups=groups), *_of_table(predictions)]
     found.append(mean("Brier", brier_of_each(softmax(logits), labels), part, groups=groups))
@@ -103,21 +116,34 @@ def overall(predictions: Predictions, at: float) -> list[Figure]:
         cooled = np.asarray(logits, np.float64) / at
         found.append(mean("loss, calibrated", cross_entropies(cooled, labels), part, groups=groups))
         found.append(mean("Brier, calibrated", brier_of_each(softmax(cooled), labels), part, groups=groups))
-    return [*found, *_areas(predictions)]
+    return [*found, *_areas(predictions, every)]
 
 
 def _of_table(predictions: Predictions) -> list[Figure]:
-    """The scores of the confusion table with their bootstrap intervals."""
+    """The scores of the confusion table with their bootstrap intervals.
+
+    A table without a mistake, or without a right answer, gives resamples of its own kind only: those of a table with
+    four pictures more, half of them right, widen the interval (as A. Agresti and B. Coull do for shares, 1998).
+    """
     said, labels, classes = predictions.logits.argmax(axis=1), predictions.labels, len(predictions.classes)
     n, groups = len(labels), predictions.groups
-    if groups is None:
-        pairs, counts = np.unique(labels * classes + said, return_counts=True)
-        cells = Cells(pairs // classes, pairs % classes, classes)
-        found = of_counts(lambda weights: table_scores(cells, weights), counts)
-    else:
-        cells, counts = Cells(labels, said, classes), np.ones(n, np.int64)
-        found = of_pictures(lambda weights: table_scores(cells, weights), n, groups)
+    pairs, counts = np.unique(labels * classes + said, return_counts=True)
+    cells = Cells(pairs // classes, pairs % classes, classes)
     values = table_scores(cells, counts[None].astype(np.float64))[0]
+    if groups is None:
+        found = of_counts(lambda weights: table_scores(cells, weights), counts)
+        own = np.bincount(labels, minlength=classes) / n * 2
+        k = np.arange(classes)
+        wide = Cells(np.append(cells.rows, [k, k]), np.append(cells.columns, [k, (k + 1) % classes]), classes)
+        more = of_shares(
+            lambda weights: table_scores(wide, weights), np.concatenate([counts.astype(np.float64), own, own]), n
+        )
+        found = np.stack([np.minimum(found[0], more[0]), np.maximum(found[1], more[1])])
+    else:
+        every = Cells(labels, said, classes)
+        found = of_pictures(lambda weights: table_scores(every, weights), n, groups)
+    if groups is not None and len(set((said == labels).tolist())) < 2:
+        found = np.outer(of_share(said == labels, groups), np.ones(len(TABLE)))
     return [_figure(name, row, n, predictions.part) for name, *row in zip(TABLE, values, *found, strict=True)]
 
 
@@ -133,19 +159,14 @@ def curves(predictions: Predictions) -> list[Curve | None]:
     return [curve(shares[:, k], predictions.labels == k) for k in range(len(predictions.classes))]
 
 
-def _areas(predictions: Predictions) -> list[Figure]:
-    """The means over the classes of both areas."""
-    found = [one for one in curves(predictions) if one is not None]
-    n, part, groups, figures = len(predictions), predictions.part, predictions.groups, []
-    for name, area, adds in (
-        ("mean ROC area", "area", "to_area"),
-        ("mean average precision", "average_precision", "to_average"),
-    ):
-        if found:
-            value = float(np.mean([getattr(one, area) for one in found]))
-            each = np.mean([getattr(one, adds) for one in found], axis=0)
-            worth = min(one.worth for one in found)
-            figures.append(_figure(name, (value, *bounds(value, each, groups, worth=worth)), n, part))
+def _areas(predictions: Predictions, every: Sequence[Figure]) -> list[Figure]:
+    """The means over the classes of both areas, between the means of their bounds: at worst all err together."""
+    n, part, figures = len(predictions), predictions.part, []
+    for name in ("ROC area", "average precision"):
+        own = [one for one in every if one.name == name]
+        if own:
+            spans = (float(np.mean([getattr(one, bound) for one in own])) for bound in ("value", "low", "high"))
+            figures.append(_figure(f"mean {name}", spans, n, part))
     return figures
 
 
@@ -188,13 +209,16 @@ def _kept(predictions: Predictions, answering: Answering) -> list[tuple[float, f
     return found
 
 
-def risk(shares: Floats, labels: NDArray[np.int64]) -> list[tuple[float, float, float, float]]:
-    """The share of right answers, with its Wilson interval, among the surest hundredth, two hundredths … of all."""
+def risk(
+    shares: Floats, labels: NDArray[np.int64], groups: NDArray[np.int64] | None = None
+) -> list[tuple[float, float, float, float]]:
+    """The share of right answers, with its interval, among the surest hundredth, two hundredths … of all."""
     order = np.argsort(-shares.max(1), kind="stable")
-    hits, n, found = np.cumsum((shares.argmax(1) == labels)[order]), len(labels), []
-    for count in np.unique(np.ceil(np.arange(1, POINTS + 1) / POINTS * n).astype(int)) if n else ():
-        right = int(hits[count - 1])
-        found.append((float(count / n), float(right / count), *wilson(right, int(count))))
+    right, n, found = (shares.argmax(1) == labels)[order], len(labels), []
+    together = None if groups is None else groups[order]
+    for count in np.unique(np.ceil(np.arange(1, POINTS + 1) / POINTS * n).astype(int)).tolist() if n else ():
+        span = of_share(right[:count], None if together is None else together[:count])
+        found.append((count / n, float(right[:count].mean()), *span))
     return found
 
 

@@ -3,6 +3,7 @@
 Both are chosen on validation and kept in the model file.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.evaluation.calibration import temperature
+from tellapart.evaluation.intervals import design_effect
 from tellapart.evaluation.metrics import softmax
 from tellapart.evaluation.predictions import Predictions
 
@@ -33,24 +35,32 @@ class Promise:
     n: int
 
 
-def promises(logits: NDArray[np.floating], labels: NDArray[np.int64], *, at: float = 1.0) -> tuple[Promise, ...]:
-    """One for each of PROMISED, of the answers at a temperature."""
+def promises(
+    logits: NDArray[np.floating],
+    labels: NDArray[np.int64],
+    *,
+    at: float = 1.0,
+    groups: NDArray[np.int64] | None = None,
+) -> tuple[Promise, ...]:
+    """One for each of PROMISED, of the answers at a temperature; groups (N) count for the pictures they are worth."""
     shares = softmax(np.asarray(logits, np.float64) / at)
     sure, right = shares.max(1), shares.argmax(1) == labels
     order = np.argsort(-sure, kind="stable")
-    return tuple(_promise(one, sure[order], right[order]) for one in PROMISED)
+    worth = 1 / design_effect(right - sure, groups)
+    return tuple(_promise(one, sure[order], right[order], worth) for one in PROMISED)
 
 
-def _promise(precision: float, sure: NDArray[np.float64], right: NDArray[np.bool_]) -> Promise:
+def _promise(precision: float, sure: NDArray[np.float64], right: NDArray[np.bool_], worth: float) -> Promise:
     """Twenty shares are tried from the surest on, until one fails: so the whole search errs in 5 of 100 cases, not each
     trial (fixed sequence testing, as in A. Angelopoulos and others, "Learn then test", 2021).
     """
     n, hits, kept = len(sure), np.cumsum(right), 0
     for step in range(1, STEPS + 1):
         count = int(np.searchsorted(-sure, -sure[n * step // STEPS - 1], side="right")) if n >= STEPS else 0
-        if precision**count > DOUBT:
+        few, wrong = int(count * worth), math.ceil((count - int(hits[count - 1])) * worth)
+        if precision**few > DOUBT:
             continue  # so few could not show it if all were right
-        if chance_of(count - int(hits[count - 1]), count, 1 - precision) > DOUBT:
+        if chance_of(min(wrong, few), few, 1 - precision) > DOUBT:
             break
         kept = count
     if not kept:
@@ -91,11 +101,11 @@ class Answering:
     @classmethod
     def of(cls, validation: Predictions) -> "Answering":
         """What validation says of it; nothing where a logit is not finite."""
-        logits, labels = validation.logits, validation.labels
+        logits, labels, groups = validation.logits, validation.labels, validation.groups
         if not len(labels) or not np.isfinite(logits).all():
             return cls(temperature=1.0, promises={}, known=None)
-        at = temperature(logits, labels)
-        kept = {one.precision: one.threshold for one in promises(logits, labels, at=at.value)}
+        at = temperature(logits, labels, groups)
+        kept = {one.precision: one.threshold for one in promises(logits, labels, at=at.value, groups=groups)}
         return cls(
             temperature=at.value,
             promises={of: least for of, least in kept.items() if least is not None},

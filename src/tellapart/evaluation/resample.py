@@ -44,6 +44,16 @@ def of_counts(statistic: Statistic, counts: NDArray[np.int64]) -> Floats:
     return _bca(statistic(counts[None].astype(float))[0], np.concatenate(drawn), np.concatenate(left), counts)
 
 
+def of_shares(statistic: Statistic, shares: Floats, n: int) -> Floats:
+    """The percentiles (2 S) of statistics of n pictures that are drawn with these shares (A), up to a factor."""
+    chance = np.random.Generator(np.random.Philox(SEED))
+    drawn = [
+        statistic(chance.multinomial(n, shares / shares.sum(), rows).astype(float))
+        for rows in _pieces(MOST, len(shares))
+    ]
+    return np.quantile(np.concatenate(drawn), [0.025, 0.975], axis=0)
+
+
 def _nothing(statistic: Statistic, size: int) -> Floats:
     """One picture, or one group, says nothing of others."""
     return np.outer([-np.inf, np.inf], np.ones(statistic(np.ones((1, size))).shape[1]))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tellapart.evaluation.intervals import resolved
+from tellapart.evaluation.judgement import worth_of
 from tellapart.evaluation.metrics import Figure, difference, judge, softmax
 from tellapart.evaluation.predictions import Predictions
 from tellapart.names import AUGMENTATIONS
@@ -229,7 +230,7 @@ def collapsed(validation: Predictions, about: About) -> Finding | None:
 def tiny(validation: Predictions) -> Finding | None:
     """A validation part that is too small to choose by, or to report."""
     accuracy, n = judge(validation)[0], len(validation)
-    apart = resolved(accuracy.value, n)
+    apart = resolved(accuracy.value, worth_of(accuracy))
     if apart <= COARSE:
         return None
     text = f"{n:,} pictures cannot tell accuracies apart that differ by less than {100 * apart:.0f} points"

@@ -110,7 +110,7 @@ def compare(runs: Path, names: Sequence[str]) -> Comparison:
     return Comparison(
         part="out of fold" if all(one.folds for one in every) else part,
         n=len(common[0]),
-        models=[_model(one, rows, part) for one, rows in zip(every, common, strict=True)],
+        models=[_model(one, rows, part, groups) for one, rows in zip(every, common, strict=True)],
         pairs=_pairs(every, common, groups),
         notes=[*notes, *told],
         recipe=differences([one.recipe for one in every], [one.origins for one in every]),
@@ -149,9 +149,10 @@ def _about_input(every: Sequence[Contender]) -> list[str]:
     return [f"they see the pictures differently: {', '.join(found)}"] * bool(found)
 
 
-def _model(one: Contender, rows: Rows, part: str) -> Model:
+def _model(one: Contender, rows: Rows, part: str, groups: NDArray[np.int64] | None) -> Model:
     names = [run.name for run in one.trainings] if len(one.said) == len(one.trainings) else _seeds(one)
-    figures = [headline(said.logits[rows], said.labels[rows], one_part(one, part)) for said in one.said]
+    answers = [(said.logits[rows], said.labels[rows]) for said in one.said]
+    figures = [headline(*both, one_part(one, part), groups=groups) for both in answers]
     return Model(
         name=one.name,
         folder=str(one.run.folder),

@@ -137,7 +137,7 @@ def judge_elsewhere(bundle: Bundle, asked: Recipe, *, run: Run | None, device: t
     notes += _known(run, pictures.index, bundle.origin)
     notes += pictures.index.said[len(index.said) :]
     notes += [f"left out: {one.key}: {one.reason}" for one in pictures.index.ignored]
-    predictions = predict_part(bundle.module(device), pictures, "test", device=device)
+    predictions = replace(predict_part(bundle.module(device), pictures, "test", device=device), part=part or "whole")
     by = Answering(temperature=bundle.temperature, promises=bundle.promises, known=bundle.known)
     return Elsewhere(predictions, judged(predictions, by), notes)
 
@@ -145,8 +145,9 @@ def judge_elsewhere(bundle: Bundle, asked: Recipe, *, run: Run | None, device: t
 def _known(run: Run | None, index: Index, origin: Mapping[str, Any]) -> list[str]:
     """What the run, or the one of that origin, has seen of these pictures. Raises UsageError for sealed ones of it."""
     if run is None:
-        note = f"these are the pictures of the test part of {origin.get('run')}, which made this model"
-        return [note] * (identity.test_part(index) == origin.get("test_part"))
+        if identity.test_part(index) == origin.get("test_part"):
+            return [f"these are the pictures of the test part of {origin.get('run')}, which made this model"]
+        return ["which of these pictures the model was trained on is not known: its run is not here"]
     found = known(run, index.hexes())
     if found["test"] and not run.predictions("test").is_file():
         raise UsageError(

@@ -67,7 +67,7 @@ def predict(
 
     Raises UsageError for a precision that the model does not promise.
     """
-    model, least = bundle.module(device), _promised(bundle, precision)
+    model, least = bundle.module(device), _promised(bundle, precision, kinds)
     for start in range(0, len(paths), BATCH):
         opened = [_opened(path, bundle.preprocess) for path in paths[start : start + BATCH]]
         squares = [square for _, square in opened if square is not None]
@@ -76,12 +76,14 @@ def predict(
             yield guess if square is None else _answered(guess, *next(said), bundle, top_k, least)
 
 
-def _promised(bundle: Bundle, precision: float | None) -> float:
+def _promised(bundle: Bundle, precision: float | None, kinds: Sequence[str]) -> float:
     """The probability from which on answers are right so often; 0 where nothing is asked for."""
     if precision is not None and precision not in bundle.promises:
         some = ", ".join(f"{one:g}" for one in sorted(bundle.promises)) or "nothing"
         said = f"This model promises {some}; received {precision:g}."
-        raise UsageError(f"No validation picture shows from where on its answers are so often right. {said}")
+        raise UsageError(said, "0.9, 0.95 and 0.99 are promised, as far as its validation pictures can show them.")
+    if precision is not None and kinds:
+        raise UsageError("What a model promises is of one look at each picture.", "Leave out --views, or --precision.")
     return 0.0 if precision is None else bundle.promises[precision]
 
 

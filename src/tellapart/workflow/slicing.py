@@ -23,15 +23,29 @@ def sliced(run: Run, predictions: Predictions, by: str) -> list[Slice]:
     `by` is brightness, size, aspect, group, or FILE.csv:COLUMN. Raises UsageError for anything else, DataError for a
     table that does not name the pictures.
     """
-    if by in WAYS:
-        values = WAYS[by](run, predictions)
-    elif ":" in by:
-        table, _, column = by.rpartition(":")
-        values = _of_table(Path(table), column, predictions)
-    else:
-        raise UsageError(f"Pictures are not sliced by '{by}'.", f"By {', '.join(WAYS)}, or FILE.csv:COLUMN.")
+    refuse_unknown(by)
+    table, _, column = by.rpartition(":")
+    values = WAYS[by](run, predictions) if by in WAYS else _of_table(Path(table), column, predictions)
     hits = top_k_hits(predictions.logits, predictions.labels, 1)
-    return slices(hits, values, predictions.part, groups=None if by == "group" else predictions.groups)
+    return slices(hits, values, predictions.part, groups=predictions.groups)
+
+
+def refuse_unknown(by: str) -> None:
+    """Raises UsageError, or DataError, for what pictures cannot be sliced by, before any is judged."""
+    if by in WAYS:
+        return
+    table, colon, column = by.rpartition(":")
+    if not colon:
+        raise UsageError(f"Pictures are not sliced by '{by}'.", f"By {', '.join(WAYS)}, or FILE.csv:COLUMN.")
+    if not Path(table).is_file():
+        raise UsageError(
+            f"There is no table '{table}'.", "Name a CSV file with a header and a column: FILE.csv:COLUMN."
+        )
+    header = CSV.header(Path(table))
+    if column not in header:
+        raise UsageError(f"{Path(table).name} has no column '{column}'.", did_you_mean(column, header))
+    if not set(KEYS) & set(header):
+        raise DataError(f"No column of {Path(table).name} names the pictures.", f"Call it {' or '.join(KEYS[:2])}.")
 
 
 def _brightness(run: Run, predictions: Predictions) -> list[str]:
@@ -54,7 +68,7 @@ def _sizes(run: Run, predictions: Predictions) -> list[tuple[int, int]]:
 
 def _groups(run: Run, predictions: Predictions) -> list[str]:
     if predictions.groups is None:
-        raise DataError(f"The pictures of {run.name} have no groups.", "`tellapart train SOURCE --group …` makes them.")
+        raise DataError(f"The pictures of {run.name} have no groups.", "`train SOURCE --group-by …` makes them.")
     return [f"group {group}" for group in predictions.groups.tolist()]
 
 
@@ -68,18 +82,11 @@ WAYS: Mapping[str, Callable[[Run, Predictions], list[str]]] = {
 
 def _of_table(table: Path, column: str, predictions: Predictions) -> list[str]:
     """The cells of a column, by the key of the picture, or the name of its file where that is told apart by it."""
-    if not table.is_file():
-        raise UsageError(
-            f"There is no table '{table}'.", "Name a CSV file with a header and a column: FILE.csv:COLUMN."
-        )
     header = CSV.header(table)
-    if column not in header:
-        raise UsageError(f"{table.name} has no column '{column}'.", did_you_mean(column, header))
-    name = next((one for one in KEYS if one in header), "")
-    if not name:
-        raise DataError(f"No column of {table.name} names the pictures.", f"Call it {' or '.join(KEYS[:2])}.")
+    name = next(one for one in KEYS if one in header)
     cells = {key: value for _, (key, value) in CSV.rows(table, [name, column])}
-    short = {} if len({Path(key).name for key in cells}) < len(cells) else {Path(k).name: v for k, v in cells.items()}
+    once = all(len({Path(key).name for key in keys}) == len(keys) for keys in (cells, predictions.keys))
+    short = {Path(key).name: value for key, value in cells.items()} if once else {}
     found = [cells.get(key, short.get(Path(key).name, "")) for key in predictions.keys]
     if not any(found):
         raise DataError(f"{table.name} names none of the {len(found):,} pictures, such as {predictions.keys[0]}.")
