@@ -21,10 +21,11 @@ def asked_for(
 ) -> tuple[dict[str, Any], list[str]]:
     """All that was asked for, as a document and as lines."""
     answer, lines = {}, []
-    for by in slices if predictions else ():
-        found, table = in_slices(model, runs, predictions, by)
-        answer.setdefault("slices", {})[by] = found
-        lines += ["", *table]
+    if predictions is not None:
+        for by in slices:
+            found, table = in_slices(model, runs, predictions, by)
+            answer.setdefault("slices", {})[by] = found
+            lines += ["", *table]
     if views:
         answer["views"], table = with_views(model, runs, device, views)
         lines += ["", *table]
