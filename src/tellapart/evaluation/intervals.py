@@ -90,7 +90,7 @@ def resolved(share: float, n: float) -> float:
     5 % level, when the mistakes of the two have nothing to do with each other: 2.80 sqrt((p (1 - p) + q (1 - q)) / n).
 
     >>> round(resolved(0.9, 1000), 4)
-    0.0401
+    0.0407
     """
     gap = 1.0
     for _ in range(50):
