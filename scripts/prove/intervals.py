@@ -4,7 +4,7 @@
 
 A world of labels and logits is drawn once, very large, and gives the truth; many small test sets are drawn from it,
 alone or in groups of six that share a shift. Prints how many intervals hold the truth, for each score and n; exits 1
-when one is off by more than the margin in MARGIN.
+when one holds less often by more than MARGIN; those of few pictures, and mean areas, are too wide on purpose.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from tellapart.evaluation.judgement import by_class, overall
 from tellapart.evaluation.predictions import Predictions
 
 CLASSES, TRUTH, MARGIN = 4, 400_000, 0.03
-"""Classes of the world; its pictures; how far a share may be off 0.95, plus three errors of the simulation."""
+"""Classes of the world; its pictures; how far a share may be below 0.95, plus three errors of the simulation."""
 SETS = ((100, 0), (300, 0), (1000, 0), (600, 6))
 """Pictures of a test set, and the size of its groups: 0 for independent pictures."""
 
@@ -86,7 +86,7 @@ def main() -> None:
         shares = {**held(n, group, asked.times), "temperature": temperatures(n, asked.times)}
         found[f"n = {n}" + f", groups of {group}" * bool(group)] = shares
         print(f"n = {n}, groups of {group}: " + ", ".join(f"{name} {share:.3f}" for name, share in shares.items()))
-    off = [(of, name, x) for of, every in found.items() for name, x in every.items() if abs(x - 0.95) > margin]
+    off = [(of, name, x) for of, every in found.items() for name, x in every.items() if x < 0.95 - margin]
     if asked.out:
         asked.out.write_text(json.dumps({"times": asked.times, "held": found}, indent=1) + "\n")
     every = [share for shares in found.values() for share in shares.values()]
