@@ -139,11 +139,11 @@ def _of_table(predictions: Predictions) -> list[Figure]:
             lambda weights: table_scores(wide, weights), np.concatenate([counts.astype(np.float64), own, own]), n
         )
         found = np.stack([np.minimum(found[0], more[0]), np.maximum(found[1], more[1])])
+    elif (said == labels).all() or (said != labels).all():
+        found = np.outer(of_share(said == labels, groups), np.ones(len(TABLE)))
     else:
         every = Cells(labels, said, classes)
         found = of_pictures(lambda weights: table_scores(every, weights), n, groups)
-    if groups is not None and len(set((said == labels).tolist())) < 2:
-        found = np.outer(of_share(said == labels, groups), np.ones(len(TABLE)))
     return [_figure(name, row, n, predictions.part) for name, *row in zip(TABLE, values, *found, strict=True)]
 
 

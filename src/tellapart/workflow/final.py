@@ -46,7 +46,7 @@ def verdict(
         (before, seen), test = opened(run, model, prepared.pictures, device, asked=asked)
         figures, by_class = [*figures, *judge(test)], judge_classes(test)
     found = diagnosed(run, prepared, model, validation=validation, test=test, device=device)
-    finish(run, bundle, [*figures, *by_class], found)
+    finish(run, bundle, validation, [*figures, *by_class], found)
     yield Said(stage=9, text=f"saved: {run.folder}")
     run.append("log.txt", "\n".join(finding.line() for finding in found))
     yield Verdict(
@@ -110,12 +110,12 @@ def _refuse_other_score(run: Run, validation: Predictions) -> None:
             )
 
 
-def finish(run: Run, bundle: Bundle, figures: list[Figure], found: list[Finding]) -> None:
-    """Put the figures into the model file, read it back, and only then say in status.json that the run is finished,
-    with the findings.
+def finish(run: Run, bundle: Bundle, validation: Predictions, figures: list[Figure], found: list[Finding]) -> None:
+    """Put the figures, and what validation says of its answers, into the model file, read it back, and only then say in
+    status.json that the run is finished, with the findings.
     """
     scores = tuple(figure.to_json() for figure in figures)
-    save_bundle(replace(_answering(bundle, Predictions.load(run.predictions("validation"))), scores=scores), run.bundle)
+    save_bundle(replace(_answering(bundle, validation), scores=scores), run.bundle)
     saved, wrong = load_bundle(run.bundle).state, f"{run.bundle} does not hold the weights that were judged."
     if saved.keys() != bundle.state.keys() or not all(torch.equal(saved[k], v) for k, v in bundle.state.items()):
         raise StorageError(wrong, "The checkpoints are untouched.")

@@ -61,7 +61,7 @@ def judge_run(run: Run, *, device: torch.device, index: Index | None = None) -> 
         return _judged(run, validation, None, None, began)
     before, test = _open_now(run, device, index)
     found = [*_found(run), tuned(validation, test)]
-    finish(run, load_bundle(run.bundle), [*judge(validation), *judge(test), *judge_classes(test)], found)
+    finish(run, load_bundle(run.bundle), validation, [*judge(validation), *judge(test), *judge_classes(test)], found)
     return _judged(run, validation, test, before, began)
 
 

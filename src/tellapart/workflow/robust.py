@@ -8,6 +8,7 @@ import torch
 
 from tellapart.data.index import Index
 from tellapart.data.loader import Batch
+from tellapart.data.pictures import Pictures
 from tellapart.errors import UsageError
 from tellapart.evaluation.metrics import Figure, share, top_k_hits
 from tellapart.evaluation.predict import logits_of_rows
@@ -57,10 +58,8 @@ def robustness(run: Run, *, device: torch.device, index: Index | None = None, pr
     The test part stays out of it, opened or not: whoever trains against what is found here has chosen by it. Raises
     MismatchError when the pictures are others, StorageError, UsageError for a run without a model.
     """
-    bundle = model_of(run)
-    model, prepared = bundle.module(device), same_pictures(run, recipe_of(run), index=index)
-    pictures = replace(prepared.pictures, preprocess=bundle.preprocess)
-    rows = pictures.index.rows("validation")
+    bundle, pictures = judged_with(run, index)
+    model, rows = bundle.module(device), pictures.index.rows("validation")
     rows = rows[:: -(-len(rows) // MOST)]
     groups = None if pictures.index.groups is None else pictures.index.groups[rows]
     labels, figures = pictures.index.labels[rows], []
@@ -74,11 +73,15 @@ def robustness(run: Run, *, device: torch.device, index: Index | None = None, pr
     return found
 
 
-def model_of(run: Run) -> Bundle:
-    """The model of a run that is finished. Raises UsageError for any other."""
+def judged_with(run: Run, index: Index | None) -> tuple[Bundle, Pictures]:
+    """The model of a run that is finished, and its pictures, sealed, as that takes them. Raises UsageError for any
+    other run, MismatchError when the pictures are others.
+    """
     if (state := run.status().get("state")) != "finished":
         raise UsageError(f"The run {run.name} is {state} and has no model that was judged.", "Choose another run.")
-    return load_bundle(run.bundle)
+    bundle = load_bundle(run.bundle)
+    prepared = same_pictures(run, recipe_of(run), index=index)
+    return bundle, replace(prepared.pictures, preprocess=bundle.preprocess)
 
 
 def _read(batches: Iterable[Batch], about: str) -> Iterator[Batch]:

@@ -1,7 +1,7 @@
 """What several views of each picture would gain: measured on validation, on the same pictures."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,8 +14,7 @@ from tellapart.evaluation.predict import AT_ONCE
 from tellapart.evaluation.views import seen_logits, views
 from tellapart.models.look import still
 from tellapart.run import Run
-from tellapart.workflow.begin import recipe_of, same_pictures
-from tellapart.workflow.robust import Progress, model_of
+from tellapart.workflow.robust import Progress, judged_with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +40,8 @@ def gain(
     run: Run, kinds: Sequence[str], *, device: torch.device, progress: Progress, index: Index | None = None
 ) -> Gain:
     """Judge validation by one look at each picture and by several. Raises as `robustness` does."""
-    bundle = model_of(run)
-    model, prepared = bundle.module(device), same_pictures(run, recipe_of(run), index=index)
-    pictures = replace(prepared.pictures, preprocess=bundle.preprocess)
+    bundle, pictures = judged_with(run, index)
+    model = bundle.module(device)
     rows, once = pictures.index.rows("validation"), max(1, AT_ONCE // bundle.preprocess.size**2)
     found: dict[int, list[np.ndarray]] = {0: [], 1: []}
     with still(model), torch.inference_mode():
