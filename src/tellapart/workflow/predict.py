@@ -134,6 +134,8 @@ def _said(
 
 
 def _answered(guess: Guess, shares: np.ndarray, score: float, bundle: Bundle, top_k: int, least: float) -> Guess:
+    if not np.isfinite(shares).all():
+        return replace(guess, error="The network's answer is not a finite number.")
     best = np.argsort(-shares, kind="stable")[:top_k]
     top = tuple((bundle.classes[int(k)], int(k), float(shares[k])) for k in best)
     return replace(guess, top=top, doubt=_doubt(bundle, score, float(shares.max()), least))
