@@ -11,9 +11,9 @@ from pictures import make_folder
 from PIL import Image
 from planted import encoded, mutants, natural
 
-from tellapart.audit import worker
 from tellapart.audit.facts import FACT, SIDE, Facts, fingerprint, keep, kept
 from tellapart.audit.scan import Bounds, scan
+from tellapart.child import read_frame, write_frame
 from tellapart.data.decode import decode
 from tellapart.data.identity import digest
 from tellapart.data.index import NO_PART, ArrayStore, Index, Strings
@@ -281,11 +281,11 @@ def test_the_worker_loads_no_torch():
 
 def test_a_frame_cut_short_ends_the_conversation(tmp_path):
     out = (tmp_path / "frames").open("w+b")
-    worker.write_frame(out, b"ab", b"c")
+    write_frame(out, b"ab", b"c")
     out.seek(0)
-    assert worker.read_frame(out) == b"abc"
-    assert worker.read_frame(out) is None
+    assert read_frame(out) == b"abc"
+    assert read_frame(out) is None
     out.seek(0)
     out.truncate(9)
-    assert worker.read_frame(out) is None
+    assert read_frame(out) is None
     out.close()

@@ -1,8 +1,10 @@
 """A child process of our own with bounds: what a file does to the child that reads it costs that file alone."""
 
 import os
+import struct
 import sys
 from pathlib import Path
+from typing import IO
 
 
 def command(module: str) -> tuple[str, ...]:
@@ -27,3 +29,21 @@ def bounded(memory: int, *, written: int | None = None) -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (written, written))
     except (ImportError, ValueError, OSError):
         return
+
+
+def read_frame(stream: IO[bytes]) -> bytes | None:
+    """The next frame: its length in eight bytes, little end first, and then so many bytes; None when the other side has
+    closed.
+    """
+    length = stream.read(8)
+    if len(length) < 8:
+        return None
+    body = stream.read(struct.unpack("<q", length)[0])
+    return body if len(body) == struct.unpack("<q", length)[0] else None
+
+
+def write_frame(stream: IO[bytes], *pieces: bytes | memoryview) -> None:
+    """Write one frame made of some pieces."""
+    for piece in (struct.pack("<q", sum(map(len, pieces))), *pieces):  # one by one: joined, pixels would be there twice
+        stream.write(piece)
+    stream.flush()

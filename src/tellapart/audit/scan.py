@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tellapart.audit import worker
 from tellapart.audit.facts import FACT, Facts
-from tellapart.child import command, environment
+from tellapart.child import command, environment, read_frame, write_frame
 from tellapart.data.index import Index, Strings
 from tellapart.data.progress import Progress, quiet
 from tellapart.data.sources.folder import FileStore
@@ -99,8 +99,8 @@ class _Reader:
         try:
             assert child.stdin  # noqa: S101 - it is a pipe
             assert child.stdout  # noqa: S101 - and so is this
-            worker.write_frame(child.stdin, *worker.request(picture))
-            reply = worker.read_frame(child.stdout)
+            write_frame(child.stdin, *worker.request(picture))
+            reply = read_frame(child.stdout)
         except OSError:
             reply = None
         self.began = 0.0
@@ -148,7 +148,7 @@ def _started(bounds: Bounds) -> "subprocess.Popen[bytes]":
     except OSError as error:
         raise WorkerError(f"The process that reads pictures cannot be started: {error}.") from error
     assert child.stdout  # noqa: S101 - it is a pipe
-    if worker.read_frame(child.stdout) != worker.HELLO:
+    if read_frame(child.stdout) != worker.HELLO:
         _end(child)
         raise WorkerError(
             f"The process that reads pictures ended with {child.returncode} before it read one.",

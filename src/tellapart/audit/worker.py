@@ -1,6 +1,6 @@
 """The child that reads pictures: requests come in on stdin, facts go out on stdout. It may die; it costs one file.
 
-No torch here. A frame is its length in eight bytes, little end first, and then so many bytes.
+No torch here.
 """
 
 import contextlib
@@ -11,14 +11,13 @@ import signal
 import struct
 import sys
 import warnings
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from tellapart.audit.facts import FACT, SIDE
-from tellapart.child import bounded
+from tellapart.child import bounded, read_frame, write_frame
 from tellapart.data.decode import FORMATS, MAX_PIXELS, decode
 from tellapart.data.identity import digest
 from tellapart.errors import DataError
@@ -38,21 +37,6 @@ FOREIGN = {
     rb"[\t\n\r\x20-\x7e]{16,}\Z": ("text", "text, not a picture"),
 }
 """How the first bytes of what is no picture begin: its fault, and what it is in words."""
-
-
-def read_frame(stream: IO[bytes]) -> bytes | None:
-    """The next frame, or None when the other side has closed."""
-    length = stream.read(8)
-    if len(length) < 8:
-        return None
-    body = stream.read(struct.unpack("<q", length)[0])
-    return body if len(body) == struct.unpack("<q", length)[0] else None
-
-
-def write_frame(stream: IO[bytes], *pieces: bytes) -> None:
-    """Write one frame made of some pieces."""
-    stream.write(b"".join([struct.pack("<q", sum(map(len, pieces))), *pieces]))
-    stream.flush()
 
 
 def request(picture: str | bytes | NDArray[np.uint8]) -> tuple[bytes, ...]:

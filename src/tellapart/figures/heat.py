@@ -40,21 +40,23 @@ class Row:
     said: Sequence[str]
 
 
-def sized(pixels: Picture) -> Picture:
+def sized(pixels: Picture, side: int = TILE) -> Picture:
     """The picture (H W 1 or 3) as it is drawn, in colour: small ones grow by a whole factor, large ones shrink."""
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
     longest = max(image.size)
-    size = [max(1, n * (TILE // longest) if longest <= TILE else round(n * TILE / longest)) for n in image.size]
-    how = Image.Resampling.NEAREST if longest <= TILE else Image.Resampling.LANCZOS
+    size = [max(1, n * (side // longest) if longest <= side else round(n * side / longest)) for n in image.size]
+    how = Image.Resampling.NEAREST if longest <= side else Image.Resampling.LANCZOS
     return np.asarray(image.resize((size[0], size[1]), how))
 
 
-def over(pixels: Picture, heat: NDArray[np.float64], hottest: NDArray[np.bool_], box: Box) -> Picture:
+def over(
+    pixels: Picture, heat: NDArray[np.float64], hottest: NDArray[np.bool_], box: Box, *, side: int = TILE
+) -> Picture:
     """The heat (S S), from 0 to 1, over a picture (H W C) in grey, and a line around the hottest pixels (S S).
 
     What the network did not see of the picture is dark.
     """
-    shown = sized(pixels)
+    shown = sized(pixels, side)
     scale = shown.shape[0] / pixels.shape[0], shown.shape[1] / pixels.shape[1]
     rows, columns = (_at(shown.shape[n], scale[n], box[n], box[n + 2], len(heat)) for n in (0, 1))
     seen = (rows >= 0)[:, None] & (columns >= 0)[None]

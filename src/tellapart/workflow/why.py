@@ -19,11 +19,12 @@ from tellapart.evaluation.predictions import Predictions
 from tellapart.evaluation.saliency import Map
 from tellapart.evaluation.trust import REDRAWN, SHARES, ordered, taken
 from tellapart.figures.heat import Row, heat_sheet, over, sized
+from tellapart.preprocess import Preprocess
 from tellapart.recipe import printable
 from tellapart.run import Run
 from tellapart.workflow.begin import recipe_of, same_pictures
 from tellapart.workflow.judge import worst_first
-from tellapart.workflow.looking import Eye, Heat, Seen, Subject, Way, explain
+from tellapart.workflow.looking import Eye, Heat, Progress, Seen, Subject, Way, explain
 from tellapart.workflow.nearest import Near, nearest_of
 from tellapart.workflow.openings import looked
 
@@ -56,7 +57,7 @@ def why_pictures(
         notes.append(f"{NONE}this is a model file without its run.")
     elif nearest and seen and run is not None:
         try:
-            near, about = nearest_of(eye, subjects, _own(run, eye), nearest)
+            near, about = nearest_of(eye, subjects, pictures_of(run, eye.bundle.preprocess, eye.progress), nearest)
         except TellapartError as error:
             about = f"{NONE}{error.message}"
         notes.append(about)
@@ -71,7 +72,7 @@ def why_mistakes(
     """
     if run is None:
         raise UsageError("Only a run has mistakes of its own; this is a model file.", "Name the run, or pictures.")
-    own = _own(run, eye)
+    own = pictures_of(run, eye.bundle.preprocess, eye.progress)
     subjects, about = _mistakes(run, own, most)
     seen, way = explain(eye, subjects, wanted=wanted, method=method)
     near, notes = [[] for _ in seen], [about]
@@ -81,10 +82,10 @@ def why_mistakes(
     return Answer(way=way, seen=seen, near=near, notes=notes, broken=[])
 
 
-def _own(run: Run, eye: Eye) -> Pictures:
+def pictures_of(run: Run, preprocess: Preprocess, progress: Progress) -> Pictures:
     """The pictures of the run, sealed, as its model takes them."""
-    prepared = same_pictures(run, recipe_of(run), progress=lambda done, total: eye.progress(done, total, "pictures"))
-    return replace(prepared.pictures, preprocess=eye.bundle.preprocess)
+    prepared = same_pictures(run, recipe_of(run), progress=lambda done, total: progress(done, total, "pictures"))
+    return replace(prepared.pictures, preprocess=preprocess)
 
 
 def _of_files(paths: Sequence[Path]) -> tuple[list[Subject], list[tuple[str, str]]]:
@@ -138,14 +139,14 @@ def _row(one: Seen, near: Sequence[Near], eye: Eye) -> Row:
     for heat in one.heats:
         means = "means nothing" if heat.trust.why_nothing else "informative"
         caption = printable(f"heat for {heat.name}") + f"\n{100 * heat.trust.probability:.1f} %, {means}"
-        tiles.append((over(pixels, *_drawn(heat), box), caption))
+        tiles.append((over(pixels, *drawn(heat), box), caption))
     tiles += [(sized(n.square), f"{printable(n.name)}, {n.distance:.2f}\n{printable(n.key)}") for n in near]
     return Row(
         title=title(one), tiles=tiles, said=[line for heat in one.heats for line in (verdict(heat), heat.trust.numbers)]
     )
 
 
-def _drawn(heat: Heat) -> tuple[Map, NDArray[np.bool_]]:
+def drawn(heat: Heat) -> tuple[Map, NDArray[np.bool_]]:
     """What speaks for the class, from 0 to 1 where it is hottest, and the pixels of the hottest 10 % of the fields."""
     positive = heat.map.clip(0)
     at = fields_of(len(positive))

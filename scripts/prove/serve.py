@@ -1,0 +1,369 @@
+"""Attack a server of `tellapart serve` as a stranger would, and say what it cost whom.
+
+    python scripts/prove/serve.py [--seconds 6] [--json FILE]
+
+A healthy client asks for one small picture after the other. Before and during each attack its latency is measured, and
+the memory of the server with all its children. The attackers give way to the server, as if they were elsewhere: what
+they take of this machine's processor is not the server's doing. Then 1,000 pictures of 32 clients are answered and
+compared with the answers each gets alone, 60 requests are under way when SIGTERM comes, and schemathesis asks what the
+description allows and what it does not. Exits 1 when a promise does not hold: memory at most 300 MB above idle; the
+healthy client's p99 at most twice that before (not in the flood, where the queue bounds it); the parent never started
+again; no answer mixed, none lost.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import multiprocessing
+import os
+import platform
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
+from planted import encoded, mutants, natural  # pyright: ignore[reportMissingImports]
+from served import Served, bombs, memory, planted, png, serving  # pyright: ignore[reportMissingImports]
+
+FORK = multiprocessing.get_context("fork")
+"""Attackers are forked, so that nothing of their start is measured."""
+PAUSE, GROWTH, WORSE = 0.03, 300e6, 2.0
+POST = b"POST /api/predict HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+TIMES = 3
+"""How often quiet and attack follow each other: the machine may have other work meanwhile, so medians are compared."""
+
+
+# --- attackers, each in a process of its own --------------------------------------------------------------------------
+
+
+async def opened(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection("127.0.0.1", port)
+
+
+async def dripping(port: int, head: bytes, drop: bytes) -> None:
+    """A request that never ends, a few bytes a second."""
+    while True:
+        try:
+            _, line = await opened(port)
+            line.write(head)
+            while True:
+                line.write(drop)
+                await line.drain()
+                await asyncio.sleep(0.5)
+        except OSError:
+            await asyncio.sleep(0.1)
+
+
+async def asking(port: int, bodies: list[bytes], pause: float) -> None:
+    """Whole requests, one after the other."""
+    async with httpx.AsyncClient(timeout=60) as client:
+        for n in range(10**9):
+            with contextlib.suppress(httpx.HTTPError):
+                await client.post(f"http://127.0.0.1:{port}/api/predict", content=bodies[n % len(bodies)])
+            await asyncio.sleep(pause)
+
+
+async def lying(port: int, requests: list[bytes]) -> None:
+    """Requests that are not what they say; the answer is not waited for longer than a second."""
+    for n in range(10**9):
+        try:
+            reader, line = await opened(port)
+            line.write(requests[n % len(requests)])
+            await asyncio.wait_for(reader.read(400), 1)
+            line.close()
+        except (OSError, TimeoutError):
+            pass
+        await asyncio.sleep(0.02)
+
+
+async def idle(port: int) -> None:
+    """Connections that are opened and left."""
+    kept: list[Any] = []
+    while True:
+        try:
+            kept.append(await opened(port))
+            if len(kept) > 600:
+                kept.pop(0)[1].close()
+        except OSError:
+            pass
+        await asyncio.sleep(0.005)
+
+
+async def leaving(port: int) -> None:
+    """Good pictures whose client is gone before the answer."""
+    picture = png(1)
+    while True:
+        _, line = await opened(port)
+        line.write(POST + f"Content-Length: {len(picture)}\r\n\r\n".encode() + picture)
+        await asyncio.sleep(0.02)
+        line.close()
+
+
+async def wandering(port: int) -> None:
+    """Paths, hosts and origins that are none of the server's."""
+    chance = random.Random(0)
+    pieces = ["..", "%2e%2e", "%252e", "/", "%2f", "\\", "etc/passwd", "api", "page.js", "%00", "~", "file:", "//", "é"]
+    async with httpx.AsyncClient(timeout=30) as client:
+        for _ in range(10**9):
+            path = "/" + "".join(chance.choices(pieces, k=chance.randint(1, 6)))
+            host = chance.choice(["127.0.0.1", "evil.example", "127.0.0.1.evil.example", "localhost:1@x", "[::2]"])
+            with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL, UnicodeError):
+                await client.get(f"http://127.0.0.1:{port}{path}", headers={"host": host, "range": "bytes=0-,0-,0-"})
+            await asyncio.sleep(0.01)
+
+
+@cache
+def broken() -> list[bytes]:
+    """Files of six formats that are cut, changed or mixed."""
+    return [raw for _, raw in mutants(400)]
+
+
+@cache
+def honest() -> bytes:
+    """A picture of 15 million pixels."""
+    return encoded(natural(1, width=3900, height=3900), "PNG")
+
+
+def attacks(port: int) -> dict[str, list[Any]]:
+    """What each attack does at once."""
+    chunk = b"4000\r\n" + bytes(0x4000) + b"\r\n"
+    lies = [
+        POST + b"Content-Length: 99999999999\r\n\r\n" + bytes(1000),
+        POST + b"Content-Length: 10\r\n\r\nabc",
+        POST + b"Content-Length: -1\r\n\r\nabc",
+        POST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 60,
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"a" * 60_000 + b"\r\n\r\n",
+        os.urandom(4000),
+    ]
+    fuzz, large = broken(), [honest()]
+    return {
+        "bombs of six formats": [lambda: asking(port, list(bombs().values()), 0.01) for _ in range(4)],
+        "slow heads (300)": [lambda: dripping(port, b"GET / HTTP/1.1\r\n", b"X: y\r\n") for _ in range(300)],
+        "slow bodies (200)": [
+            lambda: dripping(port, POST + b"Content-Length: 1900000\r\n\r\n" + bytes(200_000), b"0") for _ in range(200)
+        ],
+        "idle connections (3 x 600)": [lambda: idle(port) for _ in range(3)],
+        "lies about length, and no HTTP": [lambda: lying(port, lies) for _ in range(4)],
+        "broken pictures (400 kinds)": [lambda: asking(port, fuzz, 0.02) for _ in range(2)],
+        "large honest pictures": [lambda: asking(port, large, 0.2) for _ in range(4)],
+        "clients that leave (4)": [lambda: leaving(port) for _ in range(4)],
+        "paths, hosts and origins": [lambda: wandering(port) for _ in range(3)],
+        "decoders that hang or die": [lambda: asking(port, [png(1) + b"HANG", png(2) + b"CRASH"], 0.2)],
+        "flood (200 clients)": [lambda: asking(port, [png(n) for n in range(50)], 0.0) for _ in range(200)],
+    }
+
+
+def attack(name: str, port: int) -> None:
+    """Attack until killed."""
+    os.nice(5)
+
+    async def work() -> None:
+        await asyncio.gather(*(one() for one in attacks(port)[name]))
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    asyncio.run(work())
+
+
+# --- measuring --------------------------------------------------------------------------------------------------------
+
+
+class Watch:
+    """The memory of a server, sampled; the largest of it."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid, self.most, self.going = pid, 0, True
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        while self.going:
+            self.most = max(self.most, memory(self.pid))
+            time.sleep(0.2)  # the system stops the server while it counts its pages
+
+    def end(self) -> int:
+        self.going = False
+        self.thread.join()
+        return self.most
+
+
+def healthy(client: httpx.Client, seconds: float) -> tuple[list[float], int]:
+    """Seconds of each answer, and how many were refused."""
+    picture, found, refused, end = png(7), [], 0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        began = time.perf_counter()
+        try:
+            status = client.post("/api/predict", content=picture).status_code
+        except httpx.HTTPError:
+            status = 0
+        found.append(time.perf_counter() - began)
+        refused += status != 200
+        time.sleep(PAUSE)
+    return found, refused
+
+
+def requests(client: httpx.Client) -> int:
+    """How many requests the server has answered."""
+    lines = client.get("/metrics").text.splitlines()
+    return sum(int(line.split()[-1]) for line in lines if line.startswith("tellapart_requests_total{"))
+
+
+def under(name: str, served: Served, seconds: float) -> dict[str, Any]:
+    """Quiet and attack by turns."""
+    quiet, loud, refused, children = [], [], 0, {one.pid for one in psutil.Process(served.process.pid).children()}
+    with httpx.Client(base_url=served.url, timeout=60) as client:
+        healthy(client, 1)
+        before = requests(client)
+        watch = Watch(served.process.pid)
+        for _ in range(TIMES):
+            quiet.append(healthy(client, seconds)[0])
+            attacker = FORK.Process(target=attack, args=(name, served.port), daemon=True)
+            attacker.start()
+            healthy(client, 1.5)  # the attacker gets ready
+            more = healthy(client, seconds)
+            loud, refused = [*loud, more[0]], refused + more[1]
+            attacker.kill()
+            attacker.join()
+            time.sleep(0.5)
+        most, asked = watch.end(), requests(client) - before - sum(map(len, quiet + loud))
+    after = {one.pid for one in psutil.Process(served.process.pid).children()}
+    return {
+        "p50_ms": [_ms(quiet, 50), _ms(loud, 50)],
+        "p99_ms": [_ms(quiet, 99), _ms(loud, 99)],
+        "answers": [sum(map(len, quiet)), sum(map(len, loud))],
+        "refused": refused,
+        "requests_of_attackers": asked,
+        "memory_mb": round(most / 1e6),
+        "children_started_again": len(after - children),
+        "parent_alive": served.process.poll() is None,
+    }
+
+
+def _ms(slices: list[list[float]], at: float) -> float:
+    """The median over the slices of a percentile, in milliseconds."""
+    return round(1000 * float(np.median([np.percentile(one, at) for one in slices])), 1)
+
+
+def tagged(served: Served, count: int = 1000, clients: int = 32) -> dict[str, Any]:
+    """Every picture alone, then all by many clients at once."""
+    files = [png(n) for n in range(count)]
+    with httpx.Client(base_url=served.url, timeout=60, limits=httpx.Limits(max_connections=clients)) as client:
+
+        def shares(file: bytes) -> list[float]:
+            top = client.post("/api/predict?top=100", content=file).json()["top"]
+            return [one["probability"] for one in sorted(top, key=lambda one: one["index"])]
+
+        alone = np.array([shares(file) for file in files])
+        with ThreadPoolExecutor(clients) as pool:
+            together = np.array(list(pool.map(shares, files)))
+    nearest = np.abs(together[:, None] - alone[None]).max(-1).argmin(1)
+    return {"pictures": count, "clients": clients, "mixed": int((nearest != np.arange(count)).sum()),
+            "largest_difference": float(np.abs(alone - together).max())}  # fmt: skip
+
+
+def drained(model: Path, requests: int = 60) -> dict[str, Any]:
+    """SIGTERM with many requests under way, in a network that takes half a second."""
+    with planted(model, slow=0.5) as served:
+        with ThreadPoolExecutor(requests) as pool:
+            url = f"{served.url}api/predict"
+            every = [pool.submit(httpx.post, url, content=png(n), timeout=60) for n in range(requests)]
+            time.sleep(1.5)
+            served.process.send_signal(signal.SIGTERM)
+            answers = [one.result().status_code for one in every]
+        return {"requests": requests, "answered": answers.count(200), "exit": served.process.wait(60)}
+
+
+def described(served: Served) -> dict[str, Any]:
+    """schemathesis: what the description allows, and what it does not."""
+    program = shutil.which("schemathesis", path=str(Path(sys.executable).parent))
+    if program is None:
+        return {"passed": None, "said": "schemathesis is not installed"}
+    words = ["run", f"{served.url}openapi.json", "--checks", "all", "--max-examples", "60", "--seed", "1"]
+    words += ["--exclude-checks", "positive_data_acceptance,negative_data_rejection", "--request-timeout", "60"]
+    done = subprocess.run([program, *words, "--no-color"], capture_output=True, text=True, cwd=tempfile.gettempdir())
+    return {"passed": done.returncode == 0, "said": done.stdout.strip().splitlines()[-14:]}
+
+
+def wrong(result: dict[str, Any]) -> list[str]:
+    """The promises that do not hold."""
+    found = []
+    for name, one in result["attacks"].items():
+        before, during = one["p99_ms"]
+        if one["memory_mb"] * 1e6 > result["idle_mb"] * 1e6 + GROWTH:
+            found.append(f"{name}: memory {one['memory_mb']} MB, idle {result['idle_mb']} MB")
+        if not name.startswith("flood") and (during > WORSE * before or one["refused"]):
+            found.append(f"{name}: p99 {during} ms, before {before} ms, {one['refused']} refused")
+        if not one["parent_alive"]:
+            found.append(f"{name}: the server has ended")
+    found += [f"mixed: {result['tagged']}"] * (result["tagged"]["mixed"] > 0)
+    drained = result["drained"]
+    found += [f"drained: {drained}"] * (drained["answered"] < drained["requests"] or drained["exit"] != 0)
+    return found + [f"schemathesis: {result['described']['said']}"] * (result["described"]["passed"] is False)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=6)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--only", default="", help="Attacks whose name holds this.")
+    asked = parser.parse_args()
+    with contextlib.suppress(PermissionError):  # other work of this machine is not what is measured
+        os.nice(-5)
+    with tempfile.TemporaryDirectory() as folder:
+        words = ["train", "digits", "--epochs", "3", "--run", "a", "--set", "machine.device=cpu"]
+        at = Path(folder)
+        subprocess.run([sys.executable, "-m", "tellapart", *words], cwd=at, check=True, capture_output=True)
+        result = proved(at, asked.seconds, asked.only)
+    result["wrong"] = wrong(result)
+    print(json.dumps(result, indent=1))
+    if asked.json:
+        asked.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return 1 if result["wrong"] else 0
+
+
+def proved(at: Path, seconds: float, only: str) -> dict[str, Any]:
+    """All of it, on the model in a folder."""
+    model = at / "runs" / "a" / "model.safetensors"
+    result: dict[str, Any] = {
+        "date": datetime.now().date().isoformat(),
+        "machine": f"{os.cpu_count()} processors, {platform.machine()}, Python {platform.python_version()}",
+        "healthy": f"a picture of 8 x 8 every {1000 * PAUSE:g} ms; quiet and attack {TIMES} times by turns",
+        "attacks": {},
+    }
+    with serving(at, "a") as served, httpx.Client(base_url=served.url) as client:
+        healthy(client, 2)
+        time.sleep(1)
+        result["idle_mb"] = round(memory(served.process.pid) / 1e6)
+        for name in [one for one in attacks(0) if only in one and "hang" not in one]:
+            result["attacks"][name] = under(name, served, seconds)
+            print(name, result["attacks"][name], file=sys.stderr, flush=True)
+        ours = {one.laddr.port for one in psutil.Process(served.process.pid).net_connections() if one.raddr}
+        result["ports_it_spoke_from"] = "only its own" if ours <= {served.port} else sorted(ours)
+        result["tagged"] = tagged(served)
+        result["described"] = described(served)
+        result["memory_in_the_end_mb"] = round(memory(served.process.pid) / 1e6)
+    with planted(model) as served:
+        name = "decoders that hang or die"
+        if only in name:
+            result["attacks"][name] = under(name, served, seconds)
+    result["drained"] = drained(model)
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""`tellapart serve`."""
+
+import importlib.util
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tellapart.cli.options import device_option, runs_option
+from tellapart.errors import UsageError
+from tellapart.recipe import printable
+
+if TYPE_CHECKING:
+    from tellapart.web.guard import Guard
+    from tellapart.workflow.serve import Service
+
+NEEDED = ("starlette", "uvicorn")
+TOKEN = "TELLAPART_TOKEN"
+PORT, SHORTEST = 8765, 16
+
+
+@click.command("serve", epilog="Examples: tellapart serve RUN · tellapart serve model.safetensors --port 0")
+@click.argument("model")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; others need a token.")
+@click.option("--port", default=PORT, show_default=True, type=click.IntRange(0, 65535), help="0: any that is free.")
+@click.option("--token", default="", help=f"Who asks must show it; 'auto' makes one. Better: ${TOKEN}.")
+@click.option("--allow-host", "names", multiple=True, metavar="NAME", help="Also answer to this name; repeatable.")
+@click.option("--nearest", is_flag=True, help="Also show the training pictures of a run that are most like a picture.")
+@click.option("--dry-run", is_flag=True, help="Load the model, say what would be done, and end.")
+@device_option
+@runs_option
+def command(
+    model: str,
+    host: str,
+    port: int,
+    token: str,
+    names: tuple[str, ...],
+    nearest: bool,
+    dry_run: bool,
+    device: str,
+    runs: Path,
+) -> int:
+    """Answer for MODEL, a run or a model.safetensors, on a page and to programs, until Ctrl-C.
+
+    Only this machine can reach it, unless --host says otherwise; then everyone who asks must show a token. Nothing that
+    is sent is kept. GET /openapi.json describes the API.
+    """
+    missing = next((name for name in NEEDED if importlib.util.find_spec(name) is None), "")
+    if missing:
+        raise UsageError(f"{missing} is not installed.", "pip install 'tellapart[serve]'")
+    return _served(model, host, port, _token(token), names, nearest, dry_run, device, runs)
+
+
+def _token(given: str) -> str:
+    """The token, by flag or from the environment, where children then do not find it."""
+    kept = os.environ.pop(TOKEN, "")
+    token = given or kept
+    if token and token != "auto" and (len(token) < SHORTEST or not (token.isascii() and token.isprintable())):
+        said = f"A token has at least {SHORTEST} letters, digits or signs of ASCII; this one has {len(token)}."
+        raise UsageError(said, "--token auto makes a good one.")
+    return token
+
+
+def _served(
+    model: str,
+    host: str,
+    port: int,
+    token: str,
+    names: tuple[str, ...],
+    nearest: bool,
+    dry_run: bool,
+    device: str,
+    runs: Path,
+) -> int:
+    import asyncio
+    import secrets
+
+    from tellapart.web.guard import Guard
+    from tellapart.web.server import address, bound, is_local
+
+    with bound(host, port) as here:
+        if not is_local(here) and not token:
+            said = f"Others can reach {host}, and this server would answer everyone."
+            raise UsageError(said, "Add --token auto, and send the token it prints to whom you trust.")
+        made = secrets.token_urlsafe(24) if token == "auto" else ""
+        service = _service(model, runs, device, Guard(hosts=names, token=made or token), nearest)
+        if dry_run:
+            service.close()
+            click.echo(printable(f"{service.name} would answer at {address(here)}"))
+            return 0
+        service.start()
+        here.listen()
+        click.echo(printable(f"{service.name} answers at {address(here)}  (Ctrl-C ends it)"))
+        if made:
+            click.echo(f"token: {made}")
+        stopped = asyncio.run(service.run(here))
+    return 130 if stopped == signal.SIGINT else 0
+
+
+def _service(model: str, runs: Path, device: str, guard: "Guard", nearest: bool) -> "Service":
+    from tellapart.web.readers import Bounds
+    from tellapart.web.site import Limits
+    from tellapart.workflow import devices
+    from tellapart.workflow.models import find_model, run_of
+    from tellapart.workflow.serve import Service
+    from tellapart.workflow.why import pictures_of
+
+    bundle, name = find_model(runs, model)
+    run, chosen = run_of(runs, model), devices.choose(device)
+    if nearest and run is None:
+        raise UsageError("Only a run knows its training pictures; this is a model file.", "Name the run.")
+    pictures = pictures_of(run, bundle.preprocess, lambda *_: None) if nearest and run else None
+    return Service(bundle, name, device=chosen, guard=guard, bounds=Bounds(), limits=Limits(), pictures=pictures)

@@ -1,0 +1,84 @@
+"""The child that decodes what clients send: bytes come in on stdin, pixels go out on stdout. It may die; it costs one
+picture.
+
+A request is a frame of how many pixels it may decode, and one of a file's bytes. The answer is one frame: "+" and the
+height, width, channels and pixels; ">" for more pixels than that; or "-", a status, a code and a reason. No torch here.
+"""
+
+import io
+import os
+import signal
+import struct
+import sys
+import warnings
+
+import numpy as np
+from PIL import Image
+
+from tellapart.child import bounded, read_frame, write_frame
+from tellapart.data.decode import FORMATS, MAX_PIXELS, decode, header, reduction
+from tellapart.errors import DataError
+
+HELLO = b"tellapart decodes"
+MOST, SIDE = 16_000_000, 16_384
+"""Pixels, and pixels along a side, that are decoded at most; a large JPEG is decoded smaller, as everywhere."""
+POLITE = 5
+"""By how much the child gives way to the process that answers."""
+SIZE = struct.Struct("<3i")
+
+Pieces = tuple[bytes | memoryview, ...]
+
+
+def answer(raw: bytes, most: int) -> Pieces:
+    """The pieces of the frame that answers for a file's bytes."""
+    try:
+        height, width = _promised(raw)
+        if height * width > MOST or max(height, width) > SIDE:
+            return _refused(413, "too_many_pixels", _too_large(width, height))
+        if height * width > most:
+            return (b">",)
+        pixels = np.ascontiguousarray(decode(raw))
+    except (DataError, MemoryError) as error:
+        if isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError):
+            return _refused(413, "too_much_memory", "It needs more memory to be decoded than a picture may take.")
+        return _refused(422, "not_a_picture", error.message)
+    return b"+", SIZE.pack(*pixels.shape), pixels.data.cast("B")
+
+
+def _promised(raw: bytes) -> tuple[int, int]:
+    """Height and width that decoding would give, as the header has it. Raises DataError for what is no picture."""
+    try:
+        width, height = Image.open(io.BytesIO(raw), formats=FORMATS).size
+    except Exception:  # the decoder's own look says what is wrong with it
+        height, width, _ = header(raw)
+    by = reduction(width, height) if raw[:2] == b"\xff\xd8" and width * height <= MAX_PIXELS else 1
+    return -(-height // by), -(-width // by)
+
+
+def _too_large(width: int, height: int) -> str:
+    return f"The picture is {width} x {height}; at most {MOST:,} pixels are decoded, {SIDE:,} along a side."
+
+
+def _refused(status: int, code: str, reason: str) -> Pieces:
+    return b"-", f"{status} {code} {reason}".encode("utf-8", "backslashreplace")
+
+
+def main(memory: int) -> None:
+    """Answer until stdin is closed. What a library prints goes nowhere: stdout is for frames alone."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    for one in (signal.SIGINT, signal.SIGTERM):  # they are for the parent, which then closes stdin
+        signal.signal(one, signal.SIG_IGN)
+    warnings.simplefilter("ignore")
+    Image.MAX_IMAGE_PIXELS = None  # ours is held before anything is decoded
+    Image.init()
+    if sys.platform != "win32":
+        os.nice(POLITE)
+    bounded(memory, written=0)
+    write_frame(answers, HELLO)
+    while (most := read_frame(sys.stdin.buffer)) is not None and (raw := read_frame(sys.stdin.buffer)) is not None:
+        write_frame(answers, *answer(raw, int.from_bytes(most, "little")))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,199 @@
+"""The children that decode, seen from the process that answers: one for each thread, started again when it is gone."""
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import IO, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tellapart.child import command, environment, read_frame, write_frame
+from tellapart.errors import WorkerError
+from tellapart.web.reader import HELLO, MOST, SIZE
+from tellapart.web.refusal import Refusal
+
+Pixels = NDArray[np.uint8]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """What decoding may take: seconds for a picture, bytes of a process, and how many processes. Pictures of more than
+    `small` pixels are decoded one at a time.
+    """
+
+    seconds: float = 8.0
+    memory: int = 640 << 20
+    processes: int = 3
+    small: int = 4_000_000
+    command: Sequence[str] = command("tellapart.web.reader")
+
+
+class Readers:
+    """Bytes to pixels in children with bounds. Close it in the end."""
+
+    def __init__(self, bounds: Bounds, *, died: Callable[[], None]) -> None:
+        self.bounds, self.died, self.under_way = bounds, died, 0
+        self._local, self._alone, self._every = threading.local(), asyncio.Lock(), []
+        self._began: dict[subprocess.Popen[bytes], float] = {}
+        self._late: set[subprocess.Popen[bytes]] = set()
+        self._closed = threading.Event()
+        self._threads = ThreadPoolExecutor(bounds.processes, thread_name_prefix="reader")
+
+    def start(self) -> None:
+        """Start all children. Raises WorkerError when one cannot be started."""
+        together = threading.Barrier(self.bounds.processes)  # else one thread starts them all
+        for work in [self._threads.submit(self._first, together) for _ in range(self.bounds.processes)]:
+            work.result()
+        threading.Thread(target=self._watch, name="watch", daemon=True).start()
+
+    def _first(self, together: threading.Barrier) -> None:
+        self._child()
+        together.wait(60)
+
+    def _watch(self) -> None:
+        """End each child that works on one picture for too long."""
+        while not self._closed.wait(0.1):
+            for child, began in list(self._began.items()):
+                if time.monotonic() - began > self.bounds.seconds:
+                    self._late.add(child)
+                    child.kill()
+
+    async def read(self, raw: bytes, then: Callable[[Pixels], T]) -> T:
+        """What `then` makes, in the thread that read them, of the pixels of a file. Raises Refusal with the reason when
+        there are none; a client that goes away meanwhile takes back what has not begun.
+        """
+        self.under_way += 1
+        try:
+            found = await asyncio.wrap_future(self._read(raw, self.bounds.small, then))
+            if found is None:
+                await self._alone.acquire()
+                work, loop = self._read(raw, MOST, then), asyncio.get_running_loop()
+                # not when the client leaves: it is decoded to its end
+                work.add_done_callback(lambda _: loop.call_soon_threadsafe(self._alone.release))
+                found = await asyncio.wrap_future(work)
+            assert found  # noqa: S101 - a child refuses what has more
+            return found[0]
+        finally:
+            self.under_way -= 1
+
+    def _read(self, raw: bytes, most: int, then: Callable[[Pixels], T]) -> "Future[tuple[T] | None]":
+        def work() -> tuple[T] | None:
+            pixels = self._decoded(raw, most)
+            return None if pixels is None else (then(pixels),)
+
+        return self._threads.submit(work)
+
+    def _decoded(self, raw: bytes, most: int) -> Pixels | None:
+        """The pixels (H W C), or None where there are more than `most`."""
+        child = self._child()
+        self._began[child] = time.monotonic()
+        try:
+            return _asked(child, raw, most)
+        except OSError as error:
+            self._lost(child)
+            self._child()  # who ended it waits for the next one, not whoever comes then
+            if child in self._late:
+                self._late.discard(child)
+                said = f"It takes longer than {self.bounds.seconds:g} seconds to be decoded."
+                raise Refusal(422, "too_slow_to_decode", said, "Save it again as JPEG or PNG.") from error
+            said = "The process that decoded it died of it."
+            raise Refusal(422, "cannot_be_decoded", said, "Save it again as JPEG or PNG.") from error
+        finally:
+            del self._began[child]
+
+    def _child(self) -> "subprocess.Popen[bytes]":
+        """The child of this thread, alive."""
+        child = getattr(self._local, "child", None)
+        if child is None or child.poll() is not None:
+            if child is not None:
+                self._lost(child)
+            child = self._local.child = _started(self.bounds)
+            self._every.append(child)
+            if self._closed.is_set():
+                child.kill()
+        return child
+
+    def _lost(self, child: "subprocess.Popen[bytes]") -> None:
+        _end(child)
+        self._local.child = None
+        self._every.remove(child)
+        self.died()
+
+    def close(self) -> None:
+        """End all children for good."""
+        self._closed.set()
+        for child in list(self._every):
+            child.kill()
+        self._threads.shutdown(cancel_futures=True)
+        for child in self._every:
+            _end(child)
+
+
+def _asked(child: "subprocess.Popen[bytes]", raw: bytes, most: int) -> Pixels | None:
+    """What a child answers. Raises OSError when it has died, Refusal when it refuses."""
+    assert child.stdin  # noqa: S101 - it is a pipe
+    assert child.stdout  # noqa: S101 - and so is this
+    write_frame(child.stdin, most.to_bytes(8, "little"))
+    write_frame(child.stdin, raw)
+    length = int.from_bytes(_exactly(child.stdout, 8), "little")
+    kind = _exactly(child.stdout, 1)
+    if kind == b"+":
+        height, width, channels = SIZE.unpack(_exactly(child.stdout, SIZE.size))
+        if length != 1 + SIZE.size + height * width * channels or not 0 < height * width <= most:
+            raise OSError("the child gives another number of pixels than it says")
+        pixels = np.empty((height, width, channels), np.uint8)
+        _filled(child.stdout, pixels.reshape(-1).data)
+        return pixels
+    if kind == b"-" and length < 2**16:
+        status, code, reason = _exactly(child.stdout, length - 1).decode().split(" ", 2)
+        raise Refusal(int(status), code, reason, "JPEG, PNG, WebP, BMP, TIFF and PPM pictures are read.")
+    return None
+
+
+def _exactly(stream: IO[bytes], count: int) -> bytes:
+    found = stream.read(count)
+    if len(found) < count:
+        raise OSError("the child has ended")
+    return found
+
+
+def _filled(stream: IO[bytes], view: memoryview) -> None:
+    """Read until `view` is full, without a copy of it all."""
+    while view:
+        count = stream.readinto(view)  # type: ignore[attr-defined]
+        if not count:
+            raise OSError("the child has ended")
+        view = view[count:]
+
+
+def _started(bounds: Bounds) -> "subprocess.Popen[bytes]":
+    """A child that has said hello. Raises WorkerError when it does not."""
+    words, alone = [*bounds.command, str(bounds.memory)], environment(OPENBLAS_NUM_THREADS="1")
+    child = subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=alone, cwd=os.sep
+    )
+    assert child.stdout  # noqa: S101 - it is a pipe
+    if read_frame(child.stdout) != HELLO:
+        _end(child)
+        raise WorkerError(
+            f"The process that decodes pictures ended with {child.returncode} before it read one.",
+            f"Try it by hand: {' '.join(words)}",
+        )
+    return child
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    child.kill()
+    child.wait()
+    for pipe in (child.stdin, child.stdout):
+        with contextlib.suppress(OSError):  # what was still buffered has nowhere to go
+            if pipe is not None:
+                pipe.close()

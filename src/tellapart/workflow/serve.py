@@ -1,0 +1,276 @@
+"""Serving: what a model answers over HTTP: pictures, where it looks, its golden samples, its card; and the page."""
+
+import asyncio
+import base64
+import io
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from importlib import resources
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from starlette.responses import JSONResponse, Response
+
+from tellapart.data.augment import network_input
+from tellapart.data.decode import Pixels
+from tellapart.data.pictures import Pictures
+from tellapart.data.square import covered, fitted
+from tellapart.evaluation.metrics import softmax
+from tellapart.evaluation.predict import AT_ONCE
+from tellapart.figures.heat import over, sized
+from tellapart.models.bundle import Bundle
+from tellapart.shipping.card import card
+from tellapart.web.batches import Batches, Square
+from tellapart.web.counts import Counts
+from tellapart.web.guard import Guard
+from tellapart.web.readers import Bounds, Readers
+from tellapart.web.refusal import Refusal, busy
+from tellapart.web.server import serve
+from tellapart.web.site import Asked, Door, Limits, Site
+from tellapart.workflow.looking import Eye, Heat, Subject, explain
+from tellapart.workflow.nearest import nearest_of
+from tellapart.workflow.serve_words import TOP, described, heat_entry
+from tellapart.workflow.why import drawn
+
+BATCH, WAITING, SIDE, NEAREST = 64, 4, 448, 6
+"""Pictures that go through the network together; slow answers that may wait; a map's side; training pictures shown."""
+POLITE = 10
+"""By how much a slow answer gives way to the others."""
+FILES = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+    "/openapi.json": ("openapi.json", "application/json"),
+}
+Said = tuple[NDArray[np.float64], float]
+"""Probabilities (K), and the largest logit."""
+
+
+class Stopped(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class Service:
+    """A model and all that answers for it; with training pictures, also which of them are most like one that is sent.
+    Nothing that comes in is written anywhere.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        name: str,
+        *,
+        device: torch.device,
+        guard: Guard,
+        bounds: Bounds,
+        limits: Limits,
+        pictures: Pictures | None = None,
+    ) -> None:
+        self.bundle, self.name, self.device, self.limits, self.pictures = bundle, name, device, limits, pictures
+        self.model, self.watched = (bundle.module(device).to(memory_format=torch.channels_last) for _ in range(2))
+        once = AT_ONCE // bundle.preprocess.size**2 if device.type == "cpu" else BATCH
+        self.counts = Counts()
+        self.readers = Readers(bounds, died=partial(self._count, "readers_died"))
+        self.batches: Batches[Said] = Batches(
+            self.said, most=max(1, min(BATCH, once)), coming=lambda: self.readers.under_way
+        )
+        self.site = Site(doors=self._doors(), guard=guard, counts=self.counts, limits=limits)
+        self._alone, self._waiting, self._stopping = asyncio.Semaphore(1), 0, threading.Event()
+        self._slow = ThreadPoolExecutor(1, thread_name_prefix="slow", initializer=_give_way)
+
+    def _doors(self) -> Mapping[str, Door]:
+        files = {path: Door(method="GET", answer=_file(*of), open=True) for path, of in FILES.items()}
+        near = Door(method="POST", answer=self._nearest, body=True)
+        return (
+            files
+            | ({"/api/nearest": near} if self.pictures else {})
+            | {
+                "/health": Door(method="GET", answer=self._health, open=True),
+                "/metrics": Door(method="GET", answer=self._metrics),
+                "/api/enter": Door(method="POST", answer=self._enter),
+                "/api/model": Door(method="GET", answer=self._model),
+                "/api/card": Door(method="GET", answer=self._card),
+                "/api/golden": Door(method="GET", answer=self._golden, query=("n",)),
+                "/api/predict": Door(method="POST", answer=self._predict, query=("top",), body=True),
+                "/api/nearest": Door(method="POST", answer=self._nearest, body=True),
+                "/api/heat": Door(method="POST", answer=self._heat, query=("class",), body=True),
+            }
+        )
+
+    def start(self) -> None:
+        """Start what decodes, and let the network run once, so that the first client does not wait for it."""
+        self.readers.start()
+        size, channels = self.bundle.preprocess.size, self.bundle.preprocess.channels
+        for count in (1, self.batches.most):
+            self.said([np.zeros((size, size, channels), np.uint8)] * count)
+        if self.pictures:
+            self._alike(np.zeros((size, size, channels), np.uint8), threading.Event())
+
+    async def run(self, here: socket.socket) -> int:
+        """Answer on a socket until a signal comes; which one."""
+        batching = asyncio.create_task(self.batches.run())
+        try:
+            return await serve(self.site, here)
+        finally:
+            batching.cancel()
+            self._stopping.set()
+            self.close()
+
+    def close(self) -> None:
+        """End the children and the threads."""
+        self.readers.close()
+        self.batches.close()
+        self._slow.shutdown(cancel_futures=True)
+
+    def said(self, squares: Sequence[Square]) -> list[Said]:
+        """What the network says of each of some squares (S S C)."""
+        batch = torch.from_numpy(np.stack(squares)).to(self.device)
+        with torch.inference_mode():
+            logits = self.model(network_input(batch, self.bundle.preprocess)).float().cpu().numpy().astype(np.float64)
+        shares = softmax(logits / self.bundle.temperature)
+        return list(zip(shares, logits.max(1).tolist(), strict=True))
+
+    async def _predict(self, asked: Asked) -> Response:
+        top = _number(asked.query.get("top", "5"), 1, TOP, "top")
+        (width, height), square = await self.readers.read(asked.body, self._prepared)
+        shares, score = await self.batches.ask(square)
+        if not np.isfinite(shares).all():
+            raise Refusal(422, "no_number", "The network's answer for this picture is not a finite number.")
+        return JSONResponse(self._answer(shares, score, top) | {"width": width, "height": height})
+
+    def _prepared(self, pixels: Pixels) -> tuple[tuple[int, int], Square]:
+        return (pixels.shape[1], pixels.shape[0]), fitted(pixels, self.bundle.preprocess)
+
+    def _answer(self, shares: NDArray[np.float64], score: float, top: int) -> dict[str, Any]:
+        bundle, sure = self.bundle, float(shares.max())
+        unknown = bundle.known is not None and score < bundle.known
+        held = [precision for precision, least in bundle.promises.items() if sure >= least and not unknown]
+        best = np.argsort(-shares, kind="stable")[:top].tolist()
+        return {
+            "answer": None if unknown else bundle.classes[best[0]],
+            "unknown": unknown,
+            "promise": max(held, default=None),
+            "top": [{"class": bundle.classes[k], "index": k, "probability": float(shares[k])} for k in best],
+            "score": score,
+        }
+
+    async def _heat(self, asked: Asked) -> Response:
+        wanted = asked.query.get("class", "")
+        if wanted and wanted not in self.bundle.classes:
+            raise Refusal(422, "unknown_class", "The model does not know this class.", "GET /api/model lists them.")
+        return JSONResponse(await self._slowly(asked.body, partial(self._looked, wanted)))
+
+    async def _nearest(self, asked: Asked) -> Response:
+        if self.pictures is None:
+            raise Refusal(
+                404, "not_offered", "This server does not show training pictures.", "Start it with --nearest."
+            )
+        return JSONResponse(await self._slowly(asked.body, self._alike))
+
+    async def _slowly(self, body: bytes, work: Callable[[Pixels, threading.Event], Any]) -> Any:
+        """What takes long, one after the other; the event is set when nobody waits for it any more."""
+        if self._waiting >= WAITING:
+            raise busy("Several slow answers are waited for already.")
+        self._waiting, left = self._waiting + 1, threading.Event()
+        try:
+            async with self._alone:  # so that the pixels of one picture at most are kept for it
+                pixels = await self.readers.read(body, lambda pixels: pixels)
+                return await asyncio.get_running_loop().run_in_executor(self._slow, work, pixels, left)
+        finally:
+            self._waiting -= 1
+            left.set()
+
+    def _eye(self, left: threading.Event) -> Eye:
+        """The network with whose layers it is looked: not the one that answers meanwhile."""
+
+        def progress(done: int, total: int, name: str) -> None:
+            if left.is_set() or self._stopping.is_set():
+                raise Stopped
+
+        return Eye(bundle=self.bundle, model=self.watched, device=self.device, progress=progress)
+
+    def _alike(self, pixels: Pixels, left: threading.Event) -> dict[str, Any]:
+        assert self.pictures  # noqa: S101 - else there is no door to here
+        (near,), among = nearest_of(self._eye(left), [Subject(name="picture", pixels=pixels)], self.pictures, NEAREST)
+        found = [{"class": n.name, "distance": n.distance, "picture": _png(sized(n.square))} for n in near]
+        return {"nearest": found, "among": among}
+
+    def _looked(self, wanted: str, pixels: Pixels, left: threading.Event) -> dict[str, Any]:
+        (seen,), way = explain(self._eye(left), [Subject(name="picture", pixels=pixels)], wanted=wanted)
+        return heat_entry(seen.heats[0], way.method) | {"picture": self._drawn(seen.heats[0], pixels)}
+
+    def _drawn(self, heat: Heat, pixels: Pixels) -> str:
+        """The heat over the picture, as a data address."""
+        box = covered(pixels.shape[1], pixels.shape[0], self.bundle.preprocess)
+        return _png(over(pixels, *drawn(heat), box, side=SIDE))
+
+    async def _model(self, asked: Asked) -> Response:
+        return JSONResponse(described(self.bundle, self.name, self.limits) | {"nearest": self.pictures is not None})
+
+    async def _card(self, asked: Asked) -> Response:
+        return Response(card(self.bundle, self.name), media_type="text/markdown; charset=utf-8")
+
+    async def _golden(self, asked: Asked) -> Response:
+        goldens = self.bundle.goldens
+        n = _number(asked.query.get("n", "0"), 0, max(0, len(goldens) - 1), "n")
+        if not goldens or not goldens[n].file.startswith(b"\x89PNG\r\n"):
+            raise Refusal(404, "not_found", "The model carries no such sample.", "GET /api/model lists them.")
+        return Response(goldens[n].file, media_type="image/png")
+
+    async def _enter(self, asked: Asked) -> Response:
+        return Response(status_code=204, headers={"set-cookie": self.site.guard.cookie(asked.request)})
+
+    async def _health(self, asked: Asked) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def _metrics(self, asked: Asked) -> Response:
+        gauges = {
+            "requests_under_way": self.site.working,
+            "pictures_answered_total": self.batches.answered,
+            "batches_total": self.batches.batches,
+            "slow_answers_waiting": self._waiting,
+            "start_time_seconds": self.counts.began,
+        }
+        return Response(self.counts.text(gauges), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    def _count(self, name: str) -> None:
+        self.counts.named[name] += 1
+
+
+def _png(pixels: Pixels) -> str:
+    """A picture as a data address."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _number(text: str, low: int, high: int, name: str) -> int:
+    """A whole number of the query. Raises Refusal for anything else."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 8 and low <= int(text) <= high):
+        raise Refusal(400, "wrong_query", f"{name} must be a whole number from {low} to {high}.")
+    return int(text)
+
+
+def _file(name: str, kind: str) -> Any:
+    """The answer with a file of the page, which is read once."""
+    body = resources.files("tellapart.web").joinpath("page", name).read_bytes()
+
+    async def answer(asked: Asked) -> Response:
+        return Response(body, media_type=kind)
+
+    return answer
+
+
+def _give_way() -> None:
+    """On Linux a thread has a priority of its own."""
+    if sys.platform == "linux":
+        os.nice(POLITE)
