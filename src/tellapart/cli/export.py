@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from tellapart.cli.export_files import add_to
 from tellapart.cli.options import PATH, runs_option
 from tellapart.cli.verbs import Verbs
 
@@ -11,6 +12,9 @@ from tellapart.cli.verbs import Verbs
 @click.group("export", cls=Verbs)
 def command() -> None:
     """A trained model, for use without tellapart."""
+
+
+add_to(command)
 
 
 @command.command("script", epilog="Example: tellapart export script RUN --out train.py, then: python train.py FOLDER")

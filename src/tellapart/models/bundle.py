@@ -3,6 +3,7 @@
 import json
 import math
 import struct
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,7 +49,9 @@ class Bundle:
         """The network with these weights, in eval mode, on `device`. Raises StorageError when they do not fit."""
         try:
             network = outline(self.architecture)
-            network.load_state_dict(dict(self.state), strict=True, assign=True)
+            state: Any = OrderedDict(self.state)
+            state._metadata = network.state_dict()._metadata  # type: ignore[attr-defined]  # mnasnet asks for its version
+            network.load_state_dict(state, strict=True, assign=True)
         except RuntimeError as error:
             raise StorageError(f"The weights do not fit the architecture {self.architecture.name}: {error}") from error
         return network.to(device).eval()
