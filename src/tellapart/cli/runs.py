@@ -37,10 +37,13 @@ def command(sort: str, runs: Path, as_json: bool) -> None:
     width = max(len(row.name) for row in rows)
     shown = sort if sort in EXTRA else ""
     head = f"{shown:>{LONG}}  " if shown else ""
-    click.echo(f"{'run':<{width}}  {'state':<11}  {'validation':<22}  {'test':<22}  {'gap':>6}  {head}source, model")
+    wide = max(22, *(len(share(one)) for row in rows for one in (row.validation, row.test)))
+    click.echo(
+        f"{'run':<{width}}  {'state':<11}  {'validation':<{wide}}  {'test':<{wide}}  {'gap':>6}  {head}source, model"
+    )
     for row in rows:
         gap = "–" if row.gap is None else f"{row.gap:+.3f}"
-        figures = f"{share(row.validation):<22}  {share(row.test):<22}  {gap:>6}"
+        figures = f"{share(row.validation):<{wide}}  {share(row.test):<{wide}}  {gap:>6}"
         figures += f"  {EXTRA[shown](row):>{LONG}}" if shown else ""
         about = ", ".join(filter(None, [row.source, row.model, row.lineage]))
         click.echo(f"{row.name:<{width}}  {row.state:<11}  {figures}  {about}")
@@ -58,7 +61,8 @@ EXTRA: dict[str, Callable[[Row], str]] = {
 
 
 def share(figure: dict[str, Any] | None) -> str:
-    """'98.1 % [95.7, 99.2]', or a dash."""
+    """'98.1 % [95.7, 99.2]', or a dash; ' mAP' behind a mean average precision."""
     if figure is None:
         return "–"
-    return f"{100 * figure['value']:.1f} % [{100 * figure['low']:.1f}, {100 * figure['high']:.1f}]"
+    what = " mAP" * (figure["name"] == "mean average precision")
+    return f"{100 * figure['value']:.1f} % [{100 * figure['low']:.1f}, {100 * figure['high']:.1f}]{what}"

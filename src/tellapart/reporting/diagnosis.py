@@ -107,6 +107,8 @@ def _not_finite(epochs: Epochs) -> Finding | None:
 def _not_falling(epochs: Epochs, about: About) -> Finding | None:
     """The training loss is not a hundredth below its beginning, and little is learned. A loss that doubled diverged."""
     losses = [epoch["train_loss"] for epoch in epochs]
+    if about.recipe.data.several:
+        return None
     if len(losses) < 3 or None in losses or max(epoch["val_accuracy"] for epoch in epochs) > about.halfway:
         return None
     now, lr = float(np.mean(losses[-max(2, len(losses) // 4) :])), about.recipe.optim.lr

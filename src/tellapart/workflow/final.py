@@ -11,6 +11,7 @@ from torch import nn
 from tellapart.data.pictures import Pictures
 from tellapart.data.seal import open_test
 from tellapart.errors import StorageError
+from tellapart.evaluation.marks import thresholds
 from tellapart.evaluation.metrics import Figure, judge, judge_classes
 from tellapart.evaluation.predict import predict_part
 from tellapart.evaluation.predictions import Predictions
@@ -23,6 +24,7 @@ from tellapart.workflow.diagnosing import diagnosed
 from tellapart.workflow.events import Event, Said, Verdict
 from tellapart.workflow.openings import noted
 from tellapart.workflow.prepare import Prepared
+from tellapart.workflow.settle_marks import key_of
 from tellapart.workflow.stoppable import to_judge
 from tellapart.workflow.trivial import trivial
 
@@ -88,11 +90,15 @@ def opened(
 
 
 def _trivial(pictures: Pictures, part: str, device: torch.device, asked: Asked) -> list[dict[str, Any]]:
+    if pictures.index.marks is not None:  # they are judged by right answers
+        return []
     return [figure.to_json() for figure in trivial(to_judge(pictures, asked), part, device)]
 
 
 def _answering(bundle: Bundle, validation: Predictions) -> Bundle:
     """The bundle with what its answers rest on: temperature, promises and what it takes for known, from validation."""
+    if validation.marks is not None:
+        return replace(bundle, thresholds=tuple(one.value for one in thresholds(validation)))
     found = Answering.of(validation)
     return replace(bundle, temperature=found.temperature, known=found.known, promises=found.promises)
 
@@ -100,9 +106,11 @@ def _answering(bundle: Bundle, validation: Predictions) -> Bundle:
 def _refuse_other_score(run: Run, validation: Predictions) -> None:
     """The file must score what training saw: otherwise something was lost on the way to the disk."""
     best = run.status().get("best") or {}
-    figures = {figure.name: figure.value for figure in judge(validation)}
-    for name, most in (("accuracy", 1.5 / len(validation)), ("loss", 1e-3 * (1 + abs(figures["loss"])))):
-        trained = best.get(f"val_{name}", figures[name])
+    score, *_, loss = judge(validation)
+    figures = {score.name: score.value, "loss": loss.value}
+    jumps = 1.5 / len(validation) if validation.marks is None else 0.02  # what the last bits may change
+    for name, most in ((score.name, jumps), ("loss", 1e-3 * (1 + abs(loss.value)))):
+        trained = best.get(key_of(name), figures[name])
         if not abs(figures[name] - trained) <= most:
             raise StorageError(
                 f"The saved model has the {name} {figures[name]:.4f} on validation, in training it was {trained:.4f}.",

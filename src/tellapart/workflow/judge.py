@@ -11,11 +11,12 @@ import torch
 
 from tellapart.data import identity
 from tellapart.data.cache import default_room
-from tellapart.data.index import Index
+from tellapart.data.index import Index, with_marks
 from tellapart.data.pictures import first_pass, memory_budget
 from tellapart.data.select import refuse_empty, relabelled
 from tellapart.errors import DataError, UsageError, did_you_mean
 from tellapart.evaluation.judgement import Judgement, judged
+from tellapart.evaluation.marks import Marked, Threshold, judged_marks, thresholds
 from tellapart.evaluation.metrics import cross_entropies, judge, judge_classes, softmax
 from tellapart.evaluation.predict import predict_part
 from tellapart.evaluation.predictions import Predictions
@@ -38,7 +39,7 @@ class Judged:
 
     verdict: Verdict
     predictions: Predictions
-    judgement: Judgement
+    judgement: Judgement | Marked
 
 
 def judge_run(run: Run, *, device: torch.device, index: Index | None = None) -> Judged:
@@ -99,8 +100,15 @@ def _judged(
             baselines=baselines_of(run),
         ),
         shown,
-        judged(shown, Answering.of(validation)),
+        judgement_of(shown, validation),
     )
+
+
+def judgement_of(shown: Predictions, validation: Predictions) -> Judgement | Marked:
+    """All that can be said of some predictions, by what was found on validation."""
+    if validation.marks is not None:
+        return judged_marks(shown, thresholds(validation), fitted_here=shown is validation)
+    return judged(shown, Answering.of(validation))
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,7 @@ class Elsewhere:
     """The judgement on other pictures: what the model said, of which of them, and what has to be known about that."""
 
     predictions: Predictions
-    judgement: Judgement
+    judgement: Judgement | Marked
     notes: list[str]
 
 
@@ -121,6 +129,11 @@ def judge_elsewhere(bundle: Bundle, asked: Recipe, *, run: Run | None, device: t
     source, skip_bad = asked.data.source, asked.data.on_bad == "skip"
     found = relabelled(open_for(asked, source), asked.data.label_map)
     refuse_empty(found)
+    if (found.marks is None) == bool(bundle.thresholds):
+        ways = "one class each", "several classes each, or none"
+        said = f"The model was trained on pictures of {ways[bool(bundle.thresholds)]}; {source} has "
+        hint = "Name a table whose cells name several, with --several." if bundle.thresholds else ""
+        raise UsageError(f"{said}{ways[not bundle.thresholds]}.", hint or "Leave --several out.")
     index = by_name(found, bundle.classes)
     part = next((part for part in ("test", "validation") if len(index.rows(part))), "")
     index = index.take(index.rows(part) if part else np.arange(len(index)))
@@ -139,6 +152,9 @@ def judge_elsewhere(bundle: Bundle, asked: Recipe, *, run: Run | None, device: t
     notes += [f"left out: {one.key}: {one.reason}" for one in pictures.index.ignored]
     predictions = replace(predict_part(bundle.module(device), pictures, "test", device=device), part=part or "whole")
     by = Answering(temperature=bundle.temperature, promises=bundle.promises, known=bundle.known)
+    if bundle.thresholds:
+        least = [Threshold(value=one, n=0, fitted=True) for one in bundle.thresholds]
+        return Elsewhere(predictions, judged_marks(predictions, least, fitted_here=False), notes)
     return Elsewhere(predictions, judged(predictions, by), notes)
 
 
@@ -170,6 +186,10 @@ def by_name(index: Index, classes: tuple[str, ...]) -> Index:
             did_you_mean(extra[0], classes),
         )
     table = np.array([number[name] for name in index.classes], np.int64)
+    if index.marks is not None:
+        marks = np.zeros((len(index), len(classes)), np.int8)
+        marks[:, table] = index.marks
+        return with_marks(index, classes, marks)
     return replace(index, classes=classes, labels=table[index.labels])
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tellapart.data.augment import network_input
 from tellapart.data.decode import Pixels
 from tellapart.data.square import fitted
-from tellapart.errors import UsageError, did_you_mean
+from tellapart.errors import UsageError, did_you_mean, refuse_marks
 from tellapart.evaluation.fields import in_fields
 from tellapart.evaluation.metrics import softmax
 from tellapart.evaluation.neighbours import last_layer
@@ -87,6 +87,7 @@ class Eye:
     @classmethod
     def of(cls, bundle: Bundle, device: torch.device, progress: Progress = lambda done, total, name: None) -> "Eye":
         """The eye of a model file."""
+        refuse_marks(bundle.thresholds, "`tellapart why`")
         devices.reuse_memory()
         model = bundle.module(device).to(memory_format=torch.channels_last)  # half the time on a CPU
         return cls(bundle=bundle, model=model, device=device, progress=progress)

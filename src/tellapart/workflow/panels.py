@@ -14,6 +14,7 @@ from tellapart.evaluation.thresholds import curves
 from tellapart.figures.confusion import confusion_picture
 from tellapart.figures.grid import grid
 from tellapart.files import read_text
+from tellapart.names import SCORES
 from tellapart.recipe import Recipe, printable
 from tellapart.recipe_values import origins_of
 from tellapart.reporting.tensorboard import Board, open_board
@@ -95,7 +96,7 @@ def judged(run: Run, verdict: Verdict) -> None:
     validation, step = Predictions.load(run.predictions("validation")), run.status().get("epoch", 0)
     with board:
         board.scalars(step, results(verdict.figures))
-        shown = draw(board, validation, step)
+        shown = draw(board, validation, step) if validation.marks is None else []
         board.text("story", story_page(verdict, shown))
         board.ended()
 
@@ -105,7 +106,7 @@ def results(figures: list[Figure]) -> dict[str, float]:
     found = {}
     for figure in figures:
         name = f"best_model/{figure.part}_{figure.name}"
-        if figure.name == "accuracy":
+        if figure.name in SCORES:
             found |= {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
         elif figure.name == "loss":
             found[name] = figure.value

@@ -12,8 +12,8 @@ from tellapart.data.decode import decode
 from tellapart.data.identity import digest
 from tellapart.data.sources.listing import PICTURES
 from tellapart.data.square import fitted
-from tellapart.errors import DataError, UsageError
-from tellapart.evaluation.metrics import softmax
+from tellapart.errors import DataError, UsageError, refuse_marks
+from tellapart.evaluation.metrics import sigmoid, softmax
 from tellapart.evaluation.promises import STRANGE
 from tellapart.evaluation.views import seen_logits
 from tellapart.models.bundle import Bundle
@@ -28,6 +28,7 @@ class Guess:
 
     `size` is (width, height) of the file, `digest` that of its pixels in hex; `error` says why there is no answer.
     `doubt` says why the likeliest class is no answer: the picture is like none of them, or it is not sure enough.
+    `said`, where a picture may have several classes: those of which the probability reaches the threshold, as in `top`.
     """
 
     path: str
@@ -36,6 +37,7 @@ class Guess:
     digest: str = ""
     error: str = ""
     doubt: str = ""
+    said: tuple[tuple[str, int, float], ...] | None = None
 
 
 def files_of(paths: Iterable[str]) -> list[Path]:
@@ -78,6 +80,7 @@ def predict(
 
 def _promised(bundle: Bundle, precision: float | None, kinds: Sequence[str]) -> float:
     """The probability from which on answers are right so often; 0 where nothing is asked for."""
+    refuse_marks(bundle.thresholds and (precision is not None or kinds), "--precision" if precision else "--views")
     if precision is not None and precision not in bundle.promises:
         some = ", ".join(f"{one:g}" for one in sorted(bundle.promises)) or "nothing"
         said = f"This model promises {some}; received {precision:g}."
@@ -99,7 +102,8 @@ def _opened(path: Path, preprocess: Preprocess) -> tuple[Guess, np.ndarray | Non
 
 
 def probabilities(bundle: Bundle, images: Tensor, *, device: torch.device | str = "cpu") -> Tensor:
-    """Probabilities (K) of one picture (C S S), or (B K) of a batch (B C S S), with values from 0 to 1.
+    """Probabilities (K) of one picture (C S S), or (B K) of a batch (B C S S), with values from 0 to 1. Those of
+    classes of which a picture may have several do not add up to 1.
 
     Raises TypeError for anything but a tensor of floating-point numbers, DataError for other shapes and values.
     """
@@ -129,13 +133,17 @@ def _said(
         many = plain
         if kinds:
             many = seen_logits(model, squares.to(device), bundle.preprocess, kinds, temperature=bundle.temperature)
+    if bundle.thresholds:
+        return list(zip(sigmoid(plain.numpy()), plain.max(1).values.tolist(), strict=True))
     shares = softmax(many.numpy() / bundle.temperature)
     return list(zip(shares, plain.max(1).values.tolist(), strict=True))
 
 
 def _answered(guess: Guess, shares: np.ndarray, score: float, bundle: Bundle, top_k: int, least: float) -> Guess:
-    best = np.argsort(-shares, kind="stable")[:top_k]
-    top = tuple((bundle.classes[int(k)], int(k), float(shares[k])) for k in best)
+    every = tuple((bundle.classes[k], k, float(shares[k])) for k in np.argsort(-shares, kind="stable").tolist())
+    top = every[:top_k]
+    if bundle.thresholds:
+        return replace(guess, top=top, said=tuple(one for one in every if one[2] >= bundle.thresholds[one[1]]))
     return replace(guess, top=top, doubt=_doubt(bundle, score, float(shares.max()), least))
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tellapart.errors import StorageError, UsageError
+from tellapart.errors import StorageError, UsageError, refuse_marks
 from tellapart.evaluation.judgement import judged
 from tellapart.evaluation.metrics import Figure
 from tellapart.evaluation.predictions import Predictions
@@ -64,6 +64,7 @@ def evidence_of(run: Run) -> Evidence:
         hint = f"`tellapart resume {run.called}` goes on with it." if (run.folder / "recipe.toml").is_file() else ""
         raise UsageError(f"The run {run.name} is {state}, so there is nothing to report yet.", hint)
     validation = Predictions.load(run.predictions("validation"))
+    refuse_marks(validation.marks is not None, "A report", f"`tellapart test {run.called}` has every score.")
     opened = run.predictions("test").is_file()
     shown = Predictions.load(run.predictions("test")) if opened else validation
     before, seen = opened_before(run, status.get("test_part", "")) if opened and _in_ledger(run) else (None, 0)

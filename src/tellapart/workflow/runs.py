@@ -9,6 +9,7 @@ from typing import Any
 
 from tellapart.errors import StorageError
 from tellapart.files import read_text
+from tellapart.names import SCORES
 from tellapart.run import Run, every_run, json_object
 
 
@@ -97,7 +98,7 @@ def _lineage(status: dict[str, Any]) -> Iterator[str]:
 
 def _row(name: str, status: dict[str, Any]) -> Row:
     accuracies, losses = (
-        {f["part"]: f for f in status.get("figures", []) if f["name"] == name} for name in ("accuracy", "loss")
+        {f["part"]: f for f in status.get("figures", []) if f["name"] in names} for names in (SCORES, ("loss",))
     )
     return Row(
         name=name,

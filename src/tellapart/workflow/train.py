@@ -112,7 +112,7 @@ def accepted(recipe: Recipe, asking: Asking) -> tuple[Settled, torch.device]:
     """The recipe with what was given in Python, and its device. Raises UsageError for what cannot be honoured."""
     if asking.index is not None:
         own = f"python:{asking.index.name}"
-        for key in ("source", "root", "labels", "pattern", "columns"):
+        for key in ("source", "root", "labels", "pattern", "columns", "several"):
             if (value := getattr(recipe.data, key)) not in (getattr(Recipe().data, key), own):
                 said = f"data.{key} = {value} says nothing beside Asking(index=…), which has its pictures and labels."
                 raise UsageError(said, "Leave one of them out.")
