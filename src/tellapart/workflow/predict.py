@@ -149,9 +149,8 @@ def _pixels(picture: Picture) -> np.ndarray:
         return decode(picture)
     if isinstance(picture, Image.Image):
         return decode(of_image(picture))
-    raise TypeError(
-        f"A picture is a path, bytes, an array, a tensor or a Pillow image; received {type(picture).__name__}."
-    )
+    received = type(picture).__name__
+    raise TypeError(f"A picture is a path, bytes, an array, a tensor or a Pillow image; received {received}.")
 
 
 def probabilities(bundle: Bundle, images: Tensor, *, device: torch.device | str = "cpu") -> Tensor:
