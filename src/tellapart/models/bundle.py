@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tellapart.errors import StorageError
 from tellapart.files import write_atomically
 from tellapart.models.build import Architecture, outline
+from tellapart.models.golden import Golden, goldens_of
 from tellapart.preprocess import Preprocess
 
 FORMAT = 1
@@ -31,6 +32,7 @@ class Bundle:
     `promises`: the probability from which on answers are right in so many cases, for each share that is promised.
     `thresholds` (K), where a picture may have several classes: the probability from which on it is said to have each,
     by the sigmoid of its logit; () where it has one.
+    `goldens`: pictures with what is to come out for them.
     """
 
     architecture: Architecture
@@ -43,6 +45,7 @@ class Bundle:
     known: float | None = None
     promises: Mapping[float, float] = field(default_factory=dict)
     thresholds: tuple[float, ...] = ()
+    goldens: tuple[Golden, ...] = ()
 
     def module(self, device: torch.device | str = "cpu") -> nn.Module:
         """The network with these weights, in eval mode, on `device`. Raises StorageError when they do not fit."""
@@ -69,6 +72,7 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
         "known": bundle.known,
         "promises": [list(one) for one in bundle.promises.items()],
         **({"thresholds": bundle.thresholds} if bundle.thresholds else {}),
+        "goldens": [golden.to_json() for golden in bundle.goldens],
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.state.items()}
     write_atomically(path, save(tensors, metadata={"tellapart": json.dumps(header, ensure_ascii=False)}))
@@ -153,6 +157,7 @@ def _of_header(header: dict[str, Any], state: dict[str, Tensor], path: Path) -> 
             known=None if known is None else float(known),
             promises=promises,
             thresholds=thresholds,
+            goldens=goldens_of(header.get("goldens", ()), len(classes)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StorageError(f"{path} lacks a part of its header: {error}.") from error
