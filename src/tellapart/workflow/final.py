@@ -21,6 +21,7 @@ from tellapart.run import Run
 from tellapart.training.fit import Asked
 from tellapart.workflow.diagnosing import diagnosed
 from tellapart.workflow.events import Event, Said, Verdict
+from tellapart.workflow.network import keep_network
 from tellapart.workflow.openings import noted
 from tellapart.workflow.prepare import Prepared
 from tellapart.workflow.stoppable import to_judge
@@ -40,6 +41,7 @@ def verdict(
     _refuse_other_score(run, validation)
     validation.save(run.predictions("validation"))
     run.set_status(baselines=_trivial(prepared.pictures, "validation", device, asked))
+    yield from keep_network(run, model, bundle.preprocess)
     figures, by_class, test, before, seen = judge(validation), judge_classes(validation), None, None, 0
     if open_test and prepared.test_part:
         yield Said(stage=8, text=f"test: the seal on {prepared.counts['test']:,} pictures is opened")

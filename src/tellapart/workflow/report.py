@@ -88,6 +88,7 @@ def evidence_of(run: Run) -> Evidence:
         seen_before=seen,
         siblings=_siblings(run),
         robustness=_robustness(run, shown.part),
+        network=json_object(_text(run, "network.json")) or {},
     )
 
 
@@ -165,15 +166,15 @@ def _several(run: Run) -> str:
         raise UsageError(f"The trainings in {run.name} are not finished.", f"`tellapart resume {run.called}` goes on.")
     try:
         found = json.loads(read_text(path))
-        members = [_member(one) for one in found["members"]]
+        members = [member(one) for one in found["members"]]
         whole = [one for one in found["out_of_fold"] if one["name"] == "accuracy"]
-        pooled = [_member({"run": f"out of fold {one['about']}", "seed": "", "figures": [one]}) for one in whole]
+        pooled = [member({"run": f"out of fold {one['about']}", "seed": "", "figures": [one]}) for one in whole]
         return report_of_several(run.name, members, pooled, [Spread(**one) for one in found["spreads"]])
     except (ValueError, KeyError, TypeError) as error:
         raise StorageError(f"{path} is damaged: {error}.") from error
 
 
-def _member(one: Mapping[str, Any]) -> list[str]:
+def member(one: Mapping[str, Any]) -> list[str]:
     """(name, seed, accuracy, n) of one training, as text."""
     if not one["figures"]:
         return [one["run"], f"{one['seed']}", "–", "–"]
