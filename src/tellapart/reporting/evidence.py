@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tellapart.evaluation.judgement import Judgement
+from tellapart.evaluation.looks import Looks
 from tellapart.evaluation.metrics import Figure
 from tellapart.evaluation.predictions import Predictions
 from tellapart.recipe import Recipe
@@ -19,6 +20,7 @@ class Evidence:
     said of the pictures when they were read. shown: the predictions that are judged, of the test if it was opened.
     opened_before: the runs that opened the test earlier, None where that is not known, with how many pictures they saw.
     siblings: trainings of the same recipe beside it, with other seeds. robustness: accuracies on spoiled pictures.
+    looks: heat maps of some mistakes among `shown`, None where none were kept.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Evidence:
     seen_before: int = 0
     siblings: int = 0
     robustness: Sequence[Figure] = ()
+    looks: Looks | None = None
 
     @property
     def part(self) -> str:

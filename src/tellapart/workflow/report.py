@@ -11,6 +11,7 @@ from typing import Any
 
 from tellapart.errors import StorageError, UsageError
 from tellapart.evaluation.judgement import judged
+from tellapart.evaluation.looks import Looks
 from tellapart.evaluation.metrics import Figure
 from tellapart.evaluation.predictions import Predictions
 from tellapart.evaluation.promises import Answering
@@ -88,6 +89,7 @@ def evidence_of(run: Run) -> Evidence:
         seen_before=seen,
         siblings=_siblings(run),
         robustness=_robustness(run, shown.part),
+        looks=Looks.load(run.heat(shown.part), shown),
     )
 
 
