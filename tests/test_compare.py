@@ -118,7 +118,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_seeds_cannot_be_told_apart_and_a_bad_run_is_worse(trained: Path) -> None:
     done = compared(trained, "first", "second")
     assert "on the validation part: 269 pictures that all of them judged" in done.out
-    assert "No difference between first and second can be told apart: " in done.out
+    assert "No difference in accuracy between first and second can be told apart: " in done.out
     assert re.search(
         r"\(n = 269, McNemar mid-p = [\d.]+\); these 269 pictures resolve differences from about", done.out
     )
@@ -329,7 +329,7 @@ def test_seeds_are_compared_by_their_mean_over_pictures_and_over_trainings(tmp_p
     assert "Over their trainings it is +15.0 points [12.7, 17.3]." in done.out  # 1.4142 / sqrt(3) times t of 4
     assert done.out.count("Over their trainings") == 1
     assert "train.seed: not the same in all its trainings (--train.seed) | not the same" in done.out
-    assert "No difference between a and single can be told apart" in done.out
+    assert "No difference in accuracy between a and single can be told apart" in done.out
     found = document(tmp_path, "a", "b")
     assert found["pairs"][0]["found"]["won"] == 30  # most of b's were right and most of a's wrong
     assert list(found["models"][0]["trainings"]) == ["a/seed-0", "a/seed-1", "a/seed-2"]
@@ -341,7 +341,7 @@ def test_a_gain_of_luck_with_the_seed_is_not_called_better(tmp_path: Path) -> No
             stored(tmp_path / "runs" / group, f"seed-{seed}", wrong=range(wrong))
         several(tmp_path / "runs", group, range(2))
     done = compared(tmp_path, "a", "b")
-    assert "No difference between a and b can be told apart: +8.8 points [" in done.out
+    assert "No difference in accuracy between a and b can be told apart: +8.8 points [" in done.out
     assert document(tmp_path, "a", "b")["pairs"][0]["found"]["p"] < 0.001
 
 
@@ -539,7 +539,7 @@ def test_a_run_is_found_by_name_path_or_model_file_and_not_twice(tmp_path: Path)
 def test_a_run_without_predictions_says_how_it_stands(tmp_path: Path) -> None:
     stored(tmp_path / "runs", "a")
     folder = stored(tmp_path / "runs", "b")
-    assert "No difference between a and b" in compared(tmp_path, "a", "b").out
+    assert "No difference in accuracy between a and b" in compared(tmp_path, "a", "b").out
     (folder / "status.json").write_text('{"state": "interrupted"}')  # it is being extended: what is stored is old
     done = tellapart(tmp_path, "compare", "a", "b")
     assert done.code == 4

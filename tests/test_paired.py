@@ -348,7 +348,8 @@ def test_the_verdict_is_a_sentence_with_all_its_numbers() -> None:
         == "b is worse than a by 3.0 points [1.0, 5.2] (n = 540, McNemar mid-p = 0.0046)."
     )
     assert in_words("a", "b", none, None) == (
-        "No difference between a and b can be told apart: -0.2 points [-2.3, 1.9] (n = 540, McNemar mid-p = 0.86); "
+        "No difference in accuracy between a and b can be told apart: -0.2 points [-2.3, 1.9] "
+        "(n = 540, McNemar mid-p = 0.86); "
         "these 540 pictures resolve differences from about 2.8 points."
     )
     assert "points" in in_words("a", "b", of_counts(90, 0, 540), None)

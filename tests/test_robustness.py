@@ -15,6 +15,7 @@ from PIL import Image, ImageFilter
 from tellapart.evaluation.metrics import proportion
 from tellapart.evaluation.robustness import REMEDY, STRENGTHS, spoilt
 from tellapart.evaluation.slices import binned, slices
+from tellapart.recipe_augment import Augment
 from tellapart.workflow.robust import Robustness
 
 ROWS = np.arange(2)
@@ -102,22 +103,26 @@ def test_robustness_is_judged_kept_and_said(digits):
 
 
 def test_a_fall_is_said_where_it_is_sure_and_not_elsewhere():
-    def made(weak: int, n: int) -> list[str]:
+    def made(weak: int, n: int, blur: float = 0.0) -> list[str]:
         kinds = [(way, strength) for way in STRENGTHS for strength in range(1, 6)]
         rest = [
             proportion("accuracy", weak if kind == ("blur", 4) else n - 5, n, "validation", "{} {}".format(*kind))
             for kind in kinds
         ]
-        return list(Robustness(figures=[proportion("accuracy", n - 5, n, "validation"), *rest]).findings())
+        figures = [proportion("accuracy", n - 5, n, "validation"), *rest]
+        return list(Robustness(figures=figures, augment=Augment(blur=blur)).findings())
 
-    assert made(60, 100) == ["blur: falls from 95.0 to 60.0 % at strength 4 of 5; try --set augment.blur=1"]
+    falls = "blur: falls from 95.0 to 60.0 % at strength 4 of 5"
+    assert made(60, 100) == [f"{falls}; try --set augment.blur=1"]
+    assert made(60, 100, blur=0.5) == [f"{falls}; try --set augment.blur=1 (it had 0.5)"]
+    assert made(60, 100, blur=1.0) == [f"{falls}; it was trained against that already, with augment.blur = 1"]
     assert made(94, 100) == []
     assert made(6, 10) == []  # ten pictures show nothing
 
 
 def test_each_remedy_can_be_typed(tmp_path):
-    for remedy in set(REMEDY.values()):
-        done = tellapart(tmp_path, "train", "digits", *remedy.split(), "--dry-run")
+    for name, value in set(REMEDY.values()):
+        done = tellapart(tmp_path, "train", "digits", "--set", f"augment.{name}={value:g}", "--dry-run")
         assert done.code == 0, done.err
 
 
@@ -139,6 +144,19 @@ def test_a_planted_weak_slice_is_found_and_its_clean_twin_is_silent():
     assert len(rest) == 3
     even = np.arange(800) % 10 > 0
     assert not any(one.sure for one in slices(even, names, "test"))
+
+
+def test_names_stand_the_worst_first_and_numbers_from_the_least():
+    right = np.arange(80) % 8 > 0
+    right[20:40] = np.arange(20) % 2 > 0
+    for names, order in (
+        (["b", "a", "d", "c"], ["a", "b", "d", "c"]),
+        (["9", "10", "2", ""], ["2", "9", "10", "(none)"]),
+    ):
+        found = [one.figure.about for one in slices(right, np.repeat(names, 20).tolist(), "test")]
+        assert found[0] == order[0] if names[0] == "b" else found == order
+    quarters = [one.figure.about for one in slices(right, [f"{n / 7:.3f}" for n in range(80)], "test")]
+    assert quarters == sorted(quarters, key=lambda name: float(name.split()[0]))
 
 
 def test_slices_of_chance_are_seldom_sure():

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 from tellapart.evaluation.metrics import judge
 from tellapart.evaluation.predictions import Predictions
+from tellapart.models.bundle import load_bundle, save_bundle
 from tellapart.workflow.judge import by_loss
 
 QUICK = ("digits", "--model", "linear", "--epochs", "1")
@@ -185,6 +187,32 @@ def test_other_pictures_are_judged_by_class_name(pets: Done) -> None:
     recalled = {figure["about"]: figure["n"] for figure in figures if figure["name"] == "recall"}
     assert recalled == {"cat": 5, "dog": 0, "fox": 5}
     assert not (pets.at / "runs/openings.jsonl").read_text().count("two")
+
+
+def test_other_pictures_that_belong_together_count_as_groups(pets: Done) -> None:
+    make_folder(pets.at / "bursts", classes=("fox", "cat"), per_class=8)
+    judged = [
+        json.loads(tellapart(pets.at, "test", "sure", "bursts", "--json", *more).out)["judgement"]
+        for more in ((), ("--group-by", r"/(\d+)"))
+    ]
+    assert [one["groups"] for one in judged] == [None, 8]
+    refused = tellapart(pets.at, "test", "sure", "--group-by", "folder")
+    assert (refused.code, "--group-by" in refused.err) == (2, True)
+
+
+def test_an_answer_that_is_no_number_is_not_judged_but_named(pets: Done) -> None:
+    """Finite weights can overflow inside: the right class would be the wrong one, or the first."""
+    whole = load_bundle(pets.run("sure").bundle)
+    state = {name: tensor * (1e30 if tensor.is_floating_point() else 1) for name, tensor in whole.state.items()}
+    save_bundle(replace(whole, state=state), pets.at / "huge.safetensors")
+    done = tellapart(pets.at, "test", "huge.safetensors", "pets")
+    assert done.code == 5
+    assert "The network's answer for " in done.err
+    assert " is not a finite number, as for " in done.err
+    said = tellapart(pets.at, "predict", "huge.safetensors", "pets/cat", "--json")
+    guesses = json.loads(said.out)["predictions"]
+    assert guesses
+    assert {one["error"] for one in guesses} == {"The network's answer is not a finite number."}
 
 
 def test_predict_names_every_picture_of_a_folder_with_the_likeliest_first(pets: Done) -> None:

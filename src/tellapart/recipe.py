@@ -143,6 +143,9 @@ class Train:
     log_every: int = _f(100, "steps between two lines of the training loss", low=1)
     board: str = _f("curves", "for TensorBoard: curves; inside too; profile too", choices=names.BOARDS, flag="--board")
     save_every: int = _f(0, "keep every Nth epoch's checkpoint (0: only last and best)", low=0)
+    goldens: int = _f(
+        4, "validation pictures that travel with the model, to prove it elsewhere (0: none)", low=0, high=8
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

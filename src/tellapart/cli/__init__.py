@@ -28,6 +28,7 @@ VERBS = {
     "search": "Try values of settings, and rank them by validation.",
     "report": "Write what may be said of a run, as one HTML file.",
     "predict": "Say what is on pictures: files or folders.",
+    "verify": "Prove that a model answers here as where it was made.",
     "why": "Show where a model looks, and whether that means anything.",
     "runs": "List the runs, best first.",
     "compare": "Say whether one run is better than another, on the same pictures.",

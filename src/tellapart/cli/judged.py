@@ -91,10 +91,10 @@ def robustness_lines(found: "Robustness") -> Iterator[str]:
 
     clean = found.figures[0]
     yield f"accuracy on {clean.n:,} validation pictures, in percent: {spanned(clean)} as they are, and spoilt:"
-    yield f"{'strength':<9}" + "".join(f"{n:<20}" for n in range(1, 6)).rstrip()
+    yield f"{'strength':<9}" + "".join(f"{n:<18}" for n in range(1, 6)).rstrip()
     for way in STRENGTHS:
         cells = (f"{100 * one.value:.1f} [{100 * one.low:.1f}, {100 * one.high:.1f}]" for one in found.of(way))
-        yield f"{way:<9}" + "".join(f"{cell:<20}" for cell in cells).rstrip()
+        yield f"{way:<9}" + "".join(f"{cell:<18}" for cell in cells).rstrip()
     yield from found.findings()
 
 

@@ -4,7 +4,7 @@ import json
 
 import click
 
-from tellapart.cli import model_convert, model_inside, model_list, model_show
+from tellapart.cli import model_card, model_convert, model_inside, model_list, model_show
 from tellapart.cli.options import json_option, network_options
 from tellapart.cli.verbs import Verbs
 
@@ -17,6 +17,7 @@ def command() -> None:
 command.add_command(model_list.command)
 command.add_command(model_show.command)
 command.add_command(model_convert.command)
+command.add_command(model_card.command)
 for one in model_inside.COMMANDS:
     command.add_command(one)
 

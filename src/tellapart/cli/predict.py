@@ -39,11 +39,11 @@ def command(
     from tellapart.workflow import devices
     from tellapart.workflow.models import find_model, run_of
     from tellapart.workflow.openings import looked
-    from tellapart.workflow.predict import files_of, predict
+    from tellapart.workflow.predict import Classifier, files_of
 
     bundle, name = find_model(runs, model)
     more = {"top_k": top_k, "precision": precision, "kinds": kinds_of(views)}
-    guesses = list(predict(bundle, files_of(pictures), device=devices.choose(device), **more))
+    guesses = list(Classifier(bundle, device=devices.choose(device)).each(files_of(pictures), **more))
     run = run_of(runs, model)
     notes = looked(run, [guess.digest for guess in guesses]) if run else []
     if as_json:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     "--slice", "slices", multiple=True, metavar="BY", help="By size, aspect, brightness, group or FILE.csv:COLUMN."
 )
 @root_option
-@flags_of(*LABELLING)
+@flags_of(*LABELLING, "data.group_by")
 @on_bad_option
 @device_option
 @runs_option
@@ -59,7 +59,7 @@ def command(
     """
     if source is None and (root or on_bad != "stop" or any(value is not None for value in flags.values())):
         raise UsageError(
-            "--root, --on-bad and how labels are read are for other pictures; a run has its own.",
+            "--root, --on-bad, --group-by and how labels are read are for other pictures; a run has its own.",
             "Name a SOURCE, or leave them.",
         )
     if source is not None and (robustness or slices or views):

@@ -1,6 +1,6 @@
 """A model meets pictures, every row once, in order; nothing is padded and nothing is counted twice."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -10,10 +10,13 @@ from torch import nn
 from tellapart.data.augment import network_input
 from tellapart.data.loader import Batch, Loader, sizes_of
 from tellapart.data.pictures import Pictures
+from tellapart.data.sources.listing import shown
 from tellapart.data.square import centre
+from tellapart.errors import DivergedError
 from tellapart.evaluation.predictions import Predictions
 from tellapart.models.look import still
 from tellapart.preprocess import Preprocess
+from tellapart.recipe import printable
 
 THUMBNAIL = 64
 BATCH, AT_ONCE = 256, 32 * 224 * 224
@@ -30,11 +33,6 @@ def logits_of(model: nn.Module, batches: Iterable[Batch], preprocess: Preprocess
             pieces = batch.images.split(max(1, once // preprocess.size**2))
             logits = [model(network_input(piece, preprocess)).float().cpu() for piece in pieces]
             yield torch.cat(logits).numpy()
-
-
-def logits_of_part(model: nn.Module, pictures: Pictures, part: str, *, device: torch.device) -> NDArray[np.float32]:
-    """The logits (N K) of every picture of one part, in the order of the index."""
-    return logits_of_rows(model, pictures, pictures.index.rows(part), device=device)
 
 
 def logits_of_rows(
@@ -58,17 +56,34 @@ def spans(n: int) -> list[slice]:
 
 
 def predict_part(model: nn.Module, pictures: Pictures, part: str, *, device: torch.device) -> Predictions:
-    """What the model says of every picture of one part, with keys, labels and small copies, fit to be stored."""
+    """What the model says of every picture of one part, with keys, labels and small copies, fit to be stored.
+
+    Raises DivergedError for an answer that is no number.
+    """
     index, rows = pictures.index, pictures.index.rows(part)
+    keys = tuple(index.keys[int(row)] for row in rows)
+    logits = logits_of_rows(model, pictures, rows, device=device)
+    refuse_not_finite(logits, keys)
     return Predictions(
         part=part,
         classes=index.classes,
-        keys=tuple(index.keys[int(row)] for row in rows),
-        logits=logits_of_part(model, pictures, part, device=device),
+        keys=keys,
+        logits=logits,
         labels=index.labels[rows],
         thumbnails=_thumbnails(pictures, rows),
         groups=None if index.groups is None else index.groups[rows],
     )
+
+
+def refuse_not_finite(logits: NDArray[np.float32], keys: Sequence[str]) -> None:
+    """Raises DivergedError, with the first picture, for answers (N K) that are no numbers: neither right nor wrong."""
+    bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if len(bad):
+        raise DivergedError(
+            f"The network's answer for {printable(shown(keys[bad[0]]))} is not a finite number, as for {len(bad):,} of "
+            f"{len(keys):,} pictures; such a model cannot be judged.",
+            "Its weights are finite: a value inside overflows. Train with a smaller rate, or with normalisation.",
+        )
 
 
 def _thumbnails(pictures: Pictures, rows: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -29,15 +29,15 @@ STRENGTHS: Mapping[str, tuple[float, float, float, float, float]] = {
 degrees, every second picture to the left.
 """
 
-REMEDY = {
-    "blur": "--set augment.blur=1",
-    "noise": "--set augment.noise=0.1",
-    "darker": "--set augment.brightness=0.5",
-    "brighter": "--set augment.brightness=0.5",
-    "JPEG": "--set augment.blur=1",
-    "rotation": "--set augment.rotate=20",
+REMEDY: Mapping[str, tuple[str, float]] = {
+    "blur": ("blur", 1),
+    "noise": ("noise", 0.1),
+    "darker": ("brightness", 0.5),
+    "brighter": ("brightness", 0.5),
+    "JPEG": ("blur", 1),
+    "rotation": ("rotate", 20),
 }
-"""What trains a network against each."""
+"""The setting of `augment` that trains a network against each, and its value."""
 
 
 def spoilt(images: Tensor, way: str, strength: int, rows: NDArray[np.int64]) -> Tensor:

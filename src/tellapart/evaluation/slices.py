@@ -31,12 +31,15 @@ class Slice:
 def slices(
     hits: NDArray[np.bool_], values: Sequence[str], part: str, *, groups: NDArray[np.int64] | None = None
 ) -> list[Slice]:
-    """The slices of pictures that are right or not (N), by a value of each (N), the worst first.
+    """The slices of pictures that are right or not (N), by a value of each (N): the worst first, numbers in order.
 
     Numbers of more than MOST values become quarters. '' stands for no value, and is a slice too.
     """
-    names = np.array(binned(values))
-    found = [_slice(hits, names == name, name, part, groups) for name in dict.fromkeys(names.tolist())]
+    names, numbers = np.array(binned(values)), np.array([_number(value) for value in values])
+    found = [
+        _slice(hits, names == name, name, part, groups)
+        for name in dict.fromkeys(names[np.argsort(numbers, kind="stable")].tolist())
+    ]
     found = [one for one in found if FEWEST <= one.figure.n <= len(hits) - FEWEST]
     doubts = np.array([_doubt(one) for one in found])
     sure, worst = np.zeros(len(found), bool), 0.0
@@ -44,7 +47,9 @@ def slices(
         worst = max(worst, doubts[at] * (len(found) - rank))
         sure[at] = worst < 0.05
     marked = [replace(one, sure=bool(is_sure)) for one, is_sure in zip(found, sure, strict=True)]
-    return sorted(marked, key=lambda one: one.figure.value)
+    if np.isnan(numbers[names != ""]).any():
+        marked.sort(key=lambda one: one.figure.value)
+    return marked
 
 
 def _slice(

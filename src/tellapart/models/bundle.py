@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tellapart.errors import StorageError
 from tellapart.files import write_atomically
 from tellapart.models.build import Architecture, outline
+from tellapart.models.golden import Golden, goldens_of
 from tellapart.preprocess import Preprocess
 
 FORMAT = 1
@@ -29,6 +30,7 @@ class Bundle:
 
     Logits are divided by `temperature`. A picture whose largest logit is below `known` is like none of the classes.
     `promises`: the probability from which on answers are right in so many cases, for each share that is promised.
+    `goldens`: pictures with what is to come out for them.
     """
 
     architecture: Architecture
@@ -40,6 +42,7 @@ class Bundle:
     temperature: float = 1.0
     known: float | None = None
     promises: Mapping[float, float] = field(default_factory=dict)
+    goldens: tuple[Golden, ...] = ()
 
     def module(self, device: torch.device | str = "cpu") -> nn.Module:
         """The network with these weights, in eval mode, on `device`. Raises StorageError when they do not fit."""
@@ -65,6 +68,7 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
         "temperature": bundle.temperature,
         "known": bundle.known,
         "promises": [list(one) for one in bundle.promises.items()],
+        "goldens": [golden.to_json() for golden in bundle.goldens],
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.state.items()}
     write_atomically(path, save(tensors, metadata={"tellapart": json.dumps(header, ensure_ascii=False)}))
@@ -145,6 +149,7 @@ def _of_header(header: dict[str, Any], state: dict[str, Tensor], path: Path) -> 
             temperature=temperature,
             known=None if known is None else float(known),
             promises=promises,
+            goldens=goldens_of(header.get("goldens", ()), len(classes)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StorageError(f"{path} lacks a part of its header: {error}.") from error

@@ -71,6 +71,14 @@ def files() -> dict[str, tuple[str, str]]:
     return {one.url.rpartition("/")[2]: (name, one.url) for name, one in every if one.meta["categories"]}
 
 
+def licence_of(file: str, sha256: str) -> str:
+    """What torchvision states for a published file, which bears the beginning of its hash; NOT_STATED for any other."""
+    name = file.replace("\\", "/").rpartition("/")[2]
+    stem = name.rpartition(".")[0].rpartition("-")[2]
+    stated = (one.licence for one in published()[0] if one.file == name and stem and sha256.startswith(stem))
+    return next(stated, NOT_STATED)
+
+
 def default_file(name: str) -> str:
     """The file that torchvision gives first for a network."""
     from torchvision import models

@@ -17,8 +17,9 @@ from torch.func import functional_call
 
 from tellapart.errors import UsageError, did_you_mean, unknown
 from tellapart.models.allowed import Source, source
+from tellapart.models.hub import refuse_absent_hub
 from tellapart.models.sizes import Shape
-from tellapart.names import TIMM, own_class
+from tellapart.names import HUB, TIMM, own_class
 from tellapart.recipe import printable
 
 MODULE = "network_of_your_own_"
@@ -35,6 +36,9 @@ def refuse_absent(name: str, sha256: str) -> None:
         _class_of(name, sha256)
     elif name.startswith(TIMM):
         _of_timm(name)
+    elif name.startswith(HUB):
+        refuse_absent_hub(name)
+        source(name, sha256)
 
 
 def build_own(name: str, sha256: str, given: Mapping[str, int]) -> nn.Module:

@@ -12,6 +12,7 @@ from tellapart.data.progress import Progress, quiet
 from tellapart.errors import MismatchError
 from tellapart.files import read_text
 from tellapart.models.allowed import source
+from tellapart.models.catalogue import licence_of
 from tellapart.models.pretrained import given
 from tellapart.names import NAMED_SOURCES, own_class
 from tellapart.recipe import Recipe
@@ -33,7 +34,8 @@ def written(run: Run, prepared: Prepared, *, command: str, conditions: Mapping[s
     if prepared.recipe.data.overlay:
         run.write("overlay.csv", read_text(Path(prepared.recipe.data.overlay), errors="surrogateescape"))
     if (weights := prepared.recipe.model.weights) and "weights" not in run.status():  # a branch has its parent's
-        run.set_status(weights={"file": weights, "sha256": given(Path(weights), "").digest})
+        sha256 = given(Path(weights), "").digest
+        run.set_status(weights={"file": weights, "sha256": sha256, "licence": licence_of(weights, sha256)})
     if own_class(prepared.recipe.model.name):
         run.write("network.py", source(prepared.recipe.model.name, prepared.recipe.model.sha256).text)
     run.write("command.txt", command + "\n")

@@ -232,7 +232,7 @@ def in_words(
         return f"{second} is {word} than {first} by {by} {about}.{over}"
     could = f"these {found.n:,} pictures resolve differences from about {100 * found.resolves:.1f} points"
     value = points((found.difference, found.low, found.high))
-    return f"No difference between {first} and {second} can be told apart: {value} {about}; {could}.{over}"
+    return f"No difference in accuracy between {first} and {second} can be told apart: {value} {about}; {could}.{over}"
 
 
 def points(found: tuple[float, float, float]) -> str:

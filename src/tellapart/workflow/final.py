@@ -10,14 +10,16 @@ from torch import nn
 
 from tellapart.data.pictures import Pictures
 from tellapart.data.seal import open_test
-from tellapart.errors import StorageError
+from tellapart.errors import DataError, StorageError
 from tellapart.evaluation.metrics import Figure, judge, judge_classes
 from tellapart.evaluation.predict import predict_part
 from tellapart.evaluation.predictions import Predictions
 from tellapart.evaluation.promises import Answering
 from tellapart.models.bundle import Bundle, load_bundle, save_bundle
+from tellapart.models.golden import Golden
 from tellapart.reporting.diagnosis import Finding
 from tellapart.run import Run
+from tellapart.shipping.goldens import chosen
 from tellapart.training.fit import Asked
 from tellapart.workflow.diagnosing import diagnosed
 from tellapart.workflow.events import Event, Said, Verdict
@@ -50,6 +52,7 @@ def verdict(
     else:
         keep_heat(run, known, prepared.pictures, validation, device, asked=asked)
     found = diagnosed(run, prepared, model, validation=validation, test=test, device=device)
+    bundle = replace(bundle, goldens=_goldens(prepared, bundle, validation, device))
     finish(run, bundle, validation, [*figures, *by_class], found)
     yield Said(stage=9, text=f"saved: {run.folder}")
     run.append("log.txt", "\n".join(finding.line() for finding in found))
@@ -68,6 +71,17 @@ def verdict(
         diagnosis=found,
         baselines=baselines_of(run),
     )
+
+
+def _goldens(prepared: Prepared, bundle: Bundle, validation: Predictions, device: torch.device) -> tuple[Golden, ...]:
+    """Validation pictures that travel with the model; none where the recipe wants none, or the files are gone."""
+    index, count = prepared.pictures.index, prepared.recipe.train.goldens
+    try:
+        return chosen(
+            _answering(bundle, validation), index, index.rows("validation"), validation, device=device, count=count
+        )
+    except (OSError, DataError):
+        return ()
 
 
 def baselines_of(run: Run) -> list[Figure]:

@@ -14,6 +14,7 @@ from tellapart.data.cache import default_room
 from tellapart.data.index import Index
 from tellapart.data.pictures import first_pass, memory_budget
 from tellapart.data.select import refuse_empty, relabelled
+from tellapart.data.split import grouped
 from tellapart.errors import DataError, StorageError, UsageError, did_you_mean
 from tellapart.evaluation.judgement import Judgement, judged
 from tellapart.evaluation.metrics import cross_entropies, judge, judge_classes, softmax
@@ -131,7 +132,7 @@ def judge_elsewhere(bundle: Bundle, asked: Recipe, *, run: Run | None, device: t
     are the sealed test part of the model's own run.
     """
     source, skip_bad = asked.data.source, asked.data.on_bad == "skip"
-    found = relabelled(open_for(asked, source), asked.data.label_map)
+    found = grouped(relabelled(open_for(asked, source), asked.data.label_map), asked.data.group_by)
     refuse_empty(found)
     index = by_name(found, bundle.classes)
     part = next((part for part in ("test", "validation") if len(index.rows(part))), "")

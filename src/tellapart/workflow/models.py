@@ -5,7 +5,7 @@ from pathlib import Path
 from tellapart.errors import StorageError
 from tellapart.models.build import Architecture
 from tellapart.models.bundle import Bundle, load_bundle
-from tellapart.names import own_class
+from tellapart.names import is_code
 from tellapart.recipe import Recipe
 from tellapart.run import Run
 
@@ -24,7 +24,7 @@ def architecture_of(recipe: Recipe, num_classes: int) -> Architecture:
         args=args,
         layers=model.layers,
         changes=model.changes,
-        sha256=model.sha256 if own_class(model.name) else "",
+        sha256=model.sha256 if is_code(model.name) else "",
     )
 
 

@@ -15,6 +15,7 @@ from tellapart.evaluation.predict import logits_of_rows
 from tellapart.evaluation.robustness import REMEDY, STRENGTHS, spoilt
 from tellapart.files import write_atomically
 from tellapart.models.bundle import Bundle, load_bundle
+from tellapart.recipe_augment import Augment
 from tellapart.run import Run
 from tellapart.workflow.begin import recipe_of, same_pictures
 
@@ -28,10 +29,12 @@ Progress = Callable[[int, int], None]
 class Robustness:
     """Accuracy on n validation pictures: untouched, and for each way of spoiling them at strengths 1 to 5.
 
-    The figures are `about` "blur 1" and so on; the first, of the untouched ones, is about nothing.
+    The figures are `about` "blur 1" and so on; the first, of the untouched ones, is about nothing. `augment`: what the
+    run was trained with.
     """
 
     figures: list[Figure]
+    augment: Augment
 
     def to_json(self) -> dict:
         """Everything as plain data."""
@@ -49,7 +52,13 @@ class Robustness:
             if weak is not None:
                 one = self.of(way)[weak]
                 fall = f"from {100 * clean.value:.1f} to {100 * one.value:.1f} % at strength {weak + 1} of 5"
-                yield f"{way}: falls {fall}; try {REMEDY[way]}"
+                yield f"{way}: falls {fall}; {self._remedy(*REMEDY[way])}"
+
+    def _remedy(self, name: str, value: float) -> str:
+        had = getattr(self.augment, name)
+        if had >= value:
+            return f"it was trained against that already, with augment.{name} = {had:g}"
+        return f"try --set augment.{name}={value:g}" + f" (it had {had:g})" * bool(had)
 
 
 def robustness(run: Run, *, device: torch.device, index: Index | None = None, progress: Progress) -> Robustness:
@@ -68,7 +77,7 @@ def robustness(run: Run, *, device: torch.device, index: Index | None = None, pr
         logits = logits_of_rows(model, pictures, rows, device=device, read=lambda batches, at=about: _read(batches, at))
         figures.append(share("accuracy", top_k_hits(logits, labels, 1), "validation", about, groups=groups))
         progress(n + 1, len(kinds))
-    found = Robustness(figures=figures)
+    found = Robustness(figures=figures, augment=recipe_of(run).augment)
     write_atomically(run.folder / "robustness.json", json.dumps(found.to_json(), indent=1) + "\n")
     return found
 

@@ -1,0 +1,51 @@
+"""Golden sample: a small picture that travels with a model, and what is to come out for it anywhere."""
+
+import base64
+import binascii
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MOST, LARGEST = 8, 4 * 1024**2
+"""Samples in one file; bytes of one picture."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Golden:
+    """A picture of `name` as the bytes of a PNG file; the SHA-256 of its pixels (H W C) uint8 and of the network's
+    square (S S C) uint8, in hex; the probabilities (K) of the classes, calibrated.
+    """
+
+    name: str
+    file: bytes
+    pixels: str
+    square: str
+    shares: tuple[float, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, the picture in base64."""
+        said = {"name": self.name, "pixels": self.pixels, "square": self.square, "shares": list(self.shares)}
+        return {**said, "file": base64.b64encode(self.file).decode("ascii")}
+
+
+def goldens_of(values: Any, num_classes: int) -> tuple[Golden, ...]:
+    """What `to_json` gave, of each. Raises ValueError for anything else."""
+    if not isinstance(values, Sequence) or len(values) > MOST:
+        raise ValueError(f"more than {MOST} golden samples, or no list of them")
+    return tuple(_golden(one, num_classes) for one in values)
+
+
+def _golden(values: Mapping[str, Any], num_classes: int) -> Golden:
+    if len(values["file"]) > LARGEST * 4 // 3:
+        raise ValueError(f"a golden sample of more than {LARGEST:,} bytes")
+    try:
+        file = base64.b64decode(values["file"], validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"a golden sample that is not base64: {error}") from error
+    shares = tuple(float(one) for one in values["shares"])
+    if len(shares) != num_classes or not all(math.isfinite(one) for one in shares):
+        raise ValueError(f"a golden sample with {len(shares)} probabilities for {num_classes} classes")
+    words = (values[key] for key in ("name", "pixels", "square"))
+    name, pixels, square = (one if isinstance(one, str) else "" for one in words)
+    return Golden(name=name, file=file, pixels=pixels, square=square, shares=shares)
