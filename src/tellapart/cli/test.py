@@ -107,6 +107,8 @@ def own_part(model: str, runs: Path, device: str) -> tuple[Mapping[str, Any], li
     judged = judge_run(Run.open(runs, model), device=devices.choose(device))
     found = judged.judgement
     lines = [*verdict_lines(judged.verdict), "", *class_table(judged.verdict), "", *judgement_lines(found)]
+    for note in judged.notes:
+        click.echo(f"note: {note}", err=True)
     return {**as_document(judged.verdict), "judgement": found.to_json()}, lines, judged.predictions
 
 

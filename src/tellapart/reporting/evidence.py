@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tellapart.evaluation.judgement import Judgement
+from tellapart.evaluation.looks import Looks
 from tellapart.evaluation.metrics import Figure
 from tellapart.evaluation.predictions import Predictions
 from tellapart.recipe import Recipe
@@ -20,6 +21,7 @@ class Evidence:
     opened_before: the runs that opened the test earlier, None where that is not known, with how many pictures they saw.
     siblings: trainings of the same recipe beside it, with other seeds. robustness: accuracies on spoiled pictures.
     network: how a picture becomes its input, its layers and the boxes of its drawing, as network.json has them.
+    looks: heat maps of some mistakes among `shown`, None where none were kept.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Evidence:
     siblings: int = 0
     robustness: Sequence[Figure] = ()
     network: Mapping[str, Any] = field(default_factory=dict)
+    looks: Looks | None = None
 
     @property
     def part(self) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from tellapart.errors import StorageError, UsageError
 from tellapart.evaluation.judgement import judged
+from tellapart.evaluation.looks import Looks
 from tellapart.evaluation.metrics import Figure
 from tellapart.evaluation.predictions import Predictions
 from tellapart.evaluation.promises import Answering
@@ -89,6 +90,7 @@ def evidence_of(run: Run) -> Evidence:
         siblings=_siblings(run),
         robustness=_robustness(run, shown.part),
         network=json_object(_text(run, "network.json")) or {},
+        looks=Looks.load(run.heat(shown.part), shown),
     )
 
 
