@@ -280,10 +280,13 @@ def _escaped(cell: str) -> str:
 
 
 def _draw(shown: Shown, path: Path) -> None:
+    from tellapart.figures.boxes import boxes_of
     from tellapart.figures.diagram import diagram
+    from tellapart.figures.sheet import as_svg
     from tellapart.files import write_atomically
 
-    write_atomically(path, diagram(shown.seen, title=shown.name).encode())
+    under = f"{shown.seen.trained + shown.seen.frozen:,} parameters"
+    write_atomically(path, as_svg(diagram(boxes_of(shown.seen), title=shown.name, under=under)).encode())
     click.echo(f"{path}: a diagram of {shown.name}, 160 mm wide", err=True)
 
 

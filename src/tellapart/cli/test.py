@@ -119,6 +119,8 @@ def own_part(model: str, runs: Path, device: str) -> tuple[Mapping[str, Any], li
     found = judged.judgement
     table = [] if isinstance(found, Marked) else [*class_table(judged.verdict), ""]
     lines = [*verdict_lines(judged.verdict), "", *table, *judgement_lines(found)]
+    for note in judged.notes:
+        click.echo(f"note: {note}", err=True)
     return {**as_document(judged.verdict), "judgement": found.to_json()}, lines, judged.predictions
 
 

@@ -48,7 +48,7 @@ class About:
     """What must be known beside the records: the settled recipe, and facts of data, network and machine.
 
     commonest: the share of the commonest class in training. usual_lr: the optimiser's default. decoded_gb: the size of
-    all pictures when they are decoded anew in every epoch; 0 when they are kept.
+    all pictures when they are decoded anew in every epoch; 0 when they are kept. leaked: pictures judged again.
     """
 
     recipe: Recipe
@@ -60,6 +60,7 @@ class About:
     device: str = "cpu"
     cores: int = 1
     decoded_gb: float = 0.0
+    leaked: int = 0
 
     @property
     def halfway(self) -> float:
@@ -83,6 +84,7 @@ def concluded(
         collapsed(validation, about),
         tiny(validation),
         label_noise(train, validation, about),
+        leak(about),
         _waiting(epochs, about) or _computing(epochs, about),
     ]
     return [finding for finding in found if finding]
@@ -255,6 +257,12 @@ def label_noise(train: Predictions, validation: Predictions, about: About) -> Fi
         return None
     text = f"it contradicts {against:,} of {len(train):,} training labels as surely as it is right on validation"
     return Finding(label="label noise suspected", text=text, remedies=("`tellapart check SOURCE --labels-out FILE`",))
+
+
+def leak(about: About) -> Finding | None:
+    """Pictures that are learned, or chosen by, and judged again."""
+    text = f"{about.leaked:,} pictures have the pixels of one that is judged, so its numbers flatter"
+    return Finding(label="leak", text=text, remedies=("--set data.leaks=drop",)) if about.leaked else None
 
 
 def _shares(epochs: Epochs) -> tuple[float, float, float, str]:

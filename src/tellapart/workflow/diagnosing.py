@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from tellapart.data.split import leaking
 from tellapart.evaluation.predict import logits_of_rows
 from tellapart.evaluation.predictions import Predictions
 from tellapart.reporting.diagnosis import About, Epochs, Finding, concluded, tuned, watched
@@ -33,6 +34,7 @@ def about_of(prepared: Prepared, model: nn.Module, device: torch.device) -> Abou
         usual_lr=DEFAULT_RATES[prepared.recipe.optimiser],
         device=device.type,
         cores=cores(),
+        leaked=len(leaking(index)) if prepared.recipe.data.leaks == "keep" else 0,
         decoded_gb=len(index) * contract.side**2 * contract.channels / 1e9 * streamed(prepared.pictures.pixels),
     )
 

@@ -1,7 +1,7 @@
 """Judge: open the sealed part of a finished run, once; or judge a model on other labelled pictures."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from tellapart.data.index import Index, with_marks
 from tellapart.data.pictures import first_pass, memory_budget
 from tellapart.data.select import refuse_empty, relabelled
 from tellapart.data.split import grouped
-from tellapart.errors import DataError, UsageError, did_you_mean
+from tellapart.errors import DataError, StorageError, UsageError, did_you_mean
 from tellapart.evaluation.judgement import Judgement, judged
 from tellapart.evaluation.marks import Marked, Threshold, judged_marks, thresholds
 from tellapart.evaluation.metrics import cross_entropies, judge, judge_classes, softmax
@@ -30,17 +30,18 @@ from tellapart.run import Run, cores
 from tellapart.workflow.begin import recipe_of, same_pictures
 from tellapart.workflow.choose import open_for
 from tellapart.workflow.events import Verdict
-from tellapart.workflow.final import baselines_of, finish, opened
+from tellapart.workflow.final import baselines_of, finish, judged_on_test
 from tellapart.workflow.openings import known, opened_before
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A verdict, the predictions it rests on, and all that can be said of these."""
+    """A verdict, the predictions it rests on, all that can be said of these, and what could not be written of it."""
 
     verdict: Verdict
     predictions: Predictions
     judgement: Judgement | Marked
+    notes: tuple[str, ...] = ()
 
 
 def judge_run(run: Run, *, device: torch.device, index: Index | None = None) -> Judged:
@@ -64,14 +65,25 @@ def judge_run(run: Run, *, device: torch.device, index: Index | None = None) -> 
     before, test = _open_now(run, device, index)
     found = [*_found(run), tuned(validation, test)]
     finish(run, load_bundle(run.bundle), validation, [*judge(validation), *judge(test), *judge_classes(test)], found)
-    return _judged(run, validation, test, before, began)
+    now = _judged(run, validation, test, before, began)
+    return replace(now, notes=tuple(_on_board(run, now.verdict)))
+
+
+def _on_board(run: Run, verdict: Verdict) -> Iterator[str]:
+    """Put what the test says into the run's event file; a note where that cannot be written any more."""
+    from tellapart.workflow.panels import NO_MORE, opened_later
+
+    try:
+        opened_later(run, verdict)
+    except StorageError as error:
+        yield NO_MORE.format(error.message)
 
 
 def _open_now(run: Run, device: torch.device, index: Index | None) -> tuple[tuple[list[str], int], Predictions]:
     prepared = same_pictures(run, recipe_of(run), index=index)
     bundle = load_bundle(run.bundle)
     pictures = replace(prepared.pictures, preprocess=bundle.preprocess)
-    return opened(run, bundle.module(device), pictures, device)
+    return judged_on_test(run, bundle, bundle.module(device), pictures, device)
 
 
 def _found(run: Run) -> list[Finding]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from tellapart.errors import StorageError, UsageError, refuse_marks
 from tellapart.evaluation.judgement import judged
+from tellapart.evaluation.looks import Looks
 from tellapart.evaluation.metrics import Figure
 from tellapart.evaluation.predictions import Predictions
 from tellapart.evaluation.promises import Answering
@@ -89,6 +90,8 @@ def evidence_of(run: Run) -> Evidence:
         seen_before=seen,
         siblings=_siblings(run),
         robustness=_robustness(run, shown.part),
+        network=json_object(_text(run, "network.json")) or {},
+        looks=Looks.load(run.heat(shown.part), shown),
     )
 
 
@@ -166,15 +169,15 @@ def _several(run: Run) -> str:
         raise UsageError(f"The trainings in {run.name} are not finished.", f"`tellapart resume {run.called}` goes on.")
     try:
         found = json.loads(read_text(path))
-        members = [_member(one) for one in found["members"]]
+        members = [member(one) for one in found["members"]]
         whole = [one for one in found["out_of_fold"] if one["name"] == "accuracy"]
-        pooled = [_member({"run": f"out of fold {one['about']}", "seed": "", "figures": [one]}) for one in whole]
+        pooled = [member({"run": f"out of fold {one['about']}", "seed": "", "figures": [one]}) for one in whole]
         return report_of_several(run.name, members, pooled, [Spread(**one) for one in found["spreads"]])
     except (ValueError, KeyError, TypeError) as error:
         raise StorageError(f"{path} is damaged: {error}.") from error
 
 
-def _member(one: Mapping[str, Any]) -> list[str]:
+def member(one: Mapping[str, Any]) -> list[str]:
     """(name, seed, accuracy, n) of one training, as text."""
     if not one["figures"]:
         return [one["run"], f"{one['seed']}", "–", "–"]

@@ -157,7 +157,8 @@ def trained(
     pieces = yield from at_its_pace(put(prepared), put, began=began)
     taken = before(pieces)
     weights = sum(weight.numel() for weight in pieces.model.parameters())
-    run.set_status(transform=asking.transform is not None, parameters=weights, spent=time.monotonic() - began)
+    told_so = {"transform": asking.transform is not None, "open_test": asking.open_test}
+    run.set_status(**told_so, parameters=weights, spent=time.monotonic() - began)
     written(run, pieces.prepared, command=asking.command, conditions=conditions(device, pieces.world))
     yield from described(pieces, schedule=asking.schedule)
     if anew and pieces.prepared.recipe.model.freeze and not pieces.prepared.recipe.model.weights:
