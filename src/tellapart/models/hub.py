@@ -19,7 +19,7 @@ from tellapart.models.allowed import CONF, hub_folder, source
 from tellapart.names import hub_entry
 from tellapart.recipe import printable
 
-TAKES = "It gets those of num_classes, channels, size, in_chans and pretrained=False that it has an argument for."
+TAKES = "It gets those of num_classes, channels, size, in_chans and pretrained (False) that it has an argument for."
 
 
 def build_hub(name: str, sha256: str, given: Mapping[str, int]) -> nn.Module:

@@ -17,17 +17,15 @@ from tellapart.recipe import Recipe
 Epochs = Sequence[Mapping[str, Any]]
 """The epochs of metrics.jsonl, in order."""
 
-FEW, LARGE = 1000, 1000
-"""Fewer training pictures than this are little data; more parameters than this for each of them, a large network."""
-GAP = 0.05
-"""The gap between training and validation accuracy up to which a network fits."""
+FEW, LARGE, GAP = 1000, 1000, 0.05
+"""Fewer training pictures are little data; more parameters for each of them, a large network; up to this gap between
+training and validation accuracy a network fits."""
 WAITS, COMPUTES = 0.3, 0.7
 """Shares of the time from which on a training is bound by its loader, or by its arithmetic."""
 CLASS, COARSE = 5, 0.2
-"""Pictures of a class that is missed when none is found; a difference in accuracy that any validation part should show.
-"""
+"""Pictures of a class that is missed when none is found; a difference that any validation part should show."""
 EVERY_EPOCH, WHOLE = 0.5, 120.0
-"""Seconds of waiting in an epoch, and of a whole training, below which a remedy is not worth a word."""
+"""Seconds of waiting in an epoch, and in a training, below which a remedy is not worth a word."""
 
 
 @dataclass(frozen=True, kw_only=True)
