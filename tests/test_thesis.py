@@ -36,7 +36,7 @@ from tellapart.reporting.evidence import Evidence
 from tellapart.reporting.story import percent
 from tellapart.reporting.thesis import pack
 from tellapart.reporting.thesis_formulas import number, titled
-from tellapart.reporting.thesis_methods import methods
+from tellapart.reporting.thesis_methods import FAMILIES, methods
 from tellapart.reporting.written import cell, md, tex
 from tellapart.run import Run
 from tellapart.workflow import thesis
@@ -270,6 +270,11 @@ def test_the_numbers_below_a_figure_are_those_of_the_judgement() -> None:
         points = [(float(row["false positive rate"]), float(row["true positive rate"])) for row in line]
         area = sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairwise(points))
         assert area == pytest.approx(known[f"class {k}", "ROC area"].value)
+        line = [row for row in rows(found["figures/precision-recall.csv"]) if row["class"] == f"class {k}"]
+        points = [(float(row["recall"]), float(row["precision"])) for row in line]
+        area = sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairwise(points))
+        assert points[0][0] == 0
+        assert area == pytest.approx(known[f"class {k}", "average precision"].value)
     bins = [row for row in rows(found["figures/reliability.csv"]) if row["probabilities"] == "calibrated"]
     assert sum(int(row["n"]) for row in bins) == len(own)
     error = sum(int(row["n"]) * abs(float(row["mean probability"]) - float(row["right"])) for row in bins) / len(own)
@@ -481,6 +486,9 @@ def test_what_is_cited_is_in_the_bibliography_and_nothing_else_and_every_entry_i
         ({"model.weights": "a/b.pth"}, {}, {}, "It began with the pretrained weights b.pth; its head was new."),
         ({"data.folds": 5, "data.fold": 2}, {}, {}, "Fold 2 of 5 is the validation part."),
         ({"machine.precision": "bf16"}, {}, {}, "The forward pass was computed in bf16."),
+        ({"loss.ignore": "class 1"}, {}, {}, "Also set: loss.ignore = class 1."),
+        ({"optim.rates": "head.*=0.1"}, {}, {}, "Also set: optim.rates = head.\\*=0.1."),
+        ({}, {"extended": [{}]}, {}, "The training was extended 1 time; rate and schedule are those of its last part."),
         ({}, {"parent": {"run": "old", "step": 4000}}, {}, "It went on from step 4,000 of the run old."),
         ({}, {}, {"opened_before": ["a"]}, "The test part had been opened once before."),
         ({}, {}, {"opened_before": ["a", "b"]}, "The test part had been opened 2 times before."),
@@ -498,6 +506,27 @@ def test_a_sentence_is_there_only_where_it_is_true(
     )
     assert said in text
     assert said not in plain
+
+
+def test_a_seal_is_only_called_kept_where_nobody_looked_before() -> None:
+    of, kept = replace(base(), opened_before=[]), "kept under seal until everything was chosen"
+    assert of.part == "test"
+    assert kept in methods(of)["methods.md"]
+    for odd in (
+        replace(of, opened_before=["a"]),
+        replace(of, opened_before=None),
+        replace(of, status={**of.status, "extended": [{}]}),
+    ):
+        assert kept not in methods(odd)["methods.md"]
+    sealed = evidence(predicted(part="validation"))
+    assert " a test part, which is still under seal." in methods(sealed)["methods.md"]
+
+
+def test_a_name_that_only_begins_like_a_family_is_not_called_one() -> None:
+    for name in ("timm:efficientnetv2_s", "resnet_mine.py:Net", "vgg/x.py:Net"):
+        cited = keys_of(methods(asked(base(), {"model.name": name})))[0]
+        assert cited & set(FAMILIES.values()) == {"szegedy2016"}, name  # for label smoothing
+    assert "tan2021" in keys_of(methods(asked(base(), {"model.name": "efficientnet_v2_s"})))[0]
 
 
 def test_hostile_names_are_text_in_every_file() -> None:

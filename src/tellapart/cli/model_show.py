@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -286,6 +287,9 @@ def _draw(shown: Shown, path: Path) -> None:
     from tellapart.files import write_atomically
 
     under = f"{shown.seen.trained + shown.seen.frozen:,} parameters"
+    with suppress(OSError), path.open("rb") as file:
+        if not file.read(200).lstrip().startswith(b"<svg"):
+            raise UsageError(f"{path} exists, and is no SVG file.", "Name another file to write to.")
     write_atomically(path, as_svg(diagram(boxes_of(shown.seen), title=shown.name, under=under)).encode())
     click.echo(f"{path}: a diagram of {shown.name}, 160 mm wide", err=True)
 

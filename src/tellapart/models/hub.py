@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -50,25 +51,21 @@ def _entry(conf: Path, word: str) -> Any:
     return found
 
 
+@cache
 def _conf(conf: Path) -> Any:
     """What hubconf.py defines, run once in this process."""
-    key = f"hubconf_of_{abs(hash(str(conf)))}"
-    if key not in sys.modules:
-        spec = util.spec_from_file_location(key, conf)
-        if spec is None or spec.loader is None:
-            raise UsageError(f"{printable(str(conf))} is not a Python file.")
-        sys.modules[key] = module = util.module_from_spec(spec)
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[key]
-            raise
-    return sys.modules[key]
+    spec = util.spec_from_file_location(f"hubconf_of_{conf.parent.name}", conf)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{printable(str(conf))} is not a Python file.")
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @contextmanager
 def _first_on_the_path(folder: Path) -> Iterator[None]:
-    """What the repository imports from itself is found, and what it raises is a sentence."""
+    """What the repository imports from itself is found, here and by no other one; what it raises is a sentence."""
+    before = set(sys.modules)
     sys.path.insert(0, str(folder))
     try:
         yield
@@ -80,6 +77,9 @@ def _first_on_the_path(folder: Path) -> Iterator[None]:
         raise UsageError(what, TAKES) from error
     finally:
         sys.path.remove(str(folder))
+        for key in set(sys.modules) - before:
+            if str(getattr(sys.modules[key], "__file__", None) or "").startswith(f"{folder}{os.sep}"):
+                del sys.modules[key]
 
 
 def refuse_absent_hub(name: str) -> None:

@@ -138,9 +138,17 @@ def ranks(of: Evidence) -> Iterator[str]:
 
 
 def rank_points(kind: str, one: Curve) -> list[tuple[float, float]]:
-    """The points of an ROC curve ("roc") or of a precision-recall curve."""
-    line = (one.alarms, one.hits) if kind == "roc" else (one.hits, one.precision)
-    return [*([(0.0, 0.0)] if kind == "roc" else []), *zip(*(xs.tolist() for xs in line), strict=True)]
+    """The points of an ROC curve ("roc") or of a precision-recall curve: that one has steps, and the average precision
+    is what lies below them.
+    """
+    if kind == "roc":
+        return [(0.0, 0.0), *zip(one.alarms.tolist(), one.hits.tolist(), strict=True)]
+    before, points = 0.0, []
+    for hit, precision in zip(one.hits.tolist(), one.precision.tolist(), strict=True):
+        if hit > before:
+            points += [(before, precision), (hit, precision)]
+        before = hit
+    return points
 
 
 def calibration(of: Evidence) -> Iterator[str]:

@@ -78,14 +78,14 @@ def _curves(of: Evidence, width: float) -> Iterator[Drawn]:
 def _ranks(of: Evidence, width: float) -> Iterator[Drawn]:
     found = [(k, one) for k, one in enumerate(ranked(of.shown)) if one is not None]
     areas = {(one.about, one.name): one for one in of.judgement.by_class}
-    shown = sorted(sorted(found, key=lambda pair: pair[1].area)[:MOST])
-    if not shown:
+    if not found:
         return
-    less = f" Shown are the {MOST} classes with the smallest ROC area." * (len(shown) < len(found))
     for kind, what, up, across, name in (
         ("roc", "ROC area", "true positive rate", "false positive rate", "roc"),
         ("pr", "average precision", "precision", "recall", "precision-recall"),
     ):
+        shown = sorted(sorted(found, key=lambda pair: areas[of.shown.classes[pair[0]], what].value)[:MOST])
+        less = f" Shown are the {MOST} classes with the smallest {what}." * (len(shown) < len(found))
         lines = {k: rank_points(kind, one) for k, one in shown}
         layers = [DIAGONAL] * (kind == "roc")
         layers += [Layer(points=_thin(line), look=f"line {n % len(DASHES)}") for n, line in enumerate(lines.values())]

@@ -46,7 +46,7 @@ def titled(of: Evidence) -> Iterator[Titled]:
     if of.recipe.train.epochs:
         yield from _loss(of.recipe)
         yield from _optimiser(of.recipe)
-        yield from _schedule(of.recipe)
+        yield from _schedule(of.recipe, " of its last part, since it was extended" * bool(of.status.get("extended")))
     for key in ("class", "balanced", "kappa", "brier", "ece"):
         yield _said("score", key)
     yield _said("score", "wilson" if of.judgement.groups is None else "grouped")
@@ -113,7 +113,8 @@ def _loss(recipe: Recipe) -> Iterator[Titled]:
     own = weighted and loss.name == "cross-entropy"
     values = {"gamma": number(loss.gamma), "delta": number(loss.delta)}
     yield _said("loss", "weighted-cross-entropy" if own else loss.name, **values)
-    yield _said("loss", "already-weighted" if own else "weighted" if weighted else "mean")
+    left = "; pictures of a class that is ignored count in neither sum" * bool(loss.ignore)
+    yield _said("loss", "already-weighted" if own else "weighted" if weighted else "mean", ignored=left)
     if loss.l1:
         yield _said("loss", "lasso", l1=number(loss.l1))
 
@@ -148,17 +149,18 @@ def _kind_of_sgd(recipe: Recipe) -> str:
     return "sgd-plain" if not optim.momentum else "sgd-nesterov" if nesterov else "sgd-momentum"
 
 
-def _schedule(recipe: Recipe) -> Iterator[Titled]:
+def _schedule(recipe: Recipe, part: str) -> Iterator[Titled]:
+    """The rate; `part` says of which part of the training, where it has several."""
     optim = recipe.optim
     warm, name = optim.warmup or 0.0, optim.schedule
     if warm:
-        yield _said("schedule", "warmup", warmup=number(warm), lr=number(optim.lr))
+        yield _said("schedule", "warmup", warmup=number(warm), lr=number(optim.lr), part=part)
     risen = r"\frac{u - \omega}{1 - \omega}" if warm else "u"
     values = {
         **{"lr": number(optim.lr), "risen": risen, "falling": r"\frac{1 - u}{1 - \omega}" if warm else "(1 - u)"},
         **{"factor": number(optim.step_factor), "every": f"{optim.step_every}", "wait": f"{optim.plateau_after}"},
-        "after": " after that" if warm else " at the share $u$ of the steps",
+        "after": " after that" if warm else f" at the share $u$ of the steps{part}",
     }
     if name in ("constant", "plateau", "step") and not warm:
-        values["after"] = ""
+        values["after"] = part
     yield _said("schedule", "linear" if name == "one-cycle" else name, **values)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib import resources
 
-from tellapart.names import SMOOTHED
+from tellapart.names import SMOOTHED, TORCHVISION_MODELS
 from tellapart.reporting.evidence import Evidence
 from tellapart.reporting.story import percent
 from tellapart.reporting.written import md, tex
@@ -20,7 +20,9 @@ FAMILIES = {
     **{"googlenet": "szegedy2015", "inception_v3": "szegedy2016", "convnext": "liu2022", "swin_v2": "liu2022swin"},
     **{"swin": "liu2021", "maxvit": "tu2022"},
 }
-"""By what the name of a network begins with; the first that fits counts."""
+"""By what the name of a network of torchvision begins with; the first that fits counts. Names of timm and of one's own
+files say less of where a network is from.
+"""
 SOURCES = {
     **{"digits": "alpaydin1998", "mnist": "lecun1998", "fashion-mnist": "xiao2017", "kmnist": "clanuwat2018"},
     **{"cifar10": "krizhevsky2009", "cifar100": "krizhevsky2009"},
@@ -97,10 +99,10 @@ def _data(of: Evidence) -> Iterator[Said]:
     counts = {part: f"{of.total(part):,}" for part in ("train", "validation", "test")}
     values = {"source": source, "n": f"{sum(map(of.total, counts)):,}", "classes": f"{len(of.shown.classes):,}"}
     yield f"The data are {{n}} pictures of {{classes}} classes ({{source}}){_at(SOURCES.get(source))}.", values
-    test = " and {test} a test part that was kept under seal until everything was chosen" * bool(of.total("test"))
+    test = f" and {{test}} {_seal(of)}" * bool(of.total("test"))
     yield f"Of them, {{train}} served for training, {{validation}} for validation{test}.", counts
     how = {
-        "auto": "Parts that the data bring were kept; the others were drawn by the content of the pictures",
+        "auto": "Parts that the data bring were kept; what they do not bring was drawn by the content of the pictures",
         "new": "The parts were drawn by the content of the pictures",
     }.get(data.split, "The parts are those of a file")
     shares = "" if how.endswith("file") else ", class by class, with the split seed {seed}"
@@ -113,6 +115,14 @@ def _data(of: Evidence) -> Iterator[Said]:
         yield "Training pictures with the same pixels as a picture of another part were left out.", {}
     if of.left_out:
         yield "Files that were left out, each for a reason that is logged: {n}.", {"n": f"{len(of.left_out):,}"}
+
+
+def _seal(of: Evidence) -> str:
+    """What may be said of the test part: it was sealed only where nobody had opened it before."""
+    if of.part != "test":
+        return "a test part, which is still under seal"
+    unseen = of.opened_before is not None and not of.opened_before and not of.status.get("extended")
+    return "a test part" + " that was kept under seal until everything was chosen" * unseen
 
 
 def _pictures(of: Evidence) -> Iterator[Said]:
@@ -142,7 +152,8 @@ def _network(of: Evidence) -> Iterator[Said]:
     model = of.recipe.model
     name = model.name.removeprefix("timm:")
     library = " of the library timm [@wightman2019]" * model.name.startswith("timm:")
-    family = next((key for prefix, key in FAMILIES.items() if name.startswith(prefix)), None)
+    known = name in TORCHVISION_MODELS
+    family = next((key for prefix, key in FAMILIES.items() if known and name.startswith(prefix)), None)
     layers = {layer["name"] for layer in of.network.get("layers", ())}
     inside = sorted({key for layer, key in LAYERS.items() if layer in layers})
     kinds = {"ioffe2015": "batch normalisation", "ba2016": "layer normalisation", "srivastava2014": "dropout"}
@@ -184,16 +195,30 @@ def _training(of: Evidence) -> Iterator[Said]:
     )
     if parent := of.status.get("parent"):
         yield "It went on from step {step} of the run {run}.", {"run": parent["run"], "step": f"{parent['step']:,}"}
+    yield from _also(of)
+    best = of.status.get("best") or {}
+    values = {"epochs": f"{len(of.epochs):,}", "best": f"{best.get('epoch', 0) + 1}", "seed": train.seed}
+    kept = "; the model of epoch {best}, the best on validation, was kept" * bool(best)
+    many = "epochs" if len(of.epochs) != 1 else "epoch"
+    yield f"The training took {{epochs}} {many}, with the seed {{seed}}{kept}.", values
+
+
+def _also(of: Evidence) -> Iterator[Said]:
+    """What else was set of a training, and whether it has several parts."""
+    loss, optim, train = of.recipe.loss, of.recipe.optim, of.recipe.train
     if optim.clip:
         yield "Gradients were shortened to the norm {clip}.", {"clip": f"{optim.clip:g}"}
     if train.ema:
         yield "Judged are moving averages of the weights (decay {ema}) [@polyak1992].", {"ema": f"{train.ema:g}"}
     if train.swa:
         yield "Judged is the mean of the weights of the last epochs [@izmailov2018].", {}
-    best = of.status.get("best") or {}
-    values = {"epochs": f"{len(of.epochs):,}", "best": f"{best.get('epoch', 0) + 1}", "seed": train.seed}
-    kept = "; the model of epoch {best}, the best on validation, was kept" * bool(best)
-    yield f"The training took {{epochs}} epochs, with the seed {{seed}}{kept}.", values
+    more = {"loss.ignore": loss.ignore, "optim.rates": optim.rates, "optim.unfreeze_every": optim.unfreeze_every}
+    more |= {"optim.layer_decay": optim.layer_decay if optim.layer_decay != 1 else ""}
+    if also := ", ".join(f"{path} = {value}" for path, value in more.items() if value):
+        yield "Also set: {also}.", {"also": also}
+    if parts := of.status.get("extended"):
+        values = {"times": f"{len(parts)} time{'s' * (len(parts) > 1)}"}
+        yield "The training was extended {times}; rate and schedule are those of its last part.", values
 
 
 def _judging(of: Evidence) -> Iterator[Said]:
@@ -212,8 +237,9 @@ def _judging(of: Evidence) -> Iterator[Said]:
     groups = ", pictures of one group counting for as many as they are worth [@rao1992]" * (of.groups is not None)
     yield (
         f"Intervals are those of Wilson for shares [@wilson1927]{groups}, of Hall for mean losses [@hall1992] such as "
-        "the Brier score [@brier1950], after DeLong for areas [@delong1988], and bootstrap intervals for the other "
-        "scores [@efron1987], such as Cohen's kappa [@cohen1960] and the correlation of Matthews [@gorodkin2004].",
+        "the Brier score [@brier1950], after DeLong for areas [@delong1988] (of an area of 1, that of Wilson), and "
+        "bootstrap intervals for the other scores [@efron1987], such as Cohen's kappa [@cohen1960] and the correlation "
+        "of Matthews [@gorodkin2004].",
         {},
     )
     at = of.judgement.answering.temperature

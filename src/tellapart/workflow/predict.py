@@ -90,6 +90,8 @@ class Classifier:
         kinds: Sequence[str] = (),
     ) -> Iterator[Guess]:
         """One Guess for every picture, in order, by several views of each where `kinds` of views are named."""
+        if top_k < 1:
+            raise UsageError(f"top_k is {top_k}; at least one class is named.")
         least = _promised(self.bundle, precision, kinds)
         waiting = iter(pictures)
         while some := list(islice(waiting, BATCH)):
@@ -174,6 +176,8 @@ def probabilities(bundle: Bundle, images: Tensor, *, device: torch.device | str 
             f"Expected values from 0 to 1; received {batch.min():g} to {batch.max():g}.",
             "Leave Normalize out: the model brings its own.",
         )
+    if not len(batch):
+        return torch.zeros(0, len(bundle.classes))
     said = _said(bundle.module(device), batch.permute(0, 2, 3, 1) * 255, bundle, device, ())
     shares = torch.from_numpy(np.stack([shares for shares, _ in said]))
     return shares if images.ndim == 4 else shares[0]
