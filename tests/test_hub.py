@@ -107,7 +107,7 @@ def test_two_repositories_whose_files_have_one_name_do_not_mix(at: Path, monkeyp
     [
         ("hub:someone/absent:net", "git clone https://github.com/someone/absent"),
         ("hub:nowhere:net", "There is no hubconf.py in nowhere."),
-        ("hub:repo", "There is no hubconf.py in "),
+        ("hub:repo", "hub:repo names no repository, or none of its entries; expected hub:FOLDER:ENTRY."),
         ("hub:repo:nett", "has no entry nett.\nhint: Did you mean 'net'?"),
         ("hub:repo:_Net", "has no entry _Net."),
         ("hub:repo:no_network", "gives a int; expected a torch.nn.Module."),

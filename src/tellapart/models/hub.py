@@ -86,7 +86,10 @@ def refuse_absent_hub(name: str) -> None:
     """Refuse a repository that is not here, in words that say how to have it. Raises UsageError."""
     if hub_folder(name) is not None:
         return
-    repository = hub_entry(name)[0]
+    repository, entry = hub_entry(name)
+    if not repository or not entry:
+        said = f"{printable(name)} names no repository, or none of its entries; expected hub:FOLDER:ENTRY."
+        raise UsageError(said, f"Entries are the functions in its {CONF}.")
     owner = repository.count("/") == 1 and not os.path.isabs(repository)
     clone = f"git clone https://github.com/{repository}, then " * owner
     hint = f"Fetch it and look at it: {printable(clone)}--model hub:FOLDER:ENTRY."
