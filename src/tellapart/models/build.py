@@ -10,13 +10,24 @@ from torch import nn
 
 from tellapart.errors import StorageError, UsageError, unknown
 from tellapart.models.elsewhere import build_own, build_timm, prove
+from tellapart.models.hub import build_hub
 from tellapart.models.layers import build_layers
 from tellapart.models.plain import build_linear, build_mlp, build_quick
 from tellapart.models.resnet import KINDS, build_resnet
 from tellapart.models.small import SmallNet
 from tellapart.models.surgery import appends, changed, refuse_odd
 from tellapart.models.zoo import build_torchvision
-from tellapart.names import LINES, OWN_MODELS, TORCHVISION_MODELS, hidden_sizes, is_elsewhere, is_model, own_class
+from tellapart.names import (
+    HUB,
+    LINES,
+    OWN_MODELS,
+    TORCHVISION_MODELS,
+    hidden_sizes,
+    is_code,
+    is_elsewhere,
+    is_model,
+    own_class,
+)
 from tellapart.recipe import printable
 
 
@@ -52,7 +63,7 @@ class Architecture:
                 raise TypeError("its layers and changes are lists")
             made = replace(made, layers=tuple(made.layers), changes=tuple(made.changes))
             refuse_odd(made.name, made.layers, made.changes)
-            sound &= re.fullmatch("[0-9a-f]{64}" if own_class(made.name) else "", made.sha256) is not None
+            sound &= re.fullmatch("[0-9a-f]{64}" if is_code(made.name) else "", made.sha256) is not None
         except (TypeError, AttributeError, UsageError) as error:
             raise StorageError(f"The architecture in this file cannot be read: {error}.") from error
         if not sound:
@@ -127,8 +138,12 @@ def _from_elsewhere(a: Architecture) -> nn.Module:
     if odd := sorted(a.args):
         raise ValueError(f"it has no argument {printable(odd[0])}")
     given = {"channels": a.channels, "num_classes": a.num_classes, "size": a.size}
-    own = own_class(a.name)
-    network = build_own(a.name, a.sha256, given) if own else build_timm(a.name, a.num_classes, a.channels)
+    if a.name.startswith(HUB):
+        network = build_hub(a.name, a.sha256, given)
+    elif own_class(a.name):
+        network = build_own(a.name, a.sha256, given)
+    else:
+        network = build_timm(a.name, a.num_classes, a.channels)
     prove(network, a.name, (a.channels, a.size, a.size), None if a.changes else a.num_classes)
     return network
 
