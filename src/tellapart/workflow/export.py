@@ -13,7 +13,7 @@ from PIL import Image
 
 from tellapart.data.decode import decode
 from tellapart.data.pictures import Pictures
-from tellapart.errors import TellapartError, UsageError
+from tellapart.errors import TellapartError, UsageError, refuse_marks
 from tellapart.files import writable, write_atomically
 from tellapart.models.bundle import Bundle
 from tellapart.run import Run
@@ -47,6 +47,7 @@ def export(runs: Path, model: str, way: str, *, out: Path, front: str, precision
     Raises UsageError where a library is missing or training pictures are needed and not there, StorageError.
     """
     bundle, name = find_model(runs, model)
+    refuse_marks(bundle.thresholds, "An export")
     need(way)
     pictures, why = _pictures(runs, model)
     calibration: tuple[NDArray[np.uint8], ...] = ()
@@ -69,6 +70,7 @@ def export(runs: Path, model: str, way: str, *, out: Path, front: str, precision
 def check(runs: Path, model: str, file: Path) -> Parity:
     """Compare an .onnx file that takes pictures as ours do with a model. Raises UsageError, StorageError."""
     bundle, _ = find_model(runs, model)
+    refuse_marks(bundle.thresholds, "A comparison")
     need("onnx")
     pictures, why = _pictures(runs, model)
     answers = opened("onnx", bundle, file)
