@@ -142,7 +142,7 @@ def judged(root: Path, at: Path, patch: pytest.MonkeyPatch) -> Hashes:
 
 def predicted(root: Path, at: Path, patch: pytest.MonkeyPatch) -> Hashes:
     model, paths = Model(), predict.files_of([str(root)])
-    said = list(predict.predict(model, paths, device=torch.device("cpu")))  # type: ignore[arg-type]
+    said = list(predict.Classifier(model).each(paths))  # type: ignore[arg-type]
     assert [guess.error for guess in said] == [""] * len(FORTY)
     return hashed(dict(zip([path.name for path in paths], model.network.squares(), strict=True)))
 
