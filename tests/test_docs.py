@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from commands import tellapart
+from marked import make_marked
 from pictures import make_folder
 
 from tellapart.cli import VERBS
@@ -52,6 +53,8 @@ def test_every_command_shown_works(page: Path, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("TELLAPART_CODE", "")
     if page.name == "data.md":
         write_examples(tmp_path)
+    if page.name == "several.md":
+        make_marked(tmp_path / "shapes")
     if page.name == "own-network.md":
         (tmp_path / "my_net.py").write_text(blocks(page, "python")[0], encoding="utf-8")
     for command in commands(page):

@@ -88,12 +88,26 @@ def test_what_torch_hub_has_fetched_is_found_by_owner_and_name(at: Path, monkeyp
     assert network(torch.zeros(2, 1, 8, 8)).shape == (2, 7)
 
 
+def test_two_repositories_whose_files_have_one_name_do_not_mix(at: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository(at / "other")
+    (at / "other/parts_of_this_repository.py").write_text(
+        PARTS.replace("4, 3", "8, 3").replace("16, classes", "32, classes")
+    )
+    monkeypatch.chdir(at)
+    counts = []
+    for folder in ("repo", "other"):
+        allow_code(at / folder / "hubconf.py")
+        network = build_hub(f"hub:{folder}:net", "", {"channels": 1, "num_classes": 2, "size": 8})
+        counts.append(sum(weights.numel() for weights in network.parameters()))
+    assert counts == [4 * 9 + 4 + 16 * 2 + 2, 8 * 9 + 8 + 32 * 2 + 2]
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
         ("hub:someone/absent:net", "git clone https://github.com/someone/absent"),
         ("hub:nowhere:net", "There is no hubconf.py in nowhere."),
-        ("hub:repo", "There is no hubconf.py in "),
+        ("hub:repo", "hub:repo names no repository, or none of its entries; expected hub:FOLDER:ENTRY."),
         ("hub:repo:nett", "has no entry nett.\nhint: Did you mean 'net'?"),
         ("hub:repo:_Net", "has no entry _Net."),
         ("hub:repo:no_network", "gives a int; expected a torch.nn.Module."),

@@ -17,7 +17,9 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.flop_counter import FlopCounterMode
 
 from tellapart.errors import UsageError
+from tellapart.figures.boxes import boxes_of
 from tellapart.figures.diagram import diagram
+from tellapart.figures.sheet import as_svg
 from tellapart.models.build import Architecture, build, outline
 from tellapart.models.bundle import Bundle
 from tellapart.models.remarks import examine
@@ -635,7 +637,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def drawn(name: str, size: int = 224) -> ElementTree.Element:
-    return ElementTree.fromstring(diagram(passed(network(name, size=size), size), title=name))
+    boxes = boxes_of(passed(network(name, size=size), size))
+    return ElementTree.fromstring(as_svg(diagram(boxes, title=name, under="")))
 
 
 def texts(root: ElementTree.Element) -> list[str]:
@@ -696,7 +699,7 @@ def test_large_networks_are_drawn_by_modules_on_one_page(name: str) -> None:
 
 def test_names_are_escaped_in_the_diagram() -> None:
     seen = passed(nn.Sequential(nn.Conv2d(3, 4, 3)))
-    assert "<title>&lt;a&gt; &amp; b</title>" in diagram(seen, title="<a> & b")
+    assert "<title>&lt;a&gt; &amp; b</title>" in as_svg(diagram(boxes_of(seen), title="<a> & b", under=""))
 
 
 # --- the guide --------------------------------------------------------------------------------------------------------

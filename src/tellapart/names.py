@@ -8,6 +8,8 @@ BODY = "body"
 BOARDS = ("curves", "inside", "profile")
 RETRIES = ("exact", "always", "never")
 LOSSES = ("cross-entropy", "bce", "mse", "l1", "huber", "focal", "hinge")
+SCORES = ("accuracy", "mean average precision")
+"""The headline figure of a model: where each picture has one class, and where it may have several."""
 SMOOTHED = ("cross-entropy", "bce", "focal")
 FITS = ("crop", "pad", "squash")
 FILTERS = ("bilinear", "bicubic", "nearest")

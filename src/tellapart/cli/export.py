@@ -20,13 +20,14 @@ def command() -> None:
 @runs_option
 def script(model: str, out: Path | None, force: bool, runs: Path) -> None:
     """Write a plain PyTorch script that trains the network of RUN with its settings, in nine steps to read."""
-    from tellapart.errors import StorageError, UsageError
+    from tellapart.errors import StorageError, UsageError, refuse_marks
     from tellapart.files import write_atomically
     from tellapart.recipe import Recipe
     from tellapart.shipping.script import script_of
     from tellapart.workflow.models import find_model
 
     bundle, name = find_model(runs, model)
+    refuse_marks(bundle.thresholds, "A script")
     # The prefix keeps a run that is called `torch` from standing in the way of `import torch`.
     file = out or Path(f"train-{name.removesuffix('.safetensors').replace('/', '-')}.py")
     if file.exists() and not force:

@@ -47,8 +47,10 @@ def command(
 
     PICTURES are files, folders, 'globs', .tar files, or -: a list of paths on standard input.
 
-    A picture that is like none of the classes is called unknown, with the reason. A file that cannot be read is named
-    in the answer, and the exit code is then 3. Pictures that the run has seen, or keeps sealed, are counted beneath it.
+    A picture that is like none of the classes is called unknown, with the reason. Where a picture may have several
+    classes, all are named of which the probability reaches the threshold of the class. A file that cannot be read is
+    named in the answer, and the exit code is then 3. Pictures that the run has seen, or keeps sealed, are counted
+    beneath it.
     """
     from tellapart.evaluation.views import kinds_of
     from tellapart.workflow import devices
@@ -129,15 +131,19 @@ def as_data(guess) -> dict:
         "path": guess.path,
         "top": top,
         "doubt": guess.doubt or None,
+        **({} if guess.said is None else {"said": [name for name, _, _ in guess.said]}),
         **({"error": guess.error} if guess.error else {"width": guess.size[0], "height": guess.size[1]}),
     }
 
 
 def line(guess, shape: tuple[int, ...] | None) -> str:
-    """A guess on one line: 'dog.png  dog (5) 93.1 %  cat (3) 4.0 %'."""
+    """A guess on one line: 'dog.png  dog (5) 93.1 %  cat (3) 4.0 %'; of several classes, all that a picture has."""
     if guess.error:
         return printable(f"{guess.path}  cannot be read: {guess.error}")
-    named = "  ".join(f"{name} ({number}) {100 * share:.1f} %" for name, number, share in guess.top)
+    shown = guess.top if guess.said is None else guess.said or guess.top[:1]
+    named = "  ".join(f"{name} ({number}) {100 * share:.1f} %" for name, number, share in shown)
+    if guess.said == ():
+        named = f"none of the classes; likeliest  {named}"
     seen = f"  size {guess.size}, input {shape}" if shape else ""
     doubt = f"{guess.doubt}; likeliest  " * bool(guess.doubt)
     return printable(f"{guess.path}  {doubt}{named}{seen}")

@@ -75,7 +75,9 @@ def source(name: str, sha256: str = "") -> Source:
         raise UsageError(
             f"{printable(str(others[-1]))} is not the file that {printable(name)} was trained with, or it changed since"
             f": its sha256 is {_read(others[-1]).sha256[:8]}…, expected {sha256[:8]}….",
-            "A run keeps the file as it was: tellapart --code RUN/network.py VERB …",
+            "Give the repository as it was then; its history has it."
+            if name.startswith(HUB)
+            else "A run keeps the file as it was: tellapart --code RUN/network.py VERB …",
         )
     raise UsageError(
         f"{printable(name)} is {'made by' if name.startswith(HUB) else 'a class in'} a Python file, and such a file "

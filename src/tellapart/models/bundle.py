@@ -28,6 +28,8 @@ class Bundle:
 
     Logits are divided by `temperature`. A picture whose largest logit is below `known` is like none of the classes.
     `promises`: the probability from which on answers are right in so many cases, for each share that is promised.
+    `thresholds` (K), where a picture may have several classes: the probability from which on it is said to have each,
+    by the sigmoid of its logit; () where it has one.
     `goldens`: pictures with what is to come out for them.
     """
 
@@ -40,6 +42,7 @@ class Bundle:
     temperature: float = 1.0
     known: float | None = None
     promises: Mapping[float, float] = field(default_factory=dict)
+    thresholds: tuple[float, ...] = ()
     goldens: tuple[Golden, ...] = ()
 
     def module(self, device: torch.device | str = "cpu") -> nn.Module:
@@ -65,6 +68,7 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
         "temperature": bundle.temperature,
         "known": bundle.known,
         "promises": [list(one) for one in bundle.promises.items()],
+        **({"thresholds": bundle.thresholds} if bundle.thresholds else {}),
         "goldens": [golden.to_json() for golden in bundle.goldens],
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.state.items()}
@@ -139,6 +143,9 @@ def _of_header(header: dict[str, Any], path: Path) -> Bundle:
         known, promises = header.get("known"), {float(of): float(at) for of, at in header.get("promises", ())}
         if not all(math.isfinite(one) for one in (*promises, *promises.values(), known or 0.0)):
             raise StorageError(f"{shown} has bounds for its answers that are not finite.")
+        thresholds = tuple(float(one) for one in header.get("thresholds", ()))
+        if thresholds and (len(thresholds) != len(classes) or not all(0 <= one <= 1 for one in thresholds)):
+            raise StorageError(f"{shown} has thresholds that are not one from 0 to 1 for each class.")
         return Bundle(
             architecture=architecture,
             preprocess=preprocess,
@@ -149,6 +156,7 @@ def _of_header(header: dict[str, Any], path: Path) -> Bundle:
             temperature=temperature,
             known=None if known is None else float(known),
             promises=promises,
+            thresholds=thresholds,
             goldens=goldens_of(header.get("goldens", ()), len(classes)),
         )
     except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:

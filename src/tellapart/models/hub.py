@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from tellapart.models.allowed import CONF, hub_folder, source
 from tellapart.names import hub_entry
 from tellapart.recipe import printable
 
-TAKES = "It gets those of num_classes, channels, size, in_chans and pretrained=False that it has an argument for."
+TAKES = "It gets those of num_classes, channels, size, in_chans and pretrained (False) that it has an argument for."
 
 
 def build_hub(name: str, sha256: str, given: Mapping[str, int]) -> nn.Module:
@@ -50,25 +51,21 @@ def _entry(conf: Path, word: str) -> Any:
     return found
 
 
+@cache
 def _conf(conf: Path) -> Any:
     """What hubconf.py defines, run once in this process."""
-    key = f"hubconf_of_{abs(hash(str(conf)))}"
-    if key not in sys.modules:
-        spec = util.spec_from_file_location(key, conf)
-        if spec is None or spec.loader is None:
-            raise UsageError(f"{printable(str(conf))} is not a Python file.")
-        sys.modules[key] = module = util.module_from_spec(spec)
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[key]
-            raise
-    return sys.modules[key]
+    spec = util.spec_from_file_location(f"hubconf_of_{conf.parent.name}", conf)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{printable(str(conf))} is not a Python file.")
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @contextmanager
 def _first_on_the_path(folder: Path) -> Iterator[None]:
-    """What the repository imports from itself is found, and what it raises is a sentence."""
+    """What the repository imports from itself is found, here and by no other one; what it raises is a sentence."""
+    before = set(sys.modules)
     sys.path.insert(0, str(folder))
     try:
         yield
@@ -80,13 +77,19 @@ def _first_on_the_path(folder: Path) -> Iterator[None]:
         raise UsageError(what, TAKES) from error
     finally:
         sys.path.remove(str(folder))
+        for key in set(sys.modules) - before:
+            if str(getattr(sys.modules[key], "__file__", None) or "").startswith(f"{folder}{os.sep}"):
+                del sys.modules[key]
 
 
 def refuse_absent_hub(name: str) -> None:
     """Refuse a repository that is not here, in words that say how to have it. Raises UsageError."""
     if hub_folder(name) is not None:
         return
-    repository = hub_entry(name)[0]
+    repository, entry = hub_entry(name)
+    if not repository or not entry:
+        said = f"{printable(name)} names no repository, or none of its entries; expected hub:FOLDER:ENTRY."
+        raise UsageError(said, f"Entries are the functions in its {CONF}.")
     owner = repository.count("/") == 1 and not os.path.isabs(repository)
     clone = f"git clone https://github.com/{repository}, then " * owner
     hint = f"Fetch it and look at it: {printable(clone)}--model hub:FOLDER:ENTRY."

@@ -19,7 +19,10 @@ SECONDS, BYTES_A_SECOND = 60, 20 << 20
 """What the child may take: a minute for its start, and time for the bytes of the file."""
 WRAPPED = ("module.", "_orig_mod.")
 """What DataParallel and torch.compile put before every name."""
-SAVE = "Save the weights alone: torch.save(model.state_dict(), FILE). `tellapart model convert` has other ways."
+SAVE = (
+    "Save the weights alone: torch.save(model.state_dict(), FILE). If you trust it, "
+    "`tellapart model convert FILE OUT --trust` runs what it holds, and keeps the weights."
+)
 
 
 def read(path: Path) -> dict[str, Tensor]:

@@ -111,6 +111,10 @@ def _number(name: str, value: float | None) -> str:
 
 
 def _sure(bundle: Bundle) -> Iterator[str]:
+    if bundle.thresholds:
+        yield "- A picture may have several classes, or none: each is said from its own threshold on, fitted to"
+        yield "  validation, by the sigmoid of its logit."
+        return
     yield f"- Logits are divided by the temperature {bundle.temperature:.3g}, fitted to validation, before the softmax."
     for precision, least in sorted(bundle.promises.items()):
         yield f"- From probability {least:.3f} on, {100 * precision:g} % of answers are right."

@@ -105,9 +105,12 @@ class Answers:
         if self.path.suffix != ".csv":
             top = [{"class": name, "index": number, "probability": share} for name, number, share in guess.top]
             said = {"path": guess.path, "top": top, "doubt": guess.doubt or None, "error": guess.error or None}
-            return json.dumps(said) + "\n"
+            several = {} if guess.said is None else {"said": [name for name, _, _ in guess.said]}
+            return json.dumps({**said, **several}) + "\n"
         shares = {number: share for _, number, share in guess.top}
         best = guess.top[0] if guess.top else ("", 0, "")
+        if guess.said is not None:  # of several classes, or none, no single probability is that of the answer
+            best = ("; ".join(name for name, _, _ in guess.said), 0, "")
         every = (shares.get(number, "") for number in range(len(self.classes)))
         return _csv((guess.path, best[0], best[2], guess.doubt, guess.error, *every))
 
@@ -144,7 +147,7 @@ def _inert(text: str) -> str:
 def identity(bundle: Bundle) -> str:
     """A digest of what the answers of a model rest on: its weights, its network, its contract and its bounds."""
     rest = (bundle.architecture.to_json(), bundle.preprocess.to_json(), bundle.classes, bundle.temperature)
-    found = hashlib.sha256(repr((*rest, bundle.known, sorted(bundle.promises.items()))).encode())
+    found = hashlib.sha256(repr((*rest, bundle.known, sorted(bundle.promises.items()), bundle.thresholds)).encode())
     for name in sorted(bundle.state):
         found.update(name.encode() + bundle.state[name].numpy().tobytes())
     return found.hexdigest()

@@ -21,12 +21,14 @@ from tellapart.run import Run, json_object, now
 
 
 def noted(run: Run, index: Index) -> tuple[list[str], int]:
-    """Write down, before the seal is opened, that `run` opens the test part of `index`.
+    """Write down, before the seal is opened, that `run` opens the test part of `index`, unless that stands there.
 
     Gives the runs that opened any of these pictures before it, oldest first, and how many of the pictures they saw.
     """
     digests, part = _digests(index), identity.test_part(index)
     before = opened_before(run, part, digests)
+    if has_opened(run, part):
+        return before
     folder = run.home / ".openings"
     with writable(folder):
         folder.mkdir(exist_ok=True)
@@ -42,17 +44,28 @@ def opened_before(run: Run, test_part: str, digests: NDArray[np.void] | None = N
 
     A run that was extended is among them when it had opened them before that: its model is another one since.
     """
-    ledger = run.home / "openings.jsonl"
-    lines = read_text(ledger).splitlines() if ledger.is_file() else []
-    entries: list[dict[str, Any]] = [entry for entry in map(json_object, lines) if entry]
-    own = run.status().get("id"), test_part, _extended(run)
+    entries = _entries(run)
     keys = [(entry.get("id"), entry.get("test_part"), entry.get("extended", 0)) for entry in entries]
+    own = run.status().get("id"), test_part, _extended(run)
     earlier = entries[: keys.index(own)] if own in keys else entries
     mine = {one.tobytes() for one in (digests if digests is not None else _kept(run.home, test_part))}
     shared = {part: _shared(run.home, part, mine) for part in {str(e.get("test_part")) for e in earlier}}
     seen = set[bytes]().union(*shared.values())
     names = [str(e.get("run", "a run without a name")) for e in earlier if shared[str(e.get("test_part"))]]
     return names, len(seen)
+
+
+def has_opened(run: Run, test_part: str) -> bool:
+    """Whether the ledger says that `run`, as it is since it was extended last, has opened this test part."""
+    own = {"id": run.status().get("id"), "test_part": test_part, "extended": _extended(run)}
+    return bool(own["id"]) and any({"extended": 0, **entry}.items() >= own.items() for entry in _entries(run))
+
+
+def _entries(run: Run) -> list[dict[str, Any]]:
+    """The openings that the ledger beside a run tells of, oldest first."""
+    ledger = run.home / "openings.jsonl"
+    lines = read_text(ledger).splitlines() if ledger.is_file() else []
+    return [entry for entry in map(json_object, lines) if entry]
 
 
 def known(run: Run, digests: Iterable[str]) -> Counter[str]:

@@ -16,8 +16,8 @@ from tellapart.data.decode import decode, of_image
 from tellapart.data.identity import digest
 from tellapart.data.sources.listing import PICTURES
 from tellapart.data.square import fitted
-from tellapart.errors import DataError, UsageError
-from tellapart.evaluation.metrics import softmax
+from tellapart.errors import DataError, UsageError, refuse_marks
+from tellapart.evaluation.metrics import sigmoid, softmax
 from tellapart.evaluation.promises import STRANGE
 from tellapart.evaluation.views import kinds_of, seen_logits
 from tellapart.models.bundle import Bundle
@@ -62,6 +62,7 @@ class Guess:
     `size` is (width, height) of the file, `digest` that of its pixels in hex where it was asked for; `error` says why
     there is no answer. `doubt` says why the likeliest class is no answer: the picture is like none of them, or it is
     not sure enough.
+    `said`, where a picture may have several classes: those of which the probability reaches the threshold, as in `top`.
     """
 
     path: str
@@ -70,6 +71,7 @@ class Guess:
     digest: str = ""
     error: str = ""
     doubt: str = ""
+    said: tuple[tuple[str, int, float], ...] | None = None
 
 
 Opened = tuple[Guess, np.ndarray | None]
@@ -125,6 +127,8 @@ class Classifier:
         """One Guess for every picture, in order, by several views of each where `kinds` of views are named. Pictures
         are opened ahead by threads. `digests`: of each one's pixels too, which may take as long as the answer.
         """
+        if top_k < 1:
+            raise UsageError(f"top_k is {top_k}; at least one class is named.")
         least = _promised(self.bundle, precision, kinds)
         to = self.bundle.preprocess
         batch = max(1, min(BATCH, AT_ONCE // (to.side**2 * to.channels)))
@@ -151,6 +155,7 @@ def load(model: str | Path, *, runs: str | Path = "runs", device: str = "cpu") -
 
 def _promised(bundle: Bundle, precision: float | None, kinds: Sequence[str]) -> float:
     """The probability from which on answers are right so often; 0 where nothing is asked for."""
+    refuse_marks(bundle.thresholds and (precision is not None or kinds), "--precision" if precision else "--views")
     if precision is not None and precision not in bundle.promises:
         some = ", ".join(f"{one:g}" for one in sorted(bundle.promises)) or "nothing"
         said = f"This model promises {some}; received {precision:g}."
@@ -217,7 +222,8 @@ def _pixels(picture: Picture) -> np.ndarray:
 
 
 def probabilities(bundle: Bundle, images: Tensor, *, device: torch.device | str = "cpu") -> Tensor:
-    """Probabilities (K) of one picture (C S S), or (B K) of a batch (B C S S), with values from 0 to 1.
+    """Probabilities (K) of one picture (C S S), or (B K) of a batch (B C S S), with values from 0 to 1. Those of
+    classes of which a picture may have several do not add up to 1.
 
     Raises TypeError for anything but a tensor of floating-point numbers, DataError for other shapes and values.
     """
@@ -233,6 +239,8 @@ def probabilities(bundle: Bundle, images: Tensor, *, device: torch.device | str 
             f"Expected values from 0 to 1; received {batch.min():g} to {batch.max():g}.",
             "Leave Normalize out: the model brings its own.",
         )
+    if not len(batch):
+        return torch.zeros(0, len(bundle.classes))
     said = _said(bundle.module(device), batch.permute(0, 2, 3, 1) * 255, bundle, device, ())
     shares = torch.from_numpy(np.stack([shares for shares, _ in said]))
     return shares if images.ndim == 4 else shares[0]
@@ -247,6 +255,8 @@ def _said(
         many = plain
         if kinds:
             many = seen_logits(model, squares.to(device), bundle.preprocess, kinds, temperature=bundle.temperature)
+    if bundle.thresholds:
+        return list(zip(sigmoid(plain.numpy()), plain.max(1).values.tolist(), strict=True))
     shares = softmax(many.numpy() / bundle.temperature)
     return list(zip(shares, plain.max(1).values.tolist(), strict=True))
 
@@ -254,8 +264,10 @@ def _said(
 def _answered(guess: Guess, shares: np.ndarray, score: float, bundle: Bundle, top_k: int, least: float) -> Guess:
     if not np.isfinite(shares).all():
         return replace(guess, error="The network's answer is not a finite number.")
-    best = np.argsort(-shares, kind="stable")[:top_k]
-    top = tuple((bundle.classes[int(k)], int(k), float(shares[k])) for k in best)
+    every = tuple((bundle.classes[k], k, float(shares[k])) for k in np.argsort(-shares, kind="stable").tolist())
+    top = every[:top_k]
+    if bundle.thresholds:
+        return replace(guess, top=top, said=tuple(one for one in every if one[2] >= bundle.thresholds[one[1]]))
     return replace(guess, top=top, doubt=_doubt(bundle, score, float(shares.max()), least))
 
 
