@@ -66,7 +66,8 @@ class Watching(nn.Module):
 class Model:
     """What stands for a model file: its preprocessing and classes, and a network that watches."""
 
-    preprocess, classes, temperature, origin, known, promises = TO, ("colour", "grey"), 1.0, {}, None, {}
+    preprocess, classes, temperature, origin, known = TO, ("colour", "grey"), 1.0, {}, None
+    promises, thresholds = {}, ()
 
     def __init__(self) -> None:
         self.network = Watching()
