@@ -17,7 +17,8 @@ from PIL import Image
 from tellapart.data.index import NONE
 from tellapart.errors import Interrupted
 from tellapart.evaluation.predictions import Predictions
-from tellapart.models.bundle import load_bundle, read_header
+from tellapart.models.bundle import load_bundle
+from tellapart.models.header import read_header
 from tellapart.recipe import Recipe
 from tellapart.workflow.predict import probabilities
 from tellapart.workflow.train import Asking

@@ -19,7 +19,8 @@ import tellapart as api
 from tellapart.errors import StorageError, UsageError
 from tellapart.models.allowed import ALLOWED, allow_code, source
 from tellapart.models.build import Architecture, build
-from tellapart.models.bundle import load_bundle, read_header
+from tellapart.models.bundle import load_bundle
+from tellapart.models.header import read_header
 from tellapart.recipe import Recipe
 from tellapart.workflow.settle import Settled, with_digest
 

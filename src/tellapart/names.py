@@ -101,7 +101,7 @@ def hidden_sizes(name: str) -> tuple[int, ...] | None:
     family, colon, sizes = name.partition(":")
     if family != "mlp" or not colon:
         return None
-    parts = sizes.split(",")
+    parts = sizes.split(",", 100)  # the last of more than a hundred is no number
     if not all(part.isascii() and part.isdigit() and len(part) < 6 and int(part) > 0 for part in parts):
         return None
     return tuple(int(part) for part in parts)

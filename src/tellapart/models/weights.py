@@ -12,6 +12,7 @@ from torch import Tensor
 from tellapart.child import command, environment
 from tellapart.errors import DataError, StorageError
 from tellapart.files import readable
+from tellapart.models.header import LONGEST, brief
 from tellapart.recipe import printable
 
 SECONDS, BYTES_A_SECOND = 60, 20 << 20
@@ -33,10 +34,10 @@ def read(path: Path) -> dict[str, Tensor]:
     """
     with readable(path, "Check the path."), path.open("rb") as file:
         start = file.read(9)
-    if start[:4] == b"PK\3\4" or start[:1] == b"\x80":
-        state = _by_child(path, "weights_plain", "weights_child")  # the first is quick, and reads the usual file only
-    elif start[8:9] == b"{":
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= LONGEST:  # first: a length may begin with 80
         state = _safetensors(path, path)
+    elif start[:4] == b"PK\3\4" or start[:1] == b"\x80":
+        state = _by_child(path, "weights_plain", "weights_child")  # the first is quick, and reads the usual file only
     else:
         _refuse(path, f"is not a file of weights: it begins with {start[:8].hex(' ') or 'nothing'}", _EXPECTED)
     while state and (prefix := next((one for one in WRAPPED if all(name.startswith(one) for name in state)), "")):
@@ -61,8 +62,12 @@ def _safetensors(path: Path, named: Path) -> dict[str, Tensor]:
     try:
         with readable(path):
             return load(path.read_bytes())
-    except (SafetensorError, ValueError, KeyError, AttributeError) as error:
-        _refuse(named, f"is not a whole safetensors file: {error}", "Copy it again from where it was made.")
+    except (SafetensorError, ValueError, KeyError, AttributeError, RuntimeError, TypeError, MemoryError) as error:
+        _refuse(
+            named,
+            f"is not a whole safetensors file: {brief(error) or 'it needs far more memory than its size'}",
+            "Copy it again from where it was made.",
+        )
 
 
 def unpickled(path: Path) -> dict[str, Tensor]:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from tellapart.errors import StorageError
 from tellapart.models.build import Architecture
-from tellapart.models.bundle import Bundle, load_bundle, read_header
+from tellapart.models.bundle import Bundle, load_bundle
+from tellapart.models.header import read_header
 from tellapart.names import is_code
 from tellapart.recipe import Recipe
 from tellapart.run import Run

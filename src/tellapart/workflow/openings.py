@@ -69,11 +69,11 @@ def _entries(run: Run) -> list[dict[str, Any]]:
 
 
 def known(run: Run, digests: Iterable[str]) -> Counter[str]:
-    """How many of these pictures, by the hex of their digests, are in which part of the run."""
+    """How many of these pictures, by the hex of their digests, are in which part of the run; '' is none of them."""
     path = run.folder / "split.csv"
     rows = csv.DictReader(io.StringIO(read_text(path, errors="surrogateescape") if path.is_file() else ""))
     part_of = {row.get("digest"): row["part"] for row in rows if row.get("part") in PARTS}  # a copy that left is none
-    return Counter(part_of[one] for one in digests if one in part_of)
+    return Counter(part_of.get(one, "") for one in digests if one)  # a file that cannot be read has none
 
 
 def looked(run: Run, digests: Iterable[str]) -> list[str]:
@@ -81,8 +81,8 @@ def looked(run: Run, digests: Iterable[str]) -> list[str]:
 
     A look at the sealed part is no opening, for nothing is scored; the log of the run keeps that it happened.
     """
-    digests = [digest for digest in digests if digest]  # a file that cannot be read has none
-    found, of = known(run, digests), f"of these {len(digests):,} pictures"
+    found = known(run, digests)
+    of = f"of these {found.total():,} pictures"
     notes = [f"{found[part]:,} {of} were in the {part} part of {run.name}" for part in PARTS if found[part]]
     if not found["test"] or run.predictions("test").is_file():
         return notes

@@ -1,8 +1,10 @@
 """Predict: what a model says of files and folders. Every file asked for is in the answer, broken ones too."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -20,18 +22,46 @@ from tellapart.evaluation.promises import STRANGE
 from tellapart.evaluation.views import kinds_of, seen_logits
 from tellapart.models.bundle import Bundle
 from tellapart.preprocess import Preprocess
+from tellapart.run import cores
 
-BATCH = 64
-Picture = str | Path | bytes | np.ndarray | Tensor | Image.Image
-"""A file, its bytes, an array (H W) or (H W C) uint8, a tensor (C H W) uint8, or an image of Pillow."""
+BATCH, AT_ONCE = 64, 16_000_000
+"""Pictures that go through the network together, and numbers of theirs, of which large squares fit fewer."""
+PIECE = 16
+"""Pictures that a thread opens one after the other: to hand one over costs as much as a small one."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A picture inside another file: what it is called, and where its bytes lie."""
+
+    name: str
+    path: str
+    offset: int
+    size: int
+
+    def __str__(self) -> str:
+        return self.name
+
+    def read(self) -> bytes:
+        """Its bytes. Raises OSError."""
+        with open(self.path, "rb") as file:
+            file.seek(self.offset)
+            return file.read(self.size)
+
+
+Picture = str | Path | Stored | bytes | np.ndarray | Tensor | Image.Image
+"""A file, a picture in another file, its bytes, an array (H W) or (H W C) uint8, a tensor (C H W) uint8, or an image of
+Pillow.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Guess:
     """What the model says of one file. `top`: (class name, class number, probability), the likeliest first.
 
-    `size` is (width, height) of the file, `digest` that of its pixels in hex; `error` says why there is no answer.
-    `doubt` says why the likeliest class is no answer: the picture is like none of them, or it is not sure enough.
+    `size` is (width, height) of the file, `digest` that of its pixels in hex where it was asked for; `error` says why
+    there is no answer. `doubt` says why the likeliest class is no answer: the picture is like none of them, or it is
+    not sure enough.
     `said`, where a picture may have several classes: those of which the probability reaches the threshold, as in `top`.
     """
 
@@ -42,6 +72,10 @@ class Guess:
     error: str = ""
     doubt: str = ""
     said: tuple[tuple[str, int, float], ...] | None = None
+
+
+Opened = tuple[Guess, np.ndarray | None]
+"""A picture before it is answered: what is known of it, and its square; none where there is an error."""
 
 
 def files_of(paths: Iterable[str]) -> list[Path]:
@@ -88,14 +122,18 @@ class Classifier:
         top_k: int = 5,
         precision: float | None = None,
         kinds: Sequence[str] = (),
+        digests: bool = False,
     ) -> Iterator[Guess]:
-        """One Guess for every picture, in order, by several views of each where `kinds` of views are named."""
+        """One Guess for every picture, in order, by several views of each where `kinds` of views are named. Pictures
+        are opened ahead by threads. `digests`: of each one's pixels too, which may take as long as the answer.
+        """
         if top_k < 1:
             raise UsageError(f"top_k is {top_k}; at least one class is named.")
         least = _promised(self.bundle, precision, kinds)
-        waiting = iter(pictures)
-        while some := list(islice(waiting, BATCH)):
-            opened = [_opened(picture, self.bundle.preprocess) for picture in some]
+        to = self.bundle.preprocess
+        batch = max(1, min(BATCH, AT_ONCE // (to.side**2 * to.channels)))
+        waiting = _ahead(lambda picture: _opened(picture, to, digests), pictures, 2 * batch)
+        while opened := list(islice(waiting, batch)):
             squares = [square for _, square in opened if square is not None]
             stacked = torch.from_numpy(np.stack(squares)) if squares else None
             said = iter(() if stacked is None else _said(self.model, stacked, self.bundle, self.device, kinds))
@@ -127,15 +165,38 @@ def _promised(bundle: Bundle, precision: float | None, kinds: Sequence[str]) -> 
     return 0.0 if precision is None else bundle.promises[precision]
 
 
-def _opened(picture: Picture, preprocess: Preprocess) -> tuple[Guess, np.ndarray | None]:
-    name = str(picture) if isinstance(picture, str | Path) else ""
+def _ahead(work: Callable[[Picture], Opened], pictures: Iterable[Picture], most: int) -> Iterator[Opened]:
+    """The work on each picture, in order, done by threads before it is asked for; at most so many wait."""
+    coming, processors = iter(pictures), cores()
+    first = list(islice(coming, 2))
+    every = chain(first, coming)
+    pieces = iter(lambda: list(islice(every, min(PIECE, most))), [])
+    if len(first) < 2 or processors < 2:
+        yield from (work(picture) for piece in pieces for picture in piece)
+        return
+    with ThreadPoolExecutor(processors) as pool:
+        waiting: deque[Future[list[Opened]]] = deque()
+        try:
+            for piece in pieces:
+                waiting.append(pool.submit(lambda some: [work(one) for one in some], piece))
+                if len(waiting) * PIECE >= most:
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+        finally:
+            for one in waiting:
+                one.cancel()
+
+
+def _opened(picture: Picture, preprocess: Preprocess, digests: bool) -> tuple[Guess, np.ndarray | None]:
+    name = str(picture) if isinstance(picture, str | Path | Stored) else ""
     try:
         pixels = _pixels(picture)
     except (DataError, OSError) as error:
         if isinstance(picture, np.ndarray | Tensor):  # no picture is broken here, but the program that made it
             raise
         return Guess(path=name, error=getattr(error, "message", str(error))), None
-    named = Guess(path=name, size=(pixels.shape[1], pixels.shape[0]), digest=digest(pixels).hex())
+    named = Guess(path=name, size=(pixels.shape[1], pixels.shape[0]), digest=digest(pixels).hex() if digests else "")
     return named, fitted(pixels, preprocess)
 
 
@@ -145,6 +206,8 @@ def _pixels(picture: Picture) -> np.ndarray:
         if not Path(picture).is_file():
             raise DataError("It is not a regular file." if Path(picture).exists() else "There is no such file.")
         return decode(Path(picture).read_bytes())
+    if isinstance(picture, Stored):
+        return decode(picture.read())
     if isinstance(picture, Tensor):
         if picture.dtype != torch.uint8 or picture.ndim != 3:
             received = f"{str(picture.dtype).removeprefix('torch.')} of the shape {tuple(picture.shape)}"
