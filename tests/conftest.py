@@ -4,7 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from pictures import make_folder
+
+settings.register_profile("tellapart", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tellapart")  # a busy machine is no fault
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -8,7 +8,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 from commands import process, train
+
+from tellapart.models.bundle import load_bundle
 
 FEW = ("digits", "--limit", "200", "--model", "mlp:8", "--epochs", "2", "--no-test")
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ for a CPU")
@@ -47,6 +50,21 @@ def test_it_is_measured_and_a_resumed_run_is_the_same_to_the_last_bit(tmp_path: 
     same = apart(tmp_path, "prove-resume", *FEW[:-1], "--set", "machine.compile=true")
     assert same.returncode == 0, same.stderr
     assert len(re.findall(r"  equal ", same.stdout)) == 5
+
+
+@needs_compiler
+def test_two_processes_that_compile_train_the_weights_of_two_that_do_not(tmp_path: Path) -> None:
+    """Equal up to rounding, which training makes larger."""
+    few = (*FEW, "--processes", "2", "--set", "train.drop_last=true")
+    kept = {}
+    for compiled in ("true", "false"):
+        done = apart(tmp_path, "train", *few, "--set", f"machine.compile={compiled}", "--run", compiled)
+        assert done.returncode == 0, done.stderr
+        recipe = tomllib.loads((tmp_path / "runs" / compiled / "recipe.toml").read_text())["machine"]
+        assert (recipe["compile"], recipe["processes"]) == (compiled == "true", 2)
+        kept[compiled] = load_bundle(tmp_path / "runs" / compiled / "model.safetensors").state
+    for name, weights in kept["false"].items():
+        assert torch.allclose(kept["true"][name], weights, rtol=1e-3, atol=1e-4), name
 
 
 @needs_compiler

@@ -66,7 +66,8 @@ class Watching(nn.Module):
 class Model:
     """What stands for a model file: its preprocessing and classes, and a network that watches."""
 
-    preprocess, classes, temperature, origin, known, promises = TO, ("colour", "grey"), 1.0, {}, None, {}
+    preprocess, classes, temperature, origin, known = TO, ("colour", "grey"), 1.0, {}, None
+    promises, thresholds = {}, ()
 
     def __init__(self) -> None:
         self.network = Watching()
@@ -142,7 +143,7 @@ def judged(root: Path, at: Path, patch: pytest.MonkeyPatch) -> Hashes:
 
 def predicted(root: Path, at: Path, patch: pytest.MonkeyPatch) -> Hashes:
     model, paths = Model(), predict.files_of([str(root)])
-    said = list(predict.predict(model, paths, device=torch.device("cpu")))  # type: ignore[arg-type]
+    said = list(predict.Classifier(model).each(paths))  # type: ignore[arg-type]
     assert [guess.error for guess in said] == [""] * len(FORTY)
     return hashed(dict(zip([path.name for path in paths], model.network.squares(), strict=True)))
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from tellapart.errors import Interrupted
 from tellapart.models.bundle import load_bundle
+from tellapart.recipe import Recipe
 from tellapart.recipe_values import origins_of
 from tellapart.run import Run
 from tellapart.workflow import prove
@@ -25,6 +26,7 @@ from tellapart.workflow.extend import extend
 from tellapart.workflow.resume import newest
 from tellapart.workflow.same import changed, conditions, fingerprint
 from tellapart.workflow.train import Asking
+from tellapart.workflow.train import train as trained
 
 FEW = ("digits", "--limit", "180", "--model", "linear", "--batch-size", "32", "--set", "train.log_every=1")
 STEPS = 4
@@ -58,7 +60,7 @@ def records(run: Run, kind: str, name: str) -> list[Any]:
 def stopped(begin: Callable[[Asking], Iterable[Any]], steps: int, **more: Any) -> None:
     """Begin a training in this process and stop it after so many steps."""
     endings: list[Interrupted] = []
-    asking = Asking(open_test=False, asked=lambda: endings[0] if endings else None, **more)
+    asking = Asking(**{"open_test": False, "asked": lambda: endings[0] if endings else None, **more})
 
     def go() -> None:
         seen = 0
@@ -124,6 +126,29 @@ def test_an_extension_that_is_stopped_goes_on_to_the_same_bits(tmp_path: Path, m
     best = newest(cut.folder / "checkpoints")[1]
     assert best is not None
     assert all(torch.equal(best.model[name], w) for name, w in load_bundle(cut.bundle).state.items())
+
+
+def test_a_run_that_was_told_no_test_keeps_it_sealed_when_it_is_resumed_or_extended(tmp_path: Path) -> None:
+    values = {"data.source": "digits", "data.limit": 180, "model.name": "linear", "train.epochs": 3}
+    for name, told in (("trying", False), ("final", True)):
+        how = {"runs": tmp_path / "runs", "name": name, "open_test": told}
+        stopped(lambda asking: trained(Recipe.from_values(values), asking), 3, **how)
+    said = done(tmp_path, "resume", "trying").out
+    assert "the test part is still sealed" in said
+    assert not (tmp_path / "runs/openings.jsonl").exists()
+    said = done(tmp_path, "extend", "trying", "--epochs", "4").out
+    assert "the test part is still sealed" in said
+    assert not (tmp_path / "runs/openings.jsonl").exists()
+    assert "never opened before" in done(tmp_path, "resume", "final").out
+    assert len((tmp_path / "runs/openings.jsonl").read_text().splitlines()) == 1
+    assert "opened" in done(tmp_path, "test", "trying").out
+
+
+def test_no_test_that_is_said_at_a_resume_holds_for_the_next(tmp_path: Path) -> None:
+    train(tmp_path, "a", *FEW, "--epochs", "1")
+    run = Run.open(tmp_path / "runs", "a")
+    stopped(lambda asking: extend(run, 3, asking), 2)  # it tells no_test
+    assert "still sealed" in done(tmp_path, "resume", "a").out
 
 
 def test_curves_join_without_overlap(at: Path) -> None:

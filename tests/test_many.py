@@ -140,6 +140,34 @@ def test_a_member_is_the_run_that_would_be_trained_alone(folded: Done, tmp_path:
     assert "Seeds differ by chance in training alone" in seeds.out
 
 
+def test_runs_show_mean_and_deviation_of_seeds_and_sort_by_the_mean(tmp_path: Path) -> None:
+    train(tmp_path, "many", *SHORT, "--seeds", "2", "--model", "linear")
+    train(tmp_path, "slow", *SHORT, "--model", "linear", "--lr", "1e-5", "--no-test")
+    summary = json.loads((tmp_path / "runs/many/summary.json").read_text())
+    each = {
+        name: [f["value"] for one in summary["members"] for f in one["figures"] if f["name"] == name]
+        for name in ("accuracy", "loss")
+    }
+    mean, sd = statistics.mean(each["accuracy"]), statistics.stdev(each["accuracy"])
+    out = tellapart(tmp_path, "runs").out
+    (row,) = [line for line in out.splitlines() if line.startswith("many ")]
+    assert f"{100 * mean:.1f} ± {100 * sd:.1f} % (n = 2)" in row
+    assert "±" not in "".join(line for line in out.splitlines() if line != row)
+    listed = json.loads(tellapart(tmp_path, "runs", "--json").out)["runs"]
+    values = {one["name"]: one["spread"]["mean"] if one["spread"] else one["validation"]["value"] for one in listed}
+    assert [one["name"] for one in listed] == sorted(values, key=lambda name: (-values[name], name))
+    assert next(one for one in listed if one["name"] == "many")["spread"]["sd"] == pytest.approx(sd)
+    lines = tellapart(tmp_path, "runs", "--sort", "loss").out.splitlines()
+    (row,) = [line for line in lines if line.startswith("many ")]
+    assert f"{statistics.mean(each['loss']):.4f} ± {statistics.stdev(each['loss']):.4f}" in row
+    (tmp_path / "runs/many/summary.json").unlink()
+    (row,) = [line for line in tellapart(tmp_path, "runs").out.splitlines() if line.startswith("many ")]
+    assert "±" not in row
+    (tmp_path / "runs/many/summary.json").write_text('{"spreads": [{"name": "accuracy"}]}')
+    (row,) = [line for line in tellapart(tmp_path, "runs").out.splitlines() if line.startswith("many ")]
+    assert "damaged" in row
+
+
 def test_folds_and_seeds_together(tmp_path: Path) -> None:
     done = train(tmp_path, "both", *SHORT, "--folds", "2", "--seeds", "2", "--model", "linear")
     summary = summary_of(done, "both")

@@ -17,7 +17,9 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.flop_counter import FlopCounterMode
 
 from tellapart.errors import UsageError
+from tellapart.figures.boxes import boxes_of
 from tellapart.figures.diagram import diagram
+from tellapart.figures.sheet import as_svg
 from tellapart.models.build import Architecture, build, outline
 from tellapart.models.bundle import Bundle
 from tellapart.models.remarks import examine
@@ -113,13 +115,13 @@ def test_the_default_network_has_the_usual_order_of_layers() -> None:
 
 
 def test_a_network_that_needs_numbers_to_be_built_comes_back_from_its_bundle() -> None:
-    """regnet computes its widths with tensors, which the meta device refuses; it is built on the CPU."""
+    """regnet computes its widths with tensors, which the meta device refuses: those alone are real."""
     made = Architecture(name="regnet_x_400mf", num_classes=2, channels=3, size=32)
     model = build(made, seed=3)
     again = Bundle(
         architecture=made, preprocess=Preprocess(size=32, channels=3), classes=("a", "b"), state=model.state_dict()
     ).module()
-    assert next(outline(made).parameters()).device.type == "cpu"
+    assert {one.device.type for one in outline(made).parameters()} == {"meta"}
     assert all(torch.equal(one, two) for one, two in zip(model.parameters(), again.parameters(), strict=True))
 
 
@@ -635,7 +637,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def drawn(name: str, size: int = 224) -> ElementTree.Element:
-    return ElementTree.fromstring(diagram(passed(network(name, size=size), size), title=name))
+    boxes = boxes_of(passed(network(name, size=size), size))
+    return ElementTree.fromstring(as_svg(diagram(boxes, title=name, under="")))
 
 
 def texts(root: ElementTree.Element) -> list[str]:
@@ -696,7 +699,7 @@ def test_large_networks_are_drawn_by_modules_on_one_page(name: str) -> None:
 
 def test_names_are_escaped_in_the_diagram() -> None:
     seen = passed(nn.Sequential(nn.Conv2d(3, 4, 3)))
-    assert "<title>&lt;a&gt; &amp; b</title>" in diagram(seen, title="<a> & b")
+    assert "<title>&lt;a&gt; &amp; b</title>" in as_svg(diagram(boxes_of(seen), title="<a> & b", under=""))
 
 
 # --- the guide --------------------------------------------------------------------------------------------------------

@@ -19,7 +19,8 @@ import tellapart as api
 from tellapart.errors import StorageError, UsageError
 from tellapart.models.allowed import ALLOWED, allow_code, source
 from tellapart.models.build import Architecture, build
-from tellapart.models.bundle import load_bundle, read_header
+from tellapart.models.bundle import load_bundle
+from tellapart.models.header import read_header
 from tellapart.recipe import Recipe
 from tellapart.workflow.settle import Settled, with_digest
 
@@ -32,6 +33,18 @@ class MyNet(nn.Module):
     def forward(self, x):
         return self.layers(x)
 # the eighth
+"""
+MISFIT = """\
+from torch import nn
+class Lin(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(1, 16, 3), nn.Linear(10240, num_classes)
+    def forward(self, x):
+        return self.fc(self.conv(x).flatten(1))
+class Chan(nn.Sequential):
+    def __init__(self, num_classes):
+        super().__init__(nn.Conv2d(32, 8, 3), nn.Flatten(), nn.Linear(8, num_classes))
 """
 MARKED = """\
 from pathlib import Path
@@ -402,3 +415,17 @@ def test_without_timm_the_error_names_the_extra(tmp_path: Path, monkeypatch: pyt
     done = call(tmp_path, "train", "digits", "--model", "timm:resnet18")
     assert (done.code, "python3 -m pip install 'tellapart[timm]'" in done.err) == (2, True)
     assert "timm:resnet18 needs timm." in done.err
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("Lin", "fc (Linear) expected 10240 numbers a picture, got 576 = 16 x 6 x 6; it was given (2, 576)."),
+        ("Chan", "0 (Conv2d) expected 32 channels, got 1; it was given (2, 1, 8, 8)."),
+    ],
+)
+def test_a_layer_that_does_not_fit_is_named_with_its_numbers(tmp_path: Path, word: str, said: str) -> None:
+    (tmp_path / "odd.py").write_text(MISFIT)
+    done = tellapart(tmp_path, "train", "digits", "--limit", "60", "--model", f"odd.py:{word}")
+    assert (done.code, said in done.err) == (2, True), done.err
+    assert "would fit" in done.err

@@ -327,7 +327,7 @@ def test_the_story_has_every_figure_with_its_interval_and_every_finding(at: Path
         assert f"(n = {figure['n']:,})" in shown
     for finding in run.status()["diagnosis"]:
         assert finding["text"] in shown
-    assert "of the test part there are figures alone" in shown
+    assert "of the test part there are figures and, under the tags test_…, its confusion matrix and its" in shown
     assert "opened" not in shown
     assert "The test part is still sealed" in page(at / "runs", "mixed/tensorboard", "story")
 
@@ -449,6 +449,53 @@ def test_a_run_without_a_board_ends_without_one(at: Path, tmp_path: Path, monkey
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert len(verdict_through(run_of(at, "open"))) == 2
     assert file.stat().st_size == before
+
+
+def test_a_test_part_that_is_opened_later_has_the_panels_that_it_would_have_had_at_the_end(tmp_path: Path) -> None:
+    for name, more in (("early", ()), ("late", ("--no-test",))):
+        train(tmp_path, name, *FEW, "--epochs", "2", *more)
+    before = once(tmp_path, "late")
+    assert not [tag for tag in before if "test" in tag]
+    assert tellapart(tmp_path, "test", "late").code == 0
+    early, late = (events(tmp_path, name) for name in ("early", "late"))
+    scalars = [tag for tag in early.Tags()["scalars"] if tag.startswith(f"{BEST}test_")]
+    assert sorted(scalars) == [f"{BEST}test_{what}" for what in ("accuracy", "accuracy_high", "accuracy_low", "loss")]
+    for tag in scalars:
+        (one,), (other,) = late.Scalars(tag), early.Scalars(tag)
+        assert (one.step, one.value) == (2, other.value) == (other.step, other.value)
+    for tag in ("test_confusion_matrix", "test_mistakes"):
+        assert np.array_equal(picture(late, BEST + tag), picture(early, BEST + tag))
+    stored = Predictions.load(run_of(tmp_path, "late").predictions("test"))
+    counts, n = confusion(stored.logits.argmax(axis=1), stored.labels, 10), len(stored)
+    low, high = bounds(tmp_path, "late", "test")
+    title = f"test: accuracy {100 * counts.trace() / n:.1f} % [{100 * low:.1f}, {100 * high:.1f}] (n = {n})"
+    wanted = confusion_picture(counts, stored.classes, title=title)
+    assert np.array_equal(picture(late, f"{BEST}test_confusion_matrix"), np.asarray(wanted))
+    assert {tag: count for tag, count in once(tmp_path, "late").items() if tag in before} == {**before, "story": 2}
+    stories = [one.tensor_proto.string_val[0].decode() for one in late.Tensors("story")]
+    assert "still sealed" in stories[0]
+    assert "still sealed" not in stories[1]
+    assert len(list((run_of(tmp_path, "late").folder / "tensorboard").iterdir())) == 1
+    _, groups = sessions(tmp_path / "runs")
+    assert f"{BEST}test_accuracy" in {one.name.tag for one in groups["late"].metric_values}
+    tellapart(tmp_path, "test", "late")  # judged again, not opened again
+    assert len(events(tmp_path, "late").Scalars(f"{BEST}test_loss")) == 1
+
+
+def test_a_full_disk_at_a_later_test_is_said_and_the_verdict_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        train(tmp_path, name, *FEW, "--epochs", "1", "--no-test")
+    assert "note: the last panels" not in tellapart(tmp_path, "test", "b").err
+
+    def full(*_: object) -> None:
+        raise StorageError("There is no room left.", "Make some.")
+
+    monkeypatch.setattr(panels, "opened_later", full)
+    done = tellapart(tmp_path, "test", "a")
+    assert (done.code, "test accuracy" in done.out) == (0, True)
+    assert "note: the last panels of TensorBoard could not be written: There is no room left." in done.err
 
 
 # --- the script that looks at it --------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from tellapart.preprocess import Preprocess
 from tellapart.training.checkpoint import Position
 from tellapart.training.fit import Epoch, fit
 from tellapart.training.losses import make_loss
-from tellapart.workflow.predict import predict, probabilities
+from tellapart.workflow.predict import Classifier, probabilities
 
 ROOT = Path(__file__).parent.parent
 BREEDS = ("beagle", "chow", "pug")
@@ -139,7 +139,7 @@ def test_a_red_picture_is_red_whoever_opened_it(tmp_path: Path, breeds: Done) ->
     index = from_arrays([array, array[:, ::-1]], [0, 1], bgr=True)
     assert np.array_equal(coloured(decode(index.store.read(0)), 3), pixels)
     bundle = load_bundle(breeds.run("breeds").bundle)
-    (guess,) = predict(bundle, [tmp_path / "red.png"], device=torch.device("cpu"))
+    guess = Classifier(bundle).predict(tmp_path / "red.png")
     shares = probabilities(bundle, ToTensor()(turned))
     assert {number: share for _, number, share in guess.top} == pytest.approx(dict(enumerate(shares.tolist())))
 

@@ -249,3 +249,14 @@ def test_a_data_set_of_the_hub_by_name_and_what_is_said_when_it_does_not_answer(
             assert said("hf:me/pets") == whole, "what was fetched before is opened without the Hub"
             assert time.monotonic() - began < 12, "it took 25 s for each before"
             asks.close()
+
+
+def test_lists_of_classes_are_several_of_a_picture(datasets: Any, tmp_path: Path) -> None:
+    cells = [[0, 1], [], [1]]
+    columns = {"img": [{"bytes": png(PIXELS[n]), "path": None} for n in range(3)], "labels": cells}
+    kinds = datasets.Sequence(datasets.ClassLabel(names=["zebra", "ant"]))
+    data = datasets.Dataset.from_dict(columns, features=datasets.Features({"img": datasets.Image(), "labels": kinds}))
+    index = huggingface(saved(data, tmp_path / "d"), several=";")
+    assert [index.called(row) for row in range(3)] == ["zebra + ant", "none of the classes", "ant"]
+    with pytest.raises(DataError, match="the label is a list"):
+        huggingface(str(tmp_path / "d"))

@@ -113,7 +113,7 @@ def test_names_without_a_picture_are_said(tmp_path):
         ({"image": [b"a", b"b"], "label": [0, 2]}, ["a", "b"], "'2' is none of the class numbers 0 to 1"),
         ({"image": [b"a", b"b"], "label": ["a", None]}, None, "x.parquet, row 2, column 'label': the label is empty"),
         ({"image": [b"a", b"b"], "label": [0.0, 1.0]}, None, r"x.parquet, row 1 is float: '0.0'"),
-        ({"image": [b"a", b"b"], "label": [[0], [1]]}, None, r"x.parquet, row 1 is list"),
+        ({"image": [b"a", b"b"], "label": [[0], [1]]}, None, r"x.parquet, row 1, column 'label': the label is a list"),
         ({"image": [b"a"], "mask": [b"b"], "label": [0]}, None, "holds bytes in the columns 'image', 'mask'"),
         ({"image": [b"a"], "kind": [0]}, None, "can be told to be the label"),
         ({"image": pa.array([], pa.binary()), "label": pa.array([], pa.int64())}, None, "names no picture"),

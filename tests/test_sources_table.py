@@ -204,7 +204,7 @@ def test_faults_are_named_with_their_line(here, text, message, hint):
         ("{", "labels.jsonl, line 2 is not JSON"),
         ("[" * 100_000, "labels.jsonl, line 2 is not JSON"),
         ("[1]", "labels.jsonl, line 2 is not a JSON object"),
-        ('{"path": "3.jpg", "label": ["a", "b"]}', "labels.jsonl, line 2, 'label' is list"),
+        ('{"path": "3.jpg", "label": ["a", "b"]}', "labels.jsonl, line 2, column 'label': the label is a list"),
         ('{"path": "3.jpg", "label": 1.5}', "labels.jsonl, line 2, 'label' is float"),
         ('{"path": "3.jpg", "label": true}', "labels.jsonl, line 2, 'label' is bool"),
         ('{"path": "3.jpg", "label": null}', "labels.jsonl, line 2, column 'label': the label is empty"),

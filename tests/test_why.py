@@ -14,11 +14,13 @@ from PIL import Image
 
 from tellapart.cli.why import METHODS as ON_COMMAND
 from tellapart.data.seal import SealBroken
+from tellapart.evaluation.predictions import Predictions
 from tellapart.evaluation.saliency import METHODS
 from tellapart.figures.heat import COLOURS, TILE, Row, coloured, heat_sheet, over, sized
 from tellapart.models.build import Architecture, build
 from tellapart.models.bundle import Bundle
 from tellapart.preprocess import Preprocess
+from tellapart.workflow import final
 from tellapart.workflow import nearest as near_of
 from tellapart.workflow.looking import Eye, Subject, explain
 
@@ -121,6 +123,53 @@ def test_mistakes_are_of_validation_also_when_the_test_part_is_open(at: Path) ->
     assert len((at / "runs/openings.jsonl").read_text().splitlines()) == 1  # to show them opened nothing
 
 
+def test_mistakes_of_a_test_part_are_shown_once_it_is_open_and_are_never_opened_for_that(
+    at: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_folder(tmp_path / "vague", classes=("a", "b"), per_class=40, size=8)
+    for n, path in enumerate(sorted((tmp_path / "vague").rglob("*.png"))):
+        if n % 3 == 0:
+            Image.fromarray(draw(0, 2, (5, n), 8)).save(path)
+    train(tmp_path, "wrong", "vague", "--epochs", "2", "--no-test", "--model", "mlp:8")
+    words = ("why", "wrong", "--mistakes", "50", "--part", "test", "--nearest", "0")
+    with monkeypatch.context() as patch:
+        patch.setattr(final, "open_test", opening)
+        done = tellapart(tmp_path, *words)
+    assert done.code == 2
+    assert "The test part of wrong is sealed, and to explain its mistakes opens nothing." in done.err
+    assert "`tellapart test wrong` opens it" in done.err
+    assert not (tmp_path / "runs/openings.jsonl").exists()
+    assert tellapart(tmp_path, "test", "wrong").code == 0
+    ledger = (tmp_path / "runs/openings.jsonl").read_text()
+    done = tellapart(tmp_path, *words)
+    assert done.code == 0, done.err
+    said = Predictions.load(tmp_path / "runs/wrong/predictions/test.safetensors")
+    naive = {key for key, row, own in zip(said.keys, said.logits, said.labels, strict=True) if row.argmax() != own}
+    assert naive
+    shown = [line.split(": ")[0] for line in done.out.splitlines() if "; it is " in line]
+    assert (len(shown), set(shown)) == (len(naive), naive)
+    assert (
+        f"{len(naive)} mistake{'s' * (len(naive) != 1)} among {len(said)} test pictures; shown: {len(naive)}"
+        in done.out
+    )
+    assert "choose nothing by what is seen of test pictures" in done.out
+    assert "choose nothing" not in tellapart(tmp_path, "why", "wrong", "--mistakes", "1", "--nearest", "0").out
+    near = json.loads(tellapart(tmp_path, *words[:-1], "2", "--json").out)["pictures"][0]["nearest"]
+    assert {parts(tmp_path, "wrong")[one["key"]] for one in near} == {"train"}
+    assert (tmp_path / "runs/openings.jsonl").read_text() == ledger
+    (tmp_path / "runs/openings.jsonl").unlink()
+    done = tellapart(tmp_path, *words)
+    assert (done.code, "does not say that wrong opened its test part" in done.err) == (2, True)
+    assert not (tmp_path / "runs/openings.jsonl").exists()
+    (tmp_path / "runs/openings.jsonl").write_text(ledger)
+    assert tellapart(tmp_path, "extend", "wrong", "--epochs", "3", "--no-test").code == 0
+    assert "The test part of wrong is sealed" in tellapart(tmp_path, *words).err
+
+
+def opening(*_: object) -> None:
+    raise AssertionError("the seal was opened")
+
+
 def test_a_run_without_mistakes_has_none_to_explain(at: Path) -> None:
     for k, name in enumerate(("dark", "light")):
         (at / "easy" / name).mkdir(parents=True)
@@ -211,6 +260,8 @@ def test_every_file_is_in_the_answer_and_hostile_names_are_printable(at: Path) -
         ("first new.png --method lime", 2, "'lime' is not one of"),
         ("frist new.png", 2, "Did you mean 'first'?"),
         ("copy.safetensors --mistakes 3", 2, "Only a run has mistakes of its own; this is a model file."),
+        ("first new.png --part test", 2, "--part says whose mistakes, and none are asked for."),
+        ("flat --mistakes 3 --part test", 2, "`tellapart test flat` opens it, and writes down that it did."),
         ("first --mistakes 0", 2, "0 is not in the range x>=1"),
     ],
 )

@@ -261,13 +261,3 @@ def test_vgg16_has_the_parameters_of_the_notes_and_its_head_fits_the_classes() -
         last = network.get_submodule("classifier.6")
         assert isinstance(last, nn.Linear)
         assert (last.in_features, last.out_features) == (4096, classes)
-
-
-# --- the hub ----------------------------------------------------------------------------------------------------------
-
-
-def test_the_hub_runs_code_and_is_refused_and_the_guide_says_so(tmp_path: Path) -> None:
-    done = tellapart(tmp_path, "train", "digits", "--model", "hub:pytorch/vision")
-    assert (done.code, "Unknown model 'hub:pytorch/vision'." in done.err) == (2, True)
-    page = Path(__file__).parent.parent / "docs" / "resnet.md"
-    assert "`--model hub:…` is refused" in " ".join(page.read_text(encoding="utf-8").split())

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tellapart.models.allowed import allow_code as allow_code
     from tellapart.recipe import Recipe as Recipe
     from tellapart.workflow.many import train_many as train_many
+    from tellapart.workflow.predict import load as load
     from tellapart.workflow.train import Asking as Asking
     from tellapart.workflow.train import train as train
 
@@ -22,6 +23,7 @@ _HOMES = {
     "allow_code": "tellapart.models.allowed",
     "from_arrays": "tellapart.data.given",
     "from_dataset": "tellapart.data.given",
+    "load": "tellapart.workflow.predict",
     "train": "tellapart.workflow.train",
     "train_many": "tellapart.workflow.many",
 }
@@ -34,6 +36,7 @@ __all__ = [
     "allow_code",
     "from_arrays",
     "from_dataset",
+    "load",
     "train",
     "train_many",
 ]

@@ -85,6 +85,12 @@ class Terminated(TellapartError):
     exit_code = 143
 
 
+def refuse_marks(marked: object, what: str, hint: str = "") -> None:
+    """Raises UsageError where pictures may have several classes each, for what needs one class each."""
+    if marked:
+        raise UsageError(f"{what} needs one class for each picture; here each may have several (multi-label).", hint)
+
+
 def nearest(word: str, choices: Iterable[str]) -> str | None:
     """The choice most like `word`, or None when none is close.
 

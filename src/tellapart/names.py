@@ -8,6 +8,8 @@ BODY = "body"
 BOARDS = ("curves", "inside", "profile")
 RETRIES = ("exact", "always", "never")
 LOSSES = ("cross-entropy", "bce", "mse", "l1", "huber", "focal", "hinge")
+SCORES = ("accuracy", "mean average precision")
+"""The headline figure of a model: where each picture has one class, and where it may have several."""
 SMOOTHED = ("cross-entropy", "bce", "focal")
 FITS = ("crop", "pad", "squash")
 FILTERS = ("bilinear", "bicubic", "nearest")
@@ -25,6 +27,8 @@ LINES = "layers"
 """The network that is written in lines of the recipe, model.layers."""
 TIMM = "timm:"
 """What the name of a network of the library timm begins with."""
+HUB = "hub:"
+"""What the name of a network begins with that a repository's hubconf.py makes."""
 
 NAMED_SOURCES = ("digits", "mnist", "fashion-mnist", "kmnist", "cifar10", "cifar100", "hymenoptera")
 
@@ -57,8 +61,23 @@ def is_model(name: str) -> bool:
 
 
 def is_elsewhere(name: str) -> bool:
-    """Whether a network is not ours: a class in a file, or one of timm."""
-    return name.startswith(TIMM) or own_class(name) is not None
+    """Whether a network is not ours: a class in a file, an entry of a repository, or one of timm."""
+    return name.startswith(TIMM) or is_code(name)
+
+
+def is_code(name: str) -> bool:
+    """Whether a network is made by code that a person has to allow: a class in a file, or an entry of a repository."""
+    return name.startswith(HUB) or own_class(name) is not None
+
+
+def hub_entry(name: str) -> tuple[str, str]:
+    """The repository and the entry of `hub:FOLDER:ENTRY`.
+
+    >>> hub_entry("hub:pytorch/vision:resnet18")
+    ('pytorch/vision', 'resnet18')
+    """
+    folder, _, entry = name.removeprefix(HUB).rpartition(":")
+    return folder, entry
 
 
 def own_class(name: str) -> tuple[str, str] | None:
@@ -82,7 +101,7 @@ def hidden_sizes(name: str) -> tuple[int, ...] | None:
     family, colon, sizes = name.partition(":")
     if family != "mlp" or not colon:
         return None
-    parts = sizes.split(",")
+    parts = sizes.split(",", 100)  # the last of more than a hundred is no number
     if not all(part.isascii() and part.isdigit() and len(part) < 6 and int(part) > 0 for part in parts):
         return None
     return tuple(int(part) for part in parts)

@@ -44,20 +44,19 @@ class Preprocess:
             made = cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
             sound = made._is_sound()
         except (TypeError, KeyError, AttributeError) as error:
-            raise StorageError(f"The preprocessing in this file cannot be read: {error}.") from error
+            raise StorageError(f"The preprocessing in this file cannot be read: {str(error)[:300]}.") from error
         if not sound:
-            raise StorageError(f"The preprocessing in this file is out of range: {values!r}.")
+            raise StorageError(f"The preprocessing in this file is out of range: {values!a:.300}.")
         return made
 
     def _is_sound(self) -> bool:
         numbers = [*self.mean, *self.std]
         return (
-            isinstance(self.size, int)
+            all(type(n) is int for n in (self.size, self.channels, self.short))
             and 1 <= self.size <= 4096
             and self.channels in (1, 3)
             and self.fit in names.FITS
             and self.filter in names.FILTERS
-            and isinstance(self.short, int)
             and 0 <= self.short <= 4 * self.size
             and len(self.mean) == len(self.std) == self.channels
             and all(isinstance(n, float | int) and abs(n) < 1e6 for n in numbers)

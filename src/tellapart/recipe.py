@@ -28,6 +28,7 @@ class Data:
     labels: str = _f("auto", f"where labels are: {', '.join(names.LABELS)}", choices=names.LABELS, flag="--labels")
     pattern: str = _f("", "regular expression with a group called label, for labels in file names", flag="--pattern")
     columns: str = _f("", "columns of a table: path=file,label=breed,split=fold,group=patient", flag="--columns")
+    several: str = _f("", "sign between the classes in a cell of a table, which may name several", flag="--several")
     label_map: str = _f("", "rename and merge classes: a=x,b=x", flag="--label-map")
     include: str = _f("", "use these classes only: a,b", flag="--include")
     exclude: str = _f("", "leave these classes out: a,b", flag="--exclude")

@@ -112,6 +112,10 @@ class Run:
         """The stored predictions of one part."""
         return self.folder / "predictions" / f"{part}.safetensors"
 
+    def heat(self, part: str) -> Path:
+        """The stored heat maps of some mistakes of one part."""
+        return self.folder / f"heat-{part}.safetensors"
+
     def write(self, file: str, content: str | bytes) -> None:
         """Write one file of the run, whole or not at all."""
         write_atomically(self.folder / file, content)

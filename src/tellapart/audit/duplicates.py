@@ -78,7 +78,7 @@ def torn_groups(facts: Facts) -> Iterator[Finding]:
 
 def _findings(facts: Facts, groups: Groups, kind: str, what: str, severities: tuple[str, ...]) -> Iterator[Finding]:
     """Three findings at most: each group is told where it does the most harm."""
-    parts, labels = facts.index.parts, facts.index.labels
+    parts, labels = facts.index.parts, facts.index.kinds(np.arange(len(facts.index)))
     across = [rows for rows in groups if len(set(parts[rows].tolist())) > 1]
     torn = [rows for rows in groups if len(set(labels[rows].tolist())) > 1]
     told = {id(rows) for rows in [*across, *torn]}

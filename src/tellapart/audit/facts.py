@@ -58,7 +58,7 @@ class Facts:
 
     def place(self, row: int) -> str:
         """Where a picture stands, for a person: 'train, class ant'."""
-        part, name = int(self.index.parts[row]), self.index.classes[int(self.index.labels[row])]
+        part, name = int(self.index.parts[row]), self.index.called(row)
         return f"class {name}" if part == NO_PART else f"{PARTS[part]}, class {name}"
 
     def named(self, rows: NDArray[np.int64], note: Callable[[int], str]) -> list[tuple[str, str]]:

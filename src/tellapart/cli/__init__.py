@@ -27,7 +27,7 @@ VERBS = {
     "baseline": "Judge simple classifiers first: what training must beat.",
     "search": "Try values of settings, and rank them by validation.",
     "report": "Write what may be said of a run, as one HTML file.",
-    "predict": "Say what is on pictures: files or folders.",
+    "predict": "Say what is on pictures: files, folders, lists, shards.",
     "verify": "Prove that a model answers here as where it was made.",
     "serve": "Answer for a model on a page and to programs.",
     "why": "Show where a model looks, and whether that means anything.",

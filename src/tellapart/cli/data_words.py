@@ -21,25 +21,23 @@ def summary_lines(summed: Summary) -> Iterator[str]:
     yield f"{'id':>4}  {'class':<{width}}  " + "  ".join(f"{part:>10}" for part in summed.parts)
     for k, name in enumerate(summed.classes):
         yield f"{k:>4}  {name:<{width}}  " + "  ".join(f"{counts[k]:>10,}" for counts in summed.parts.values())
-    yield f"{'':>4}  {'all':<{width}}  " + "  ".join(f"{sum(counts):>10,}" for counts in summed.parts.values())
+    every = [summed.pictures.get(part, sum(counts)) for part, counts in summed.parts.items()]
+    yield f"{'':>4}  {'all':<{width}}  " + "  ".join(f"{count:>10,}" for count in every)
 
 
 def key_lines(index: Index) -> Iterator[str]:
     """Every key with its class, as they can be printed."""
-    return (
-        f"{printable(key)}\t{printable(index.classes[k])}"
-        for key, k in zip(index.keys, index.labels.tolist(), strict=True)
-    )
+    return (f"{printable(key)}\t{printable(index.called(row))}" for row, key in enumerate(index.keys))
 
 
 def about_one(index: Index, row: int, number: int) -> str:
     """One picture: its place, its size, its class by number and by name."""
     pixels = decode(index.store.read(row))
     height, width, channels = pixels.shape
-    label = int(index.labels[row])
+    own = f"class {int(index.labels[row])} {index.called(row)}" if index.marks is None else f"has {index.called(row)}"
     return (
         f"picture {number}: {index.keys[row]}, {width} x {height} {'grey' if channels == 1 else 'RGB'}, "
-        f"values {pixels.min()} to {pixels.max()}, class {label} {index.classes[label]}"
+        f"values {pixels.min()} to {pixels.max()}, {own}"
     )
 
 
@@ -85,7 +83,7 @@ def batch_lines(recipe: Recipe) -> Iterator[str]:
     first = next(loader.epoch(0))
     images = network_input(first.images, pictures.preprocess)
     sizes = loader.sizes()
-    names = ", ".join(pictures.index.classes[k] for k in first.labels[:8].tolist())
+    names = ", ".join(pictures.index.called(row) for row in first.rows[:8].tolist())
     yield f"as stored   {_tensor(first.images)}, values {int(first.images.min())} to {int(first.images.max())}"
     yield f"as input    {_tensor(images)}, values {float(images.min()):.3f} to {float(images.max()):.3f}"
     yield f"labels      {_tensor(first.labels)}: {names}, …"

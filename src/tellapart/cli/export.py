@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from tellapart.cli.export_files import add_to
 from tellapart.cli.options import PATH, runs_option
 from tellapart.cli.verbs import Verbs
 
@@ -13,6 +14,9 @@ def command() -> None:
     """A trained model, for use without tellapart."""
 
 
+add_to(command)
+
+
 @command.command("script", epilog="Example: tellapart export script RUN --out train.py, then: python train.py FOLDER")
 @click.argument("model", metavar="RUN")
 @click.option("--out", type=PATH, metavar="FILE.py", help="Where to write it; train-RUN.py if not given.")
@@ -20,13 +24,14 @@ def command() -> None:
 @runs_option
 def script(model: str, out: Path | None, force: bool, runs: Path) -> None:
     """Write a plain PyTorch script that trains the network of RUN with its settings, in nine steps to read."""
-    from tellapart.errors import StorageError, UsageError
+    from tellapart.errors import StorageError, UsageError, refuse_marks
     from tellapart.files import write_atomically
     from tellapart.recipe import Recipe
     from tellapart.shipping.script import script_of
     from tellapart.workflow.models import find_model
 
     bundle, name = find_model(runs, model)
+    refuse_marks(bundle.thresholds, "A script")
     # The prefix keeps a run that is called `torch` from standing in the way of `import torch`.
     file = out or Path(f"train-{name.removesuffix('.safetensors').replace('/', '-')}.py")
     if file.exists() and not force:

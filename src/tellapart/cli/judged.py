@@ -8,6 +8,7 @@ from tellapart.recipe import printable
 if TYPE_CHECKING:
     from tellapart.evaluation.calibration import Reliability
     from tellapart.evaluation.judgement import Judgement
+    from tellapart.evaluation.marks import Marked
     from tellapart.evaluation.metrics import Figure
     from tellapart.evaluation.slices import Slice
     from tellapart.workflow.robust import Robustness
@@ -17,8 +18,13 @@ PLAIN = ("loss", "Brier", "Cohen's kappa", "MCC")
 """Scores that are no shares: they are shown as they are, not in percent."""
 
 
-def judgement_lines(found: "Judgement") -> Iterator[str]:
-    """Everything that is said of one part, but the classes."""
+def judgement_lines(found: "Judgement | Marked") -> Iterator[str]:
+    """Everything that is said of one part, but the classes; with them where a picture may have several."""
+    from tellapart.evaluation.marks import Marked
+
+    if isinstance(found, Marked):
+        yield from _marked_lines(found)
+        return
     width = max(len(one.name) for one in found.figures)
     yield f"{f'of the {found.part} part':<{width}}  value [95 % interval]"
     yield from (f"{one.name:<{width}}  {spanned(one)}" for one in found.figures)
@@ -30,6 +36,37 @@ def judgement_lines(found: "Judgement") -> Iterator[str]:
     if found.confused:
         named = (f"{own} as {said} ({count:,})" for own, said, count in found.confused[:5])
         yield printable(f"most confused: {', '.join(named)}")
+
+
+def _marked_lines(found: "Marked") -> Iterator[str]:
+    """The scores of pictures that may have several classes, and a table of the classes at their thresholds."""
+    width = max(len(one.name) for one in found.figures)
+    yield f"{f'of the {found.part} part':<{width}}  value [95 % interval]"
+    yield from (f"{one.name:<{width}}  {spanned(one) if one.n else '– (nothing to judge)'}" for one in found.figures)
+    unit = "" if found.groups is None else f" in {found.groups:,} groups, which the intervals are of"
+    yield f"n = {found.n:,} pictures{unit}, {found.several:,} with several classes, {found.none:,} with none"
+    yield ""
+    yield from _class_lines(found)
+    where = "these pictures, which flatters it" if found.fitted_here else "validation"
+    yield f"a picture has each class whose probability (sigmoid) reaches its threshold: of the highest F1 on {where}"
+    if few := [name for name, one in zip(found.classes, found.thresholds, strict=True) if not one.fitted]:
+        yield printable(f"threshold 0.5, for too few of validation have it, or lack it: {', '.join(few)}")
+
+
+def _class_lines(found: "Marked", most: int = 40) -> Iterator[str]:
+    """A class a line: its pictures, how well it is ranked, its threshold, and what that finds."""
+    of = {(one.about, one.name): one for one in found.by_class}
+    names, heads = [printable(name) for name in found.classes], ("average precision", "recall", "precision")
+    width = max(len("class"), *map(len, names))
+    columns = "  ".join(f"{head:<24}" for head in heads)
+    yield f"{'class':<{width}}  {'n':>6}  threshold  {columns}".rstrip()
+    rows = list(zip(found.classes, names, found.thresholds, strict=True))
+    for own, name, least in rows[:most]:
+        cells = (of.get((own, head)) for head in heads)
+        shown = "  ".join(f"{spanned(one) if one and one.n else '–':<24}" for one in cells)
+        yield f"{name:<{width}}  {of[own, 'recall'].n:>6,}  {least.value:>9.3f}  {shown}".rstrip()
+    if len(rows) > most:
+        yield f"… and {len(rows) - most} more; --json has them all"
 
 
 def spanned(one: "Figure") -> str:

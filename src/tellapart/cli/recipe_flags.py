@@ -13,7 +13,7 @@ from tellapart.models.allowed import allow_class
 from tellapart.recipe import Recipe, rule_of, rules, values_of_toml
 
 Values = dict[str, Any]
-LABELLING = ("data.labels", "data.pattern", "data.columns", "data.label_map")
+LABELLING = ("data.labels", "data.pattern", "data.columns", "data.several", "data.label_map")
 """How pictures get their labels."""
 CHOOSING = tuple(
     path for path, rule in rules() if path.startswith("data.") and rule.flag not in ("", "--root", "--on-bad")

@@ -27,7 +27,10 @@ def command(
     parallel: str | None,
     restarts: int,
 ) -> int | None:
-    """Go on with RUN, which was stopped, from its last checkpoint."""
+    """Go on with RUN, which was stopped, from its last checkpoint.
+
+    A test part that was to stay sealed (--no-test) stays so, until `tellapart test RUN`.
+    """
     if (code := relaunched(words, runs, run, processes, restarts=restarts)) is not None:
         return code
     from tellapart.workflow.stopping import Stopping

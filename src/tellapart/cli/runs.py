@@ -25,7 +25,8 @@ from tellapart.workflow.runs import SORTS, Row, listed
 def command(sort: str, runs: Path, as_json: bool) -> None:
     """List the runs, the best validation accuracy first, or sorted otherwise.
 
-    The gap is validation loss less training loss in the best epoch: the larger, the more a run learned by heart.
+    The gap is validation loss less training loss in the best epoch: the larger, the more a run learned by heart. Of
+    several trainings (--seeds) mean and standard deviation are shown, with n trainings.
     """
     rows = listed(runs, sort)
     if as_json:
@@ -37,10 +38,13 @@ def command(sort: str, runs: Path, as_json: bool) -> None:
     width = max(len(row.name) for row in rows)
     shown = sort if sort in EXTRA else ""
     head = f"{shown:>{LONG}}  " if shown else ""
-    click.echo(f"{'run':<{width}}  {'state':<11}  {'validation':<22}  {'test':<22}  {'gap':>6}  {head}source, model")
+    wide = max(22, *(max(len(share(row.validation, row.spread)), len(share(row.test))) for row in rows))
+    click.echo(
+        f"{'run':<{width}}  {'state':<11}  {'validation':<{wide}}  {'test':<{wide}}  {'gap':>6}  {head}source, model"
+    )
     for row in rows:
         gap = "–" if row.gap is None else f"{row.gap:+.3f}"
-        figures = f"{share(row.validation):<22}  {share(row.test):<22}  {gap:>6}"
+        figures = f"{share(row.validation, row.spread):<{wide}}  {share(row.test):<{wide}}  {gap:>6}"
         figures += f"  {EXTRA[shown](row):>{LONG}}" if shown else ""
         about = ", ".join(filter(None, [row.source, row.model, row.lineage]))
         click.echo(f"{row.name:<{width}}  {row.state:<11}  {figures}  {about}")
@@ -50,15 +54,26 @@ def command(sort: str, runs: Path, as_json: bool) -> None:
 
 LONG = 19
 EXTRA: dict[str, Callable[[Row], str]] = {
-    "loss": lambda row: "–" if not row.loss or row.loss["value"] is None else f"{row.loss['value']:.4f}",
+    "loss": lambda row: _loss(row),
     "seconds": lambda row: "–" if row.seconds is None else f"{row.seconds:,.1f}",
     "started": lambda row: row.started[:LONG].replace("T", " ") or "–",
 }
 """A column that is shown when runs are sorted by it."""
 
 
-def share(figure: dict[str, Any] | None) -> str:
-    """'98.1 % [95.7, 99.2]', or a dash."""
+def _loss(row: Row) -> str:
+    if row.loss is None and row.loss_spread is not None:
+        return f"{row.loss_spread['mean']:.4f} ± {row.loss_spread['sd']:.4f}"
+    return "–" if not row.loss or row.loss["value"] is None else f"{row.loss['value']:.4f}"
+
+
+def share(figure: dict[str, Any] | None, spread: dict[str, Any] | None = None) -> str:
+    """'98.1 % [95.7, 99.2]'; of several trainings '98.1 ± 0.4 % (n = 3)', mean and standard deviation; or a dash.
+    ' mAP' stands behind a mean average precision.
+    """
+    if figure is None and spread is not None:
+        return f"{100 * spread['mean']:.1f} ± {100 * spread['sd']:.1f} % (n = {spread['n']})"
     if figure is None:
         return "–"
-    return f"{100 * figure['value']:.1f} % [{100 * figure['low']:.1f}, {100 * figure['high']:.1f}]"
+    what = " mAP" * (figure["name"] == "mean average precision")
+    return f"{100 * figure['value']:.1f} % [{100 * figure['low']:.1f}, {100 * figure['high']:.1f}]{what}"

@@ -13,6 +13,7 @@ import click
 
 from tellapart.errors import DivergedError
 from tellapart.evaluation.metrics import Figure
+from tellapart.names import SCORES
 from tellapart.recipe import printable
 from tellapart.training.watch import LOWER_RATE
 from tellapart.workflow.events import Begun, Event, Step, Summary, Verdict, line_of
@@ -136,9 +137,9 @@ class Screen:
 
 def verdict_lines(verdict: Verdict) -> Iterator[str]:
     """The verdict for a person."""
-    headline = [figure for figure in verdict.figures if figure.name == "accuracy"]
+    headline = [figure for figure in verdict.figures if figure.name in SCORES]
     for figure in headline:
-        yield f"{figure.part:>10} accuracy  {percent(figure)}  (95 % interval, n = {figure.n:,})"
+        yield f"{figure.part:>10} {figure.name}  {percent(figure)}  (95 % interval, n = {figure.n:,})"
     simple = [f"{one.about} {percent(one)}" for one in verdict.baselines if one.part == verdict.part]
     if simple:
         yield printable(f"            to compare with: {', '.join(simple)}")
@@ -159,7 +160,14 @@ def verdict_lines(verdict: Verdict) -> Iterator[str]:
 
 
 def class_table(verdict: Verdict | Summary, *, most: int = 40) -> Iterator[str]:
-    """Recall and precision of each class with n and interval."""
+    """Recall and precision of each class with n and interval; where a picture may have several, average precision."""
+    ranked = [figure for figure in verdict.by_class if figure.name == "average precision"]
+    if ranked:
+        width = max(len("class"), *(len(printable(one.about)) for one in ranked))
+        yield f"{'class':<{width}}  {'n':>6}  average precision [95 % interval]"
+        yield from (f"{printable(one.about):<{width}}  {one.n:>6,}  {percent(one)}" for one in ranked[:most])
+        yield from [f"… and {len(ranked) - most} more; --json has them all"] * (len(ranked) > most)
+        return
     recalls = [figure for figure in verdict.by_class if figure.name == "recall"]
     precisions = [figure for figure in verdict.by_class if figure.name == "precision"]
     names = [printable(figure.about) for figure in recalls]
@@ -178,8 +186,11 @@ def next_commands(verdict: Verdict) -> Iterator[str]:
     yield "next:"
     yield f"  tellapart predict {verdict.called} PICTURE…        what is on other pictures"
     yield f"  tellapart board {verdict.called}                   curves, pictures and the graph in TensorBoard"
-    yield f"  tellapart report {verdict.called}                  what may be said of it, on one page"
     opens = " (this opens the seal)" if verdict.test == "sealed" else ""
+    if any(one.name == SCORES[1] for one in verdict.figures):
+        yield f"  tellapart test {verdict.called}                    every score and threshold{opens}"
+        return
+    yield f"  tellapart report {verdict.called}                  what may be said of it, on one page"
     yield f"  tellapart test {verdict.called} --mistakes FILE.png   the mistakes, surest first{opens}"
 
 

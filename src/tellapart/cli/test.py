@@ -10,7 +10,7 @@ import click
 from tellapart.cli.judged_more import asked_for
 from tellapart.cli.options import PATH, device_option, json_option, on_bad_option, root_option, runs_option
 from tellapart.cli.recipe_flags import LABELLING, flags_of, given
-from tellapart.errors import UsageError
+from tellapart.errors import UsageError, refuse_marks
 from tellapart.recipe import Recipe, printable
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ def command(
             "--robustness, --views and --slice are of a run and its own pictures.", "Leave out the SOURCE."
         )
     refuse_wrong(mistakes, losses, slices, views)
+    asked = {"--mistakes": mistakes, "--losses": losses, "--slice": slices, "--views": views}
+    _refuse_marks(model, runs, {**asked, "--robustness": robustness})
     predictions, answer, lines = None, {}, []
     if source is None and not ((robustness or views) and not (mistakes or losses or slices)):
         answer, lines, predictions = own_part(model, runs, device)
@@ -96,17 +98,29 @@ def refuse_wrong(mistakes: Path | None, losses: Path | None, slices: tuple[str, 
         raise UsageError("--views names no views.", "Name mirror or shift, or both: mirror,shift.")
 
 
+def _refuse_marks(model: str, runs: Path, asked: Mapping[str, Any]) -> None:
+    """Raises UsageError for what was asked for and needs one class for each picture."""
+    from tellapart.workflow.models import is_marked
+
+    for flag, value in asked.items():
+        refuse_marks(value and is_marked(runs, model), flag, "Leave it out.")
+
+
 def own_part(model: str, runs: Path, device: str) -> tuple[Mapping[str, Any], list[str], "Predictions"]:
     """The judgement of a run on its own test part: as a document, as lines, and what it rests on."""
     from tellapart.cli.judged import judgement_lines
     from tellapart.cli.show import as_document, class_table, verdict_lines
+    from tellapart.evaluation.marks import Marked
     from tellapart.run import Run
     from tellapart.workflow import devices
     from tellapart.workflow.judge import judge_run
 
     judged = judge_run(Run.open(runs, model), device=devices.choose(device))
     found = judged.judgement
-    lines = [*verdict_lines(judged.verdict), "", *class_table(judged.verdict), "", *judgement_lines(found)]
+    table = [] if isinstance(found, Marked) else [*class_table(judged.verdict), ""]
+    lines = [*verdict_lines(judged.verdict), "", *table, *judgement_lines(found)]
+    for note in judged.notes:
+        click.echo(f"note: {note}", err=True)
     return {**as_document(judged.verdict), "judgement": found.to_json()}, lines, judged.predictions
 
 
@@ -125,7 +139,7 @@ def other_pictures(
     found = judge_elsewhere(bundle, asked, run=run, device=devices.choose(device))
     figures, by_class = judge(found.predictions), judge_classes(found.predictions)
     more = {"model": name, "source": source, "notes": found.notes, "judgement": found.judgement.to_json()}
-    lines = [*found.notes, *elsewhere_lines(source, bundle.classes, figures, by_class)]
+    lines = [*found.notes, *elsewhere_lines(source, bundle.classes, figures, [] if bundle.thresholds else by_class)]
     answer = document([*figures, *by_class], **more)
     return answer, [*lines, "", *judgement_lines(found.judgement)], found.predictions
 
@@ -157,9 +171,6 @@ def elsewhere_lines(source: str, classes: tuple[str, ...], figures: list, by_cla
     from tellapart.workflow.events import Verdict
 
     verdict = Verdict(run="", called="", folder="", model="", classes=classes, figures=figures, by_class=by_class)
-    accuracy = figures[0]
-    return [
-        f"accuracy on {source}  {percent(accuracy)}  (95 % interval, n = {accuracy.n:,})",
-        "",
-        *class_table(verdict),
-    ]
+    score = figures[0]
+    said = f"{score.name} on {source}  {percent(score)}  (95 % interval, n = {score.n:,})"
+    return [said, "", *class_table(verdict)] if by_class else [said]

@@ -20,7 +20,12 @@ METHODS = ("auto", "hirescam", "gradcam", "occlusion")
 @click.command("why", epilog="Examples: tellapart why RUN ant.jpg --out why.png · tellapart why RUN --mistakes 12")
 @click.argument("model")
 @click.argument("pictures", nargs=-1)
-@click.option("--mistakes", type=click.IntRange(1), metavar="N", help="Explain the N surest mistakes in validation.")
+@click.option("--mistakes", type=click.IntRange(1), metavar="N", help="Explain the N surest mistakes.")
+@click.option(
+    "--part",
+    type=click.Choice(("validation", "test")),
+    help="Whose mistakes; test needs a test part that RUN has opened. [default: validation]",
+)
 @click.option("--class", "wanted", default="", metavar="NAME", help="Explain this class; the one said when absent.")
 @click.option(
     "--method",
@@ -38,6 +43,7 @@ def command(
     model: str,
     pictures: tuple[str, ...],
     mistakes: int | None,
+    part: str | None,
     wanted: str,
     method: str,
     nearest: int,
@@ -49,8 +55,8 @@ def command(
     """Show where MODEL looks in PICTURES (files or folders), and say whether that means anything.
 
     MODEL is a run, or a model.safetensors. With --mistakes the pictures are those that the run got wrong in validation,
-    the surest first; test pictures can be named as files. A file that cannot be read is named in the answer, and the
-    exit code is then 3.
+    or with --part test in a test part that is open, the surest first. A file that cannot be read is named in the
+    answer, and the exit code is then 3.
     """
     from tellapart.cli.bar import download_bar
     from tellapart.workflow import devices
@@ -59,13 +65,13 @@ def command(
     from tellapart.workflow.predict import files_of
     from tellapart.workflow.why import document, why_mistakes, why_pictures
 
-    _refuse(pictures, mistakes, out)
+    _refuse(pictures, mistakes, part, out)
     bundle, name = find_model(runs, model)
     run, how = run_of(runs, model), {"wanted": wanted, "method": method, "nearest": nearest}
     with download_bar() as progress:
         eye = Eye.of(bundle, devices.choose(device), progress)
         if mistakes is not None:
-            answer = why_mistakes(eye, run, mistakes, **how)
+            answer = why_mistakes(eye, run, mistakes, part=part or "validation", **how)
         else:
             answer = why_pictures(eye, files_of(pictures), run=run, **how)
     if as_json:
@@ -77,10 +83,12 @@ def command(
     return 3 if answer.broken else 0
 
 
-def _refuse(pictures: tuple[str, ...], mistakes: int | None, out: Path | None) -> None:
+def _refuse(pictures: tuple[str, ...], mistakes: int | None, part: str | None, out: Path | None) -> None:
     if bool(pictures) == (mistakes is not None):
         said = "Pictures and --mistakes exclude each other." if pictures else "No picture is named."
         raise UsageError(said, "Name files or folders; or give --mistakes 12 for those that the run got wrong.")
+    if part and mistakes is None:
+        raise UsageError("--part says whose mistakes, and none are asked for.", "Give --mistakes 12 too, or leave it.")
     if out is not None and out.suffix.lower() != ".png":
         raise UsageError(f"--out draws a PNG. Received: {printable(str(out))}.", "Give the file the end .png.")
 

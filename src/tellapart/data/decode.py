@@ -61,7 +61,7 @@ def _of_array(array: Pixels) -> Pixels:
     if array.dtype != np.uint8:
         raise DataError(f"Pixels must be uint8 from 0 to 255, received {array.dtype}.")
     shaped = array[:, :, None] if array.ndim == 2 else array
-    if shaped.ndim != 3 or shaped.shape[2] not in (1, 3):
+    if shaped.ndim != 3 or shaped.shape[2] not in (1, 3) or not shaped.size:
         raise DataError(f"A picture must be (H, W), (H, W, 1) or (H, W, 3), received {array.shape}.")
     return shaped
 

@@ -66,6 +66,9 @@ def _row_bytes(index: Index) -> Iterable[bytes]:
         raise ValueError("the digests are filled in by the first pass")
     names = [name.encode() for name in index.classes]
     blob = index.digests.tobytes()
+    if index.marks is not None:  # no name begins with a zero, so no content with one class each is equal
+        own = (sorted(names[k] for k in np.flatnonzero(row > 0)) for row in index.marks)
+        return [blob[16 * n : 16 * n + 16] + b"\0" + b"\0".join(some) + b"\n" for n, some in enumerate(own)]
     return [blob[16 * n : 16 * n + 16] + names[label] + b"\n" for n, label in enumerate(index.labels.tolist())]
 
 

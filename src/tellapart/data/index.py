@@ -12,6 +12,8 @@ from tellapart.names import PARTS
 
 NO_PART = 255
 """The part of a row that no one has placed yet."""
+NONE = "none of the classes"
+"""What a picture is called that has no class, where it may have several."""
 
 
 class Strings(Sequence[str]):
@@ -86,7 +88,8 @@ class Index:
 
     keys (N): a path below the root, or a name such as `train/17`. labels (N) int64: position in `classes`.
     parts (N) uint8: 0 train, 1 validation, 2 test, 255 not placed. groups (N) int64 or None: rows that stay together.
-    digests (N, 16) uint8, or None before the first pass: of the decoded pixels.
+    digests (N, 16) uint8, or None before the first pass: of the decoded pixels. marks (N K) int8, where a picture may
+    have several classes or none: 1 for each that it has; `labels` is then the rarest of them, K for a picture without.
     """
 
     name: str
@@ -97,6 +100,7 @@ class Index:
     store: Store
     groups: NDArray[np.int64] | None = None
     digests: NDArray[np.uint8] | None = None
+    marks: NDArray[np.int8] | None = None
     ignored: tuple[Ignored, ...] = field(default=())
     said: tuple[str, ...] = field(default=())
 
@@ -108,9 +112,31 @@ class Index:
         return np.flatnonzero(self.parts == PARTS.index(part))
 
     def counts(self, part: str = "") -> NDArray[np.int64]:
-        """Pictures per class (K), of one part or of all."""
-        labels = self.labels[self.rows(part)] if part else self.labels
-        return np.bincount(labels, minlength=len(self.classes))
+        """Pictures per class (K), of one part or of all; those with several classes count for each."""
+        rows = self.rows(part) if part else slice(None)
+        if self.marks is not None:
+            return (self.marks[rows] > 0).sum(axis=0)
+        return np.bincount(self.labels[rows], minlength=len(self.classes))
+
+    def called(self, row: int) -> str:
+        """The class of a picture, or all of them: 'cat + dog'; NONE without any."""
+        if self.marks is None:
+            return self.classes[int(self.labels[row])]
+        return " + ".join(self.classes[k] for k in np.flatnonzero(self.marks[row] > 0)) or NONE
+
+    def targets(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | NDArray[np.float32]:
+        """What a network learns of some rows: class numbers (n), or 1 for each class and 0 for the others (n K)."""
+        return self.labels[rows] if self.marks is None else self.marks[rows].astype(np.float32)
+
+    def marked(self, rows: NDArray[np.int64]) -> NDArray[np.bool_] | None:
+        """Which classes some rows have (n K), where they may have several."""
+        return None if self.marks is None else self.marks[rows] > 0
+
+    def kinds(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """A number (n) that rows of the same class, or the same classes, share."""
+        if self.marks is None:
+            return self.labels[rows]
+        return np.unique(self.marks[rows], axis=0, return_inverse=True)[1].ravel()
 
     def hexes(self) -> list[str]:
         """The digest of each row in hex (N); '' before the first pass."""
@@ -125,8 +151,21 @@ class Index:
             parts=self.parts[rows],
             groups=None if self.groups is None else self.groups[rows],
             digests=None if self.digests is None else self.digests[rows],
+            marks=None if self.marks is None else self.marks[rows],
             store=_Taken(self.store, rows),
         )
+
+
+def with_marks(index: Index, classes: tuple[str, ...], marks: NDArray[np.int8]) -> Index:
+    """The index with these classes and marks (N K)."""
+    return replace(index, classes=classes, marks=marks, labels=rarest(marks))
+
+
+def rarest(marks: NDArray[np.int8]) -> NDArray[np.int64]:
+    """(N): of the classes that each picture has (N K) the one with the fewest pictures, K where it has none."""
+    there = marks > 0
+    order = np.argsort(there.sum(axis=0), kind="stable")
+    return np.where(there.any(axis=1), order[there[:, order].argmax(axis=1)], marks.shape[1]).astype(np.int64)
 
 
 @dataclass(frozen=True)

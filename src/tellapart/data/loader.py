@@ -141,7 +141,7 @@ class Loader:
             # A GPU that is still at work has not waited; on the way to it, the pixels would wait for it.
             idle = step_before is None or step_before.query()
             waited = (time.perf_counter() - began) * idle
-            images, labels = (self._there(array) for array in (pixels, self.pictures.index.labels[rows[span]]))
+            images, labels = (self._there(array) for array in (pixels, self.pictures.index.targets(rows[span])))
             yield Batch(images, labels, rows[span], chance[:, span], self.seed, number, waited, share)
 
     def _fetched(self, batches: list[NDArray[np.int64]]) -> Iterator[NDArray[np.uint8]]:

@@ -12,7 +12,8 @@ from tellapart.recipe_augment import Augment
 
 
 def mixed(images: Tensor, labels: Tensor, chance: Numbers, asked: Augment, num_classes: int) -> tuple[Tensor, Tensor]:
-    """(B S S C) uint8 pictures, each with a part of its partner; the shares of the classes (B K) go with the pixels.
+    """(B S S C) uint8 pictures, each with a part of its partner; the shares of the classes (B K) go with the pixels,
+    as those of pictures with several classes (B K) do.
 
     mixup (Zhang et al., 2018) blends the two, CutMix (Yun et al., 2019) pastes a rectangle; where both are on, each
     picture draws one of them. The partner is the next in an order that the rows themselves draw.
@@ -35,7 +36,7 @@ def mixed(images: Tensor, labels: Tensor, chance: Numbers, asked: Augment, num_c
 
 
 def _hot(labels: Tensor, num_classes: int) -> Tensor:
-    return F.one_hot(labels, num_classes).to(torch.float32)
+    return (labels if labels.ndim == 2 else F.one_hot(labels, num_classes)).to(torch.float32)
 
 
 def _edges(chance: Numbers, kept: NDArray[np.float64], side: int) -> list[NDArray[np.float64]]:

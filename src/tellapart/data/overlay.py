@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from tellapart.data.index import Ignored
-from tellapart.errors import DataError, did_you_mean
+from tellapart.errors import DataError, did_you_mean, refuse_marks
 from tellapart.files import read_text
 from tellapart.names import PARTS
 from tellapart.recipe import printable
@@ -33,10 +33,12 @@ def overlaid(pictures: "Pictures", file: str) -> tuple["Pictures", list[str]]:
     """The pictures with the decisions of an overlay applied to the training part, and what has to be said.
 
     A row counts when a picture has its key and its pixels. Validation and test pictures are never dropped or
-    relabelled: they are named. Raises DataError for a table that is none, an unknown class, or a changed picture.
+    relabelled: they are named. Raises DataError for a table that is none, an unknown class, or a changed picture,
+    UsageError where pictures may have several classes.
     """
     if not file:
         return pictures, []
+    refuse_marks(pictures.index.marks is not None, "An overlay")
     index, where = pictures.index, {key: row for row, key in enumerate(pictures.index.keys)}
     labels, digests, dropped, left = index.labels.copy(), index.hexes(), [], []
     for one in _decisions(Path(file)):

@@ -51,6 +51,8 @@ def sealed(pictures: Pictures) -> Pictures:
     index = pictures.index
     mask = index.parts == PARTS.index("test")
     blank = replace(index, labels=np.where(mask, SEALED_LABEL, index.labels), store=SealedStore(mask, index))
+    if index.marks is not None:
+        blank = replace(blank, marks=np.where(mask[:, None], np.int8(SEALED_LABEL), index.marks))
     return replace(pictures, index=blank, pixels=SealedPixels(pictures.pixels, mask))
 
 

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.data.chance import Purpose, words
-from tellapart.data.index import NO_PART, Ignored, Index, Store, Strings
+from tellapart.data.index import NO_PART, Ignored, Index, Store, Strings, with_marks
 from tellapart.data.sources.folder import alike
 from tellapart.data.sources.labels import listed, pairs
 from tellapart.data.sources.layout import PART_NAMES
 from tellapart.data.sources.listing import few
-from tellapart.errors import DataError, UsageError, did_you_mean
+from tellapart.errors import DataError, UsageError, did_you_mean, refuse_marks
 from tellapart.names import PARTS
 from tellapart.recipe import printable
 
@@ -35,7 +35,17 @@ def relabelled(index: Index, text: str) -> Index:
     table = np.array([classes.index(name) for name in names], np.int64)
     at_once = ", all at once" * any(name in new and new[name] != name for name in new.values())  # as in a swap
     said = f"Classes renamed{at_once}: {few([f'{old} is now {name}' for old, name in new.items()], 8)}."
-    return replace(index, classes=classes, labels=table[index.labels], said=(*index.said, said))
+    index = replace(index, said=(*index.said, said))
+    if index.marks is not None:
+        return with_marks(index, classes, _moved(index.marks, table, len(classes)))
+    return replace(index, classes=classes, labels=table[index.labels])
+
+
+def _moved(marks: NDArray[np.int8], table: NDArray[np.int64], classes: int) -> NDArray[np.int8]:
+    """The marks (N K) in the columns that `table` (K) names, of so many."""
+    found = np.zeros((classes, len(marks)), np.int8)
+    np.maximum.at(found, table, marks.T)
+    return found.T
 
 
 def _refuse_new_twins(new: Mapping[str, str], classes: Sequence[str]) -> None:
@@ -49,6 +59,7 @@ def _refuse_new_twins(new: Mapping[str, str], classes: Sequence[str]) -> None:
 
 def chosen(index: Index, *, include: str = "", exclude: str = "") -> Index:
     """The index of the classes that `include` names ('' is all) less those of `exclude`; both are parted by commas.
+    Where a picture may have several, those of a class that is left out stay, without it.
 
     Raises UsageError for an unknown class, DataError when fewer than two classes are left.
     """
@@ -61,13 +72,20 @@ def chosen(index: Index, *, include: str = "", exclude: str = "") -> Index:
     _refuse_alone(kept)
     gone = [f"{n} ({k:,})" for n, k in zip(index.classes, index.counts().tolist(), strict=True) if n not in kept]
     number = np.array([kept.index(name) if name in kept else -1 for name in index.classes], np.int64)
-    left = index.take(np.flatnonzero(number[index.labels] >= 0))
     said = (*index.said, f"Classes left out: {few(gone, 8)}.")
+    if index.marks is not None:
+        said = (*said, "Their pictures stay, without these classes.")
+        return replace(with_marks(index, tuple(kept), index.marks[:, number >= 0]), said=said)
+    left = index.take(np.flatnonzero(number[index.labels] >= 0))
     return replace(left, classes=tuple(kept), labels=number[left.labels], said=said)
 
 
 def limited_per_class(index: Index, most: int | None, seed: int) -> Index:
-    """At most `most` pictures of each class in each part (None is all), chosen by a hash of the seed and the row."""
+    """At most `most` pictures of each class in each part (None is all), chosen by a hash of the seed and the row.
+
+    Raises UsageError where pictures may have several classes.
+    """
+    refuse_marks(most is not None and index.marks is not None, "--limit-per-class", "Use --limit.")
     return index if most is None else index.take(np.flatnonzero(_ranks(index, seed)[0] < most))
 
 
@@ -85,7 +103,7 @@ def _ranks(index: Index, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64
     """The place of each row (N) among those of its class in its part, by a hash of the seed and the row; how many."""
     drawn = words(seed, Purpose.LIMIT, 0, np.arange(len(index)))[0]
     order = np.lexsort((drawn, index.labels, index.parts))
-    unit = index.parts[order].astype(np.int64) * len(index.classes) + index.labels[order]
+    unit = index.parts[order].astype(np.int64) * (len(index.classes) + 1) + index.labels[order]
     first, behind = np.searchsorted(unit, unit), np.searchsorted(unit, unit, side="right")
     rank, count = np.empty_like(order), np.empty_like(order)
     rank[order], count[order] = np.arange(len(index)) - first, behind - first
@@ -111,7 +129,14 @@ def joined(first: Index, second: Index, part: str) -> Index:
 
 
 def stacked(first: Index, second: Index, *, prefix: str = "") -> Index:
-    """The rows of one index after those of another, each with its part; `prefix` is put before the second's keys."""
+    """The rows of one index after those of another, each with its part; `prefix` is put before the second's keys.
+
+    Raises DataError where only in one of them a picture may have several classes.
+    """
+    if (first.marks is None) != (second.marks is None):
+        one, many = (first.name, second.name) if first.marks is None else (second.name, first.name)
+        said = f"In {many} a picture may have several classes (multi-label), in {one} it has one."
+        raise DataError(said, "Give both as tables whose cells name several.")
     classes = tuple(dict.fromkeys((*first.classes, *second.classes)))
     table = np.array([classes.index(name) for name in second.classes], np.int64)
     groups = None
@@ -119,17 +144,22 @@ def stacked(first: Index, second: Index, *, prefix: str = "") -> Index:
         low, high = _groups(first), _groups(second)
         groups = np.concatenate([low, high + low.max(initial=-1) + 1])
     ignored = [Ignored(key=prefix + one.key, reason=one.reason) for one in second.ignored]
-    return replace(
+    both = replace(
         first,
         classes=classes,
         keys=Strings.of([*first.keys, *(prefix + key for key in second.keys)]),
-        labels=np.concatenate([first.labels, table[second.labels]]),
+        labels=np.concatenate([first.labels, second.labels if first.marks is not None else table[second.labels]]),
         parts=np.concatenate([first.parts, second.parts]),
         store=Stacked(first.store, second.store, len(first)),
         groups=groups,
         ignored=(*first.ignored, *ignored),
         said=(*first.said, *second.said),
     )
+    if first.marks is None or second.marks is None:
+        return both
+    own = np.arange(len(first.classes))
+    wide = [_moved(first.marks, own, len(classes)), _moved(second.marks, table, len(classes))]
+    return with_marks(both, classes, np.concatenate(wide))
 
 
 def _groups(index: Index) -> NDArray[np.int64]:
@@ -167,7 +197,7 @@ def absent(index: Index, parts: Sequence[str]) -> list[str]:
 def refuse_untrained(index: Index, flag: str) -> None:
     """Raises DataError when a class has pictures, and none that could be trained on; `flag` brought them."""
     open_rows = (index.parts == PARTS.index("train")) | (index.parts == NO_PART)
-    seen = np.bincount(index.labels[open_rows], minlength=len(index.classes))
+    seen = index.take(np.flatnonzero(open_rows)).counts()
     strangers = [n for n, here, k in zip(index.classes, seen, index.counts(), strict=True) if k and not here]
     if strangers:
         raise DataError(
@@ -198,10 +228,9 @@ def refuse_empty(index: Index, partial: Collection[str] = ()) -> None:
     for name, part, files in empty_classes(index, partial)[:1]:
         where = f" in the {part} part ({index.counts()[index.classes.index(name)]} in all)" * bool(part)
         why = f"; not read there: {few([one.key for one in files])}" * bool(files)
-        raise DataError(
-            f"Class '{name}' has no picture{where}{why}.",
-            f"Add some, change --limit, --set data.validation or data.test, or leave the class out: --exclude '{name}'",
-        )
+        listed = [line for line in index.said if "--several '" in line]  # a name that is rare for it is a list
+        hint = "Add some, change --limit, --set data.validation or data.test, or leave the class out: --exclude"
+        raise DataError(f"Class '{name}' has no picture{where}{why}.", " ".join([*listed, f"{hint} '{name}'"]))
 
 
 def refuse_unknown(index: Index, names: list[str], flag: str) -> None:

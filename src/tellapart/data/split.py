@@ -6,6 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -52,9 +53,9 @@ def _numbered(names: list[str]) -> NDArray[np.int64]:
 def _folders(index: Index) -> list[str]:
     """The folders of each key without the file, its part and its class: equal ones of two classes are one group."""
     found = []
-    for key, label, part in zip(index.keys, index.labels.tolist(), index.parts.tolist(), strict=True):
-        folders = key.split("/")[int(part != NO_PART) : -1]
-        found.append("/".join(n for n in folders if unicodedata.normalize("NFC", n) != index.classes[label]))
+    for row, (key, part) in enumerate(zip(index.keys, index.parts.tolist(), strict=True)):
+        folders, own = key.split("/")[int(part != NO_PART) : -1], index.called(row)
+        found.append("/".join(n for n in folders if unicodedata.normalize("NFC", n) != own))
     if "" in found:
         key = index.keys[found.index("")]
         raise DataError(f"--group-by folder: {key} lies in no folder below its class.", "Give a pattern instead.")
@@ -113,7 +114,7 @@ def folded(index: Index, folds: int, seed: int) -> NDArray[np.int64]:
     dealt = np.full(len(index), -1, np.int64)
     open_rows = np.flatnonzero(index.parts != TEST)
     chosen = index.take(open_rows)
-    counts = chosen.counts()
+    counts = _strata(chosen)
     room, extra = [(counts // folds).tolist() for _ in range(folds)], (counts % folds).tolist()
     homes, (rows, sizes, units) = [], _units(chosen, seed)
     for drawn, has in units:
@@ -143,12 +144,19 @@ def leaking(index: Index) -> NDArray[np.int64]:
 
 def _placed(index: Index, shares: dict[int, float], seed: int) -> NDArray[np.uint8]:
     """Parts (N) for the rows of `index`: units in the order of their hash fill each part's quota of each class."""
-    wanted = {part: _quota(index.counts(), share) for part, share in shares.items() if share > 0}
+    wanted = {part: _quota(_strata(index), share) for part, share in shares.items() if share > 0}
     full = {part: list(left) for part, left in wanted.items()}
+    for left in full.values() if index.marks is not None else ():
+        left[-1] = -1  # a part may do without pictures of none of the classes
+    rank = np.argsort(np.argsort(_strata(index), kind="stable")).tolist()
     rows, sizes, units = _units(index, seed)
     placed, parts = np.full(len(sizes), TRAIN, np.uint8), np.empty(len(index), np.uint8)
     for number, (_, has) in enumerate(units):
-        part = next((p for p, left in wanted.items() if _fits(has, left, full[p])), TRAIN)
+        by = has
+        if index.marks is not None:  # by its rarest class: two common ones would take the last of a rare one
+            rarest = min(has, key=rank.__getitem__)
+            by = {rarest: has[rarest]}
+        part = next((p for p, left in wanted.items() if _fits(by, left, full[p])), TRAIN)
         if part != TRAIN:
             placed[number] = part
             for label, count in has.items():
@@ -158,6 +166,12 @@ def _placed(index: Index, shares: dict[int, float], seed: int) -> NDArray[np.uin
             break
     parts[rows] = np.repeat(placed, sizes)
     return parts
+
+
+def _strata(index: Index) -> NDArray[np.int64]:
+    """Pictures per class (K); where they may have several, also those without any (K + 1)."""
+    none = [] if index.marks is None else [(index.labels == len(index.classes)).sum()]
+    return np.append(index.counts(), none).astype(np.int64)
 
 
 def _fits(has: Mapping[int, int], left: list[int], full: list[int]) -> bool:
@@ -176,11 +190,29 @@ def _units(index: Index, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64
     prefix, (names, named) = b"%d:" % seed, _names(index)
     hashes = b"".join(hashlib.blake2b(prefix + name, digest_size=8).digest() for name in names)
     hashed = np.frombuffer(hashes, ">u8")[named]
+    if index.marks is not None:
+        return _marked_units(index, index.marks, hashed)
     rows = np.argsort(hashed, kind="stable")
     drawn, sizes = np.unique(hashed, return_counts=True)
     labels = index.labels[rows].tolist()
     each = zip(drawn.tolist(), sizes.tolist(), np.cumsum(sizes).tolist(), strict=True)
     return rows, sizes, ((d, {labels[e - 1]: 1} if n == 1 else Counter(labels[e - n : e])) for d, n, e in each)
+
+
+def _marked_units(
+    index: Index, marks: NDArray[np.int8], hashed: NDArray[Any]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Iterator[_Unit]]:
+    """The same of pictures that may have several classes: those of the rarest class come first, while there is room for
+    it in every part (K. Sechidis and others, ECML 2011); within it they are in the order of the hash.
+    """
+    drawn, home, sizes = np.unique(hashed, return_inverse=True, return_counts=True)
+    rank = np.argsort(np.argsort(_strata(index), kind="stable"))[index.labels]
+    least = np.full(len(drawn), len(index.classes) + 1)
+    np.minimum.at(least, home, rank)
+    order, rows = np.argsort(least, kind="stable"), np.lexsort((home, least[home]))
+    every = [np.flatnonzero(row).tolist() or [len(index.classes)] for row in marks[rows] > 0]
+    each = zip(drawn[order].tolist(), sizes[order].tolist(), np.cumsum(sizes[order]).tolist(), strict=True)
+    return rows, sizes[order], ((d, Counter(chain.from_iterable(every[e - n : e]))) for d, n, e in each)
 
 
 def _names(index: Index) -> tuple[list[bytes], NDArray[np.int64]]:
@@ -228,7 +260,7 @@ def twins(index: Index) -> list[str]:
         return said
     same = _same(index.digests)
     copies = np.flatnonzero(np.bincount(same)[same] > 1)
-    same, parts, labels = same[copies], index.parts[copies], index.labels[copies]
+    same, parts, labels = same[copies], index.parts[copies], index.kinds(copies)
     pictures, places = np.unique(np.stack([same, parts]), axis=1)
     across = Counter(tuple(one.tolist()) for one in np.split(places, np.flatnonzero(np.diff(pictures)) + 1))
     said += [

@@ -29,7 +29,7 @@ def text_of(index: Index, *, folds: NDArray[np.int64] | None = None, of: Sequenc
     The fold (N) of each picture is a last column when it is given.
     """
     groups = [""] * len(index) if index.groups is None else index.groups.tolist()
-    classes, parts = [index.classes[k] for k in index.labels.tolist()], [PARTS[p] for p in index.parts.tolist()]
+    classes, parts = map(index.called, range(len(index))), [PARTS[p] for p in index.parts.tolist()]
     columns: list[Iterable] = [index.keys, classes, parts, groups, index.hexes()]
     if folds is not None:
         columns.append(["" if fold < 0 else fold for fold in folds.tolist()])
@@ -58,7 +58,7 @@ def read(path: Path, index: Index, *, folds: int = 0, fold: int | None = None) -
     known = [row for row in found if row is not None]
     gone = len(rows) - len({id(row) for row in known})
     said = [f"Split as in {path}{f', where {gone} more pictures are named' if gone else ''}."]
-    labels = [index.classes[label] for row, label in zip(found, index.labels.tolist(), strict=True) if row is not None]
+    labels = [index.called(n) for n, row in enumerate(found) if row is not None]
     other = sum(row.get("class", name) not in ("", name) for row, name in zip(known, labels, strict=True))
     said += [f"{other} pictures have another class there, which is not taken: --overlay changes labels."] * bool(other)
     parts = np.array([_part(row, fold) for row in known], np.uint8)

@@ -1,7 +1,7 @@
 """Numbers from (logits, labels), each with its n and its 95 % interval. NumPy only; pure functions."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tellapart.evaluation.intervals import of_mean, of_share, wilson
 from tellapart.evaluation.predictions import Predictions
+from tellapart.evaluation.ranks import FEWEST, Curve, bounds, curve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,23 @@ def cross_entropies(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> 
     values = np.asarray(logits, np.float64)
     top = values.max(axis=1)
     return np.log(np.exp(values - top[:, None]).sum(axis=1)) + top - values[np.arange(len(labels)), labels]
+
+
+def sigmoid(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """1 / (1 + exp(-x)) of each logit (N K): where a picture may have several classes, the probability of each.
+
+    >>> sigmoid(np.array([[0.0, 2.0]])).round(4).tolist()
+    [[0.5, 0.8808]]
+    """
+    return 0.5 * (1 + np.tanh(np.asarray(logits, np.float64) / 2))
+
+
+def binary_entropies(logits: NDArray[np.floating], marks: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(N) losses: the mean over the classes of -ln p where the picture has the class, of -ln(1 - p) where it has not,
+    p the sigmoid of the logit (N K): ln(1 + exp(x)) - [it has the class] x.
+    """
+    values = np.asarray(logits, np.float64)
+    return (np.logaddexp(0, values) - values * marks).mean(axis=1)
 
 
 def confusion(guesses: NDArray[np.int64], labels: NDArray[np.int64], num_classes: int) -> NDArray[np.int64]:
@@ -85,7 +103,15 @@ def difference(a: Figure, b: Figure) -> tuple[float, float]:
 
 
 def judge(predictions: Predictions) -> list[Figure]:
-    """The headline figures of stored predictions; see `headline`."""
+    """The headline figures of stored predictions; see `headline`. Where a picture may have several classes these are
+    the mean average precision and the mean loss.
+    """
+    if predictions.marks is not None:
+        part, losses = predictions.part, binary_entropies(predictions.logits, predictions.marks)
+        return [
+            mean_of_classes(predictions, class_curves(predictions), "average precision"),
+            mean("loss", losses, part, groups=predictions.groups),
+        ]
     return headline(predictions.logits, predictions.labels, predictions.part, groups=predictions.groups)
 
 
@@ -107,7 +133,12 @@ def mean(name: str, values: NDArray[np.float64], part: str, *, groups: NDArray[n
 
 
 def judge_classes(predictions: Predictions) -> list[Figure]:
-    """Recall and precision of each class, with their own n: of its pictures, and of the pictures called so."""
+    """Recall and precision of each class, with their own n: of its pictures, and of the pictures called so.
+
+    Where a picture may have several classes, the average precision of each, with the n of its pictures.
+    """
+    if predictions.marks is not None:
+        return areas(predictions, class_curves(predictions), "average precision")
     said, labels, groups = predictions.logits.argmax(axis=1), predictions.labels, predictions.groups
     figures = []
     for k, name in enumerate(predictions.classes):
@@ -115,6 +146,47 @@ def judge_classes(predictions: Predictions) -> list[Figure]:
             own = None if groups is None else groups[those]
             figures.append(share(what, (said == labels)[those], predictions.part, name, groups=own))
     return figures
+
+
+def class_curves(predictions: Predictions) -> list[Curve | None]:
+    """The curves of each class by its logit where a picture may have several; None where all have it, or none."""
+    marks = np.zeros(predictions.logits.shape, np.bool_) if predictions.marks is None else predictions.marks
+    return [curve(predictions.logits[:, k].astype(np.float64), marks[:, k]) for k in range(len(predictions.classes))]
+
+
+def _area(found: Curve, what: str) -> tuple[float, NDArray[np.float64]]:
+    """An area of a curve, and what each picture (N) adds to it."""
+    return (found.area, found.to_area) if what == "ROC area" else (found.average_precision, found.to_average)
+
+
+def areas(predictions: Predictions, found: Sequence[Curve | None], what: str) -> list[Figure]:
+    """ROC area, or average precision, of each class that has a curve, with the n of its pictures."""
+    figures, counts = [], [0] * len(found) if predictions.marks is None else predictions.marks.sum(axis=0).tolist()
+    for name, one, n in zip(predictions.classes, found, counts, strict=True):
+        if one is not None:
+            value, adds = _area(one, what)
+            low, high = bounds(value, adds, predictions.groups, worth=one.worth)
+            figures.append(Figure(name=what, value=value, n=n, low=low, high=high, part=predictions.part, about=name))
+    return figures
+
+
+def mean_of_classes(predictions: Predictions, found: Sequence[Curve | None], what: str) -> Figure:
+    """The mean of such an area over the classes that have a curve, 0 without any.
+
+    Its interval is that of the mean over the classes with FEWEST pictures or more, by what each picture adds to all of
+    them; each other class may have any area from 0 to 1.
+    """
+    there = [one for one in found if one is not None]
+    sure = [one for one in there if one.worth >= FEWEST]
+    value, low, high = (float(np.mean([_area(one, what)[0] for one in there])) if there else 0.0), 0.0, 1.0
+    if sure:
+        own = [_area(one, what) for one in sure]
+        adds = np.mean([adds for _, adds in own], axis=0)
+        worth, share = min(one.worth for one in sure), len(sure) / len(there)
+        ends = bounds(float(np.mean([area for area, _ in own])), adds, predictions.groups, worth=worth)
+        low, high = share * ends[0], share * ends[1] + 1 - share
+    n = len(predictions)
+    return Figure(name=f"mean {what}", value=value, n=n, low=low, high=high, part=predictions.part)
 
 
 def document(figures: list[Figure], **more: Any) -> Mapping[str, Any]:

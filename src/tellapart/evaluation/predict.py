@@ -72,6 +72,7 @@ def predict_part(model: nn.Module, pictures: Pictures, part: str, *, device: tor
         labels=index.labels[rows],
         thumbnails=_thumbnails(pictures, rows),
         groups=None if index.groups is None else index.groups[rows],
+        marks=index.marked(rows),
     )
 
 

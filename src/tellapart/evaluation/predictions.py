@@ -15,7 +15,8 @@ class Predictions:
     """What a model said of N pictures with K classes.
 
     keys (N), logits (N K) float32, labels (N) int64, thumbnails (N T T C) uint8 or None; groups (N) int64 where the
-    split keeps pictures together that belong together, else None.
+    split keeps pictures together that belong together, else None. marks (N K) bool where a picture may have several
+    classes or none: which it has; its label is then one of them, K for none. Else None.
     """
 
     part: str
@@ -25,6 +26,7 @@ class Predictions:
     labels: NDArray[np.int64]
     thumbnails: NDArray[np.uint8] | None = None
     groups: NDArray[np.int64] | None = None
+    marks: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -37,7 +39,7 @@ class Predictions:
 
         words = {"part": self.part, "classes": list(self.classes), "keys": list(self.keys)}
         arrays = {"logits": np.ascontiguousarray(self.logits), "labels": self.labels}
-        for name, more in (("thumbnails", self.thumbnails), ("groups", self.groups)):
+        for name, more in (("thumbnails", self.thumbnails), ("groups", self.groups), ("marks", self.marks)):
             if more is not None:
                 arrays[name] = np.ascontiguousarray(more)
         write_atomically(path, save(arrays, metadata={"tellapart": json.dumps(words)}))
@@ -61,6 +63,7 @@ class Predictions:
                 labels=arrays["labels"],
                 thumbnails=arrays.get("thumbnails"),
                 groups=arrays.get("groups"),
+                marks=arrays.get("marks"),
             )
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise StorageError(f"{path} does not hold predictions: {error}.") from error

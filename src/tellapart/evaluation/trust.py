@@ -56,16 +56,27 @@ class Trust:
     flat: bool
 
     @property
+    def fault(self) -> str:
+        """What is wrong with the map: "flat", "random", "elsewhere" or "little"; "" for one that is informative."""
+        if self.flat:
+            return "flat"
+        if max(self.like_random.values(), default=0.0) >= SAME:
+            return "random"
+        if self.beaten < len(self.elsewhere):
+            return "elsewhere"
+        return "little" if self.margin.value < LEAST else ""
+
+    @property
     def why_nothing(self) -> str:
         """Why the map means nothing; "" for one that is informative."""
-        if self.flat:
-            return "it is the same everywhere"
-        alike = max(self.like_random, key=lambda kind: self.like_random[kind], default="")
-        if alike and self.like_random[alike] >= SAME:
-            return f"networks with random numbers in {alike} give the same (correlation {self.like_random[alike]:.2f})"
-        if self.beaten < len(self.elsewhere):
-            return f"{len(self.elsewhere) - self.beaten} of {len(self.elsewhere)} other places matter as much"
-        return "little more depends on its hottest fields than on others" if self.margin.value < LEAST else ""
+        alike, value = max(self.like_random.items(), key=lambda pair: pair[1], default=("", 0.0))
+        return {
+            "": "",
+            "flat": "it is the same everywhere",
+            "random": f"networks with random numbers in {alike} give the same (correlation {value:.2f})",
+            "elsewhere": f"{len(self.elsewhere) - self.beaten} of {len(self.elsewhere)} other places matter as much",
+            "little": "little more depends on its hottest fields than on others",
+        }[self.fault]
 
     def verdict(self, name: str) -> str:
         """One sentence: whether the map of the class of this name is informative, and the numbers that say so."""

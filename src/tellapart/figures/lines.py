@@ -1,23 +1,17 @@
-"""Several lines over one axis, in panels side by side with one legend: as a PNG image or as SVG with text as text."""
+"""Several lines over one axis, in panels side by side with one legend."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from xml.sax.saxutils import escape
-
-from PIL import Image, ImageDraw, ImageFont
 
 from tellapart.figures.curve import Axis
-from tellapart.recipe import printable
+from tellapart.figures.sheet import QUIET, Mark, Point, Sheet
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#7F7F7F", "#56B4E9", "#B79F00", "#000000")
 """Eight that can be told apart, by people who see no red or green as well (after M. Okabe and K. Ito, 2008)."""
-PAPER, INK, QUIET = "#ffffff", "#222222", "#e2e2e2"
-WIDE, HIGH, FINER = 560, 400, 2
+WIDE, HIGH = 560, 400
 LEFT, RIGHT, ABOVE, BELOW, ROW, EDGE = 64, 20, 30, 50, 20, 14
-"""Pixels of a panel, of its margins, of a row of the legend; a PNG is drawn `FINER` times as large and made smaller."""
-
-Point = tuple[float, float]
+"""Pixels of a panel, of its margins, and of a row of the legend."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,28 +34,6 @@ class Panel:
     across: str
     up: str
     lines: Sequence[Line]
-
-
-@dataclass(frozen=True)
-class Mark:
-    """One thing on the sheet: a line, an area or words, at points in pixels; `solid`: 1 hides what is below."""
-
-    kind: str
-    points: Sequence[Point]
-    colour: str = INK
-    width: float = 1.0
-    solid: float = 1.0
-    words: str = ""
-    anchor: str = "start"
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A drawing: its size in pixels and its marks, the first at the bottom."""
-
-    wide: int
-    high: int
-    marks: Sequence[Mark]
 
 
 def lines(title: str, panels: Sequence[Panel], legend: Sequence[str]) -> Sheet:
@@ -142,40 +114,3 @@ def _axes(panel: Panel) -> tuple[Axis, Axis]:
     room = 0.04 * (high - low) or 0.05 * abs(high) or 0.5
     first, last = min(xs), max(xs)
     return Axis(panel.across, first, last if last > first else first + 1), Axis(panel.up, low - room, high + room)
-
-
-def as_svg(sheet: Sheet) -> str:
-    """The sheet as SVG."""
-    size = f'width="{sheet.wide}" height="{sheet.high}" viewBox="0 0 {sheet.wide} {sheet.high}"'
-    made = [f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif">']
-    made.append(f'<rect width="100%" height="100%" fill="{PAPER}"/>')
-    for mark in sheet.marks:
-        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in mark.points)
-        if mark.kind == "words":
-            (x, y), words = mark.points[0], escape(printable(mark.words))
-            at = f'x="{x:.1f}" y="{y:.1f}" font-size="{mark.width:g}" text-anchor="{mark.anchor}"'
-            made.append(f'<text {at} fill="{mark.colour}">{words}</text>')
-        elif mark.kind == "area":
-            made.append(f'<polygon points="{points}" fill="{mark.colour}" fill-opacity="{mark.solid:g}"/>')
-        else:
-            stroke = f'stroke="{mark.colour}" stroke-width="{mark.width:g}" stroke-opacity="{mark.solid:g}"'
-            made.append(f'<polyline points="{points}" fill="none" {stroke} stroke-linejoin="round"/>')
-    return "\n".join([*made, "</svg>"]) + "\n"
-
-
-def as_image(sheet: Sheet) -> Image.Image:
-    """The sheet as an RGB image."""
-    image = Image.new("RGB", (sheet.wide * FINER, sheet.high * FINER), PAPER)
-    draw = ImageDraw.Draw(image, "RGBA")
-    anchors = {"start": "ls", "middle": "ms", "end": "rs"}
-    for mark in sheet.marks:
-        points = [(x * FINER, y * FINER) for x, y in mark.points]
-        colour = f"{mark.colour}{round(255 * mark.solid):02x}"
-        if mark.kind == "words":
-            font = ImageFont.load_default(size=mark.width * FINER)
-            draw.text(points[0], printable(mark.words), fill=mark.colour, font=font, anchor=anchors[mark.anchor])
-        elif mark.kind == "area":
-            draw.polygon(points, fill=colour)
-        else:
-            draw.line(points, fill=colour, width=round(mark.width * FINER), joint="curve")
-    return image.resize((sheet.wide, sheet.high), Image.Resampling.LANCZOS)

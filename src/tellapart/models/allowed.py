@@ -8,16 +8,23 @@ from pathlib import Path
 
 from tellapart.errors import UsageError, nearest
 from tellapart.files import readable
-from tellapart.names import own_class
+from tellapart.names import HUB, hub_entry, is_code, own_class
 from tellapart.recipe import printable
 
 ALLOWED = "TELLAPART_CODE"
 """The variable that carries the allowed files to child processes: absolute paths, one a line."""
 
 
+CONF = "hubconf.py"
+"""The file of a repository that makes its networks."""
+
+
 @dataclass(frozen=True)
 class Source:
-    """A Python file as it was read once: what is run, what is kept and what the digest is of are the same bytes."""
+    """A Python file as it was read once: what is run, what is kept and what the digest is of are the same bytes.
+
+    Of a repository, `path` is its hubconf.py, and `text` all its Python files with their names, one after the other.
+    """
 
     path: Path
     text: bytes
@@ -44,12 +51,21 @@ def allow_class(name: str) -> None:
         allow_code(own[0])
 
 
+def hub_folder(name: str) -> Path | None:
+    """The folder of `hub:FOLDER:ENTRY`: as it is named, or where torch.hub has put OWNER/REPO; None where it is not."""
+    repository, entry = hub_entry(name)
+    home = os.environ.get("TORCH_HOME", os.path.join(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "torch"))
+    fetched = sorted((Path(home).expanduser() / "hub").glob(f"{repository.replace('/', '_')}_*")) if repository else []
+    return next((one.absolute() for one in (Path(repository), *fetched) if entry and (one / CONF).is_file()), None)
+
+
 def source(name: str, sha256: str = "") -> Source:
-    """The file of `my_net.py:MyNet`; with a digest, that of the allowed files which has it, wherever it lies.
+    """The file of `my_net.py:MyNet`; with a digest, that of the allowed files which has it, wherever it lies. Of
+    `hub:FOLDER:ENTRY` all Python files of the repository.
 
     Raises UsageError when it is not allowed, or another than it was.
     """
-    path, _ = own_class(name) or (name, "")
+    path, _ = own_class(name) or (str((hub_folder(name) or Path(hub_entry(name)[0])) / CONF), "")
     if not sha256 and Path(path).absolute() in _allowed():
         return _read(Path(path).absolute())
     for place in _allowed() if sha256 else ():
@@ -59,17 +75,20 @@ def source(name: str, sha256: str = "") -> Source:
         raise UsageError(
             f"{printable(str(others[-1]))} is not the file that {printable(name)} was trained with, or it changed since"
             f": its sha256 is {_read(others[-1]).sha256[:8]}…, expected {sha256[:8]}….",
-            "A run keeps the file as it was: tellapart --code RUN/network.py VERB …",
+            "Give the repository as it was then; its history has it."
+            if name.startswith(HUB)
+            else "A run keeps the file as it was: tellapart --code RUN/network.py VERB …",
         )
     raise UsageError(
-        f"{printable(name)} is a class in a Python file, and such a file runs only when you name it yourself.",
+        f"{printable(name)} is {'made by' if name.startswith(HUB) else 'a class in'} a Python file, and such a file "
+        "runs only when you name it yourself.",
         f"If you trust it: tellapart --code {printable(path)} VERB …",
     )
 
 
 def digest_of(name: str, sha256: str) -> str:
     """The sha256 of the file of a class; '' for any other network. Raises UsageError as `source` does."""
-    return source(name, sha256).sha256 if own_class(name) else ""
+    return source(name, sha256).sha256 if is_code(name) else ""
 
 
 def _allowed() -> list[Path]:
@@ -78,7 +97,10 @@ def _allowed() -> list[Path]:
 
 def _read(place: Path) -> Source:
     with readable(printable(str(place)), "Check the path."):
-        return Source(place, place.read_bytes())
+        if place.name != CONF:
+            return Source(place, place.read_bytes())
+        files = {os.fsencode(one.relative_to(place.parent)): one for one in place.parent.rglob("*.py")}
+        return Source(place, b"".join(b"\n# %s\n%s" % (name, files[name].read_bytes()) for name in sorted(files)))
 
 
 @cache

@@ -7,16 +7,29 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from tellapart.errors import StorageError, UsageError, unknown
 from tellapart.models.elsewhere import build_own, build_timm, prove
+from tellapart.models.hub import build_hub
 from tellapart.models.layers import build_layers
 from tellapart.models.plain import build_linear, build_mlp, build_quick
 from tellapart.models.resnet import KINDS, build_resnet
 from tellapart.models.small import SmallNet
 from tellapart.models.surgery import appends, changed, refuse_odd
 from tellapart.models.zoo import build_torchvision
-from tellapart.names import LINES, OWN_MODELS, TORCHVISION_MODELS, hidden_sizes, is_elsewhere, is_model, own_class
+from tellapart.names import (
+    HUB,
+    LINES,
+    OWN_MODELS,
+    TIMM,
+    TORCHVISION_MODELS,
+    hidden_sizes,
+    is_code,
+    is_elsewhere,
+    is_model,
+    own_class,
+)
 from tellapart.recipe import printable
 
 
@@ -46,17 +59,20 @@ class Architecture:
         """Read what `to_json` gave. Raises StorageError when it is not an architecture that can be built."""
         try:
             made = cls(**values)
-            numbers = [made.num_classes, made.channels, made.size, *made.args.values()]
-            sound = is_model(made.name) and all(type(n) is int and 0 < n <= 100_000 for n in numbers)
+            pictures = type(made.channels) is type(made.size) is int and 0 < made.channels <= 64 and made.size <= 4096
+            numbers = [made.num_classes, made.size, *made.args.values()]
+            sound = is_model(made.name) and pictures and all(type(n) is int and 0 < n <= 100_000 for n in numbers)
             if not all(isinstance(lines, list | tuple) for lines in (made.layers, made.changes)):
                 raise TypeError("its layers and changes are lists")
             made = replace(made, layers=tuple(made.layers), changes=tuple(made.changes))
             refuse_odd(made.name, made.layers, made.changes)
-            sound &= re.fullmatch("[0-9a-f]{64}" if own_class(made.name) else "", made.sha256) is not None
+            sound &= re.fullmatch("[0-9a-f]{64}" if is_code(made.name) else "", made.sha256) is not None
         except (TypeError, AttributeError, UsageError) as error:
-            raise StorageError(f"The architecture in this file cannot be read: {error}.") from error
+            said = printable(getattr(error, "message", str(error)))[:300].removesuffix(".")
+            raise StorageError(f"The architecture in this file cannot be read: {said}.") from error
         if not sound:
-            raise StorageError(f"The architecture in this file is not one that can be built: {values!r}.")
+            said = printable(repr(values))[:300]
+            raise StorageError(f"The architecture in this file is not one that can be built: {said}.")
         return made
 
 
@@ -67,6 +83,13 @@ BUILDERS: dict[str, Callable[[Architecture], nn.Module]] = {
 }
 HEAD_KEPT = 1000
 """The classes of a published network, whose head stays where a layer is appended to it."""
+FILLING = (
+    *("normal_", "uniform_", "trunc_normal_", "kaiming_normal_", "kaiming_uniform_", "xavier_normal_"),
+    *("xavier_uniform_", "zeros_", "ones_", "constant_", "erfinv_"),
+)
+"""What gives the numbers of a tensor their first values."""
+ROOM = 50_000_000
+"""Weights that a layer which is replaced may have had."""
 Begin = Callable[[nn.Module], None]
 
 
@@ -86,17 +109,44 @@ def build(architecture: Architecture, *, seed: int = 0, begin: Begin = lambda _:
             raise UsageError(f"{architecture.name} cannot be built for {architecture.size} pixels: {error}") from error
 
 
-def outline(architecture: Architecture) -> nn.Module:
-    """The network without numbers, on the meta device: no memory, no time. Those that need numbers to be built (regnet)
-    or may hold some that no file keeps (from elsewhere) are on the CPU. Raises UsageError as `build` does.
+class _Unfilled(TorchFunctionMode):
+    """Weights are made without memory and never filled; all else that a network computes while it is built is real.
+
+    To fill a tensor on the meta device does nothing, and the first time that takes four seconds: torch then loads half
+    of its compiler.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in FILLING:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **{**(kwargs or {}), **({"device": "meta"} if func is torch.empty else {})})
+
+
+def outline(architecture: Architecture, *, numbers: int | None = None) -> nn.Module:
+    """The network without numbers, on the meta device: no memory, no time. Those from elsewhere, which may hold some
+    that no file keeps, are on the CPU. `numbers`: how many there are for it.
+
+    Raises UsageError as `build` does, and for a network of timm that is far larger than that.
     """
     if is_elsewhere(architecture.name):
+        _refuse_larger(architecture, numbers)
         return build(architecture)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Unfilled():
             return build(architecture)
-    except UsageError:
-        return build(architecture)
+    except UsageError:  # regnet computes its widths with tensors
+        with _Unfilled():
+            return build(architecture).to("meta")
+
+
+def _refuse_larger(a: Architecture, numbers: int | None) -> None:
+    """A small file may name a network that fills the memory: those of timm are built on the CPU."""
+    if numbers is None or not a.name.startswith(TIMM):
+        return
+    with _Unfilled():
+        needs = sum(one.numel() for one in build_timm(a.name, a.num_classes, a.channels).parameters())
+    if needs > ROOM + 4 * numbers:
+        raise UsageError(f"{printable(a.name)} has {needs:,} weights, and the file {numbers:,} numbers.")
 
 
 def _changed(network: nn.Module, a: Architecture) -> nn.Module:
@@ -127,8 +177,12 @@ def _from_elsewhere(a: Architecture) -> nn.Module:
     if odd := sorted(a.args):
         raise ValueError(f"it has no argument {printable(odd[0])}")
     given = {"channels": a.channels, "num_classes": a.num_classes, "size": a.size}
-    own = own_class(a.name)
-    network = build_own(a.name, a.sha256, given) if own else build_timm(a.name, a.num_classes, a.channels)
+    if a.name.startswith(HUB):
+        network = build_hub(a.name, a.sha256, given)
+    elif own_class(a.name):
+        network = build_own(a.name, a.sha256, given)
+    else:
+        network = build_timm(a.name, a.num_classes, a.channels)
     prove(network, a.name, (a.channels, a.size, a.size), None if a.changes else a.num_classes)
     return network
 

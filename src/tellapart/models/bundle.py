@@ -2,9 +2,9 @@
 
 import json
 import math
-import struct
+from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from tellapart.errors import StorageError
-from tellapart.files import write_atomically
+from tellapart.files import readable, write_atomically
 from tellapart.models.build import Architecture, outline
 from tellapart.models.golden import Golden, goldens_of
+from tellapart.models.header import FORMAT, Layout, brief, opened
+from tellapart.names import is_elsewhere
 from tellapart.preprocess import Preprocess
 
-FORMAT = 1
-MAX_HEADER = 64 * 1024**2
-PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-PICKLED = "{} is a pickle, as torch.save writes them: loading one can run any code, so it is not opened."
-GIVE = "Give a run, or a model.safetensors that `tellapart train` wrote."
+LARGE = 64_000_000
+"""Numbers from which on the network is built before they are read, also one whose code has to be allowed for that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +29,8 @@ class Bundle:
 
     Logits are divided by `temperature`. A picture whose largest logit is below `known` is like none of the classes.
     `promises`: the probability from which on answers are right in so many cases, for each share that is promised.
+    `thresholds` (K), where a picture may have several classes: the probability from which on it is said to have each,
+    by the sigmoid of its logit; () where it has one.
     `goldens`: pictures with what is to come out for them.
     """
 
@@ -42,15 +43,17 @@ class Bundle:
     temperature: float = 1.0
     known: float | None = None
     promises: Mapping[float, float] = field(default_factory=dict)
+    thresholds: tuple[float, ...] = ()
     goldens: tuple[Golden, ...] = ()
 
     def module(self, device: torch.device | str = "cpu") -> nn.Module:
         """The network with these weights, in eval mode, on `device`. Raises StorageError when they do not fit."""
-        try:
-            network = outline(self.architecture)
-            network.load_state_dict(dict(self.state), strict=True, assign=True)
-        except RuntimeError as error:
-            raise StorageError(f"The weights do not fit the architecture {self.architecture.name}: {error}") from error
+        layout = _layout_of(self.state)
+        network = outline(self.architecture, numbers=_numbers(layout))
+        _refuse_misfit(self.architecture, network, layout)
+        state: Any = OrderedDict(self.state)
+        state._metadata = network.state_dict()._metadata  # type: ignore[attr-defined]  # mnasnet asks for its version
+        network.load_state_dict(state, strict=True, assign=True)
         return network.to(device).eval()
 
 
@@ -68,6 +71,7 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
         "temperature": bundle.temperature,
         "known": bundle.known,
         "promises": [list(one) for one in bundle.promises.items()],
+        **({"thresholds": bundle.thresholds} if bundle.thresholds else {}),
         "goldens": [golden.to_json() for golden in bundle.goldens],
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.state.items()}
@@ -75,81 +79,104 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
 
 
 def load_bundle(path: Path) -> Bundle:
-    """Read a model file. Nothing in it is executed. Raises StorageError when it is broken or not a model of ours."""
+    """Read a model file. Nothing in it is executed. Raises StorageError when it is broken or not a model of ours.
+
+    What it says of itself is proved first: its weights are read when they are those of its network, so that a file
+    costs the memory that its network needs, whatever else it says.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    header = read_header(path)
+    header, layout = opened(path)
+    bundle = _of_header(header, path)
+    if not is_elsewhere(bundle.architecture.name) or _numbers(layout) > LARGE:
+        _refuse_misfit(bundle.architecture, outline(bundle.architecture, numbers=_numbers(layout)), layout)
     try:
-        state = load(path.read_bytes())
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise StorageError(f"{path} is damaged: {error}.", "Copy it again from where it was made.") from error
-    return _of_header(header, state, path)
-
-
-def read_header(path: Path) -> dict[str, Any]:
-    """The JSON header of a model file, without its weights. Raises StorageError that says what the file is instead."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(8)
-            length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-            if start.startswith(PICKLES):
-                raise StorageError(
-                    PICKLED.format(path), "Keep its weights in a safetensors file; those cannot run code."
-                )
-            if not 0 < length <= MAX_HEADER:
-                raise StorageError(f"{path} is not a model file.", GIVE)
-            words = json.loads(file.read(length)).get("__metadata__", {})
-        if "tellapart" not in words:
-            raise StorageError(f"{path} holds weights, but not of which network, for which classes.", GIVE)
-        header = json.loads(words["tellapart"])
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise StorageError(f"{path} cannot be read as a model file: {error}.", GIVE) from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        found = header.get("format") if isinstance(header, dict) else None
-        raise StorageError(f"{path} has format {found!r}; this version reads format {FORMAT}.", "Update tellapart.")
-    return header
-
-
-def _refuse_odd_tensors(state: dict[str, Tensor], path: Path) -> None:
-    """Weights are finite float32 numbers, counters int64: anything else is not a model that `train` wrote."""
+        with readable(brief(path)):
+            state = load(path.read_bytes())
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        raise StorageError(
+            f"{brief(path)} is damaged: {brief(error)}.", "Copy it again from where it was made."
+        ) from error
     for name, tensor in state.items():
-        if tensor.dtype not in (torch.float32, torch.int64):
-            raise StorageError(f"{path}: {name} is {tensor.dtype}; expected float32.")
         if not bool(torch.isfinite(tensor).all()):
-            raise StorageError(f"{path}: {name} holds numbers that are not finite.", "Train again.")
+            raise StorageError(f"{brief(path)}: {brief(name)} holds numbers that are not finite.", "Train again.")
+    return replace(bundle, state=state)
 
 
-def _of_header(header: dict[str, Any], state: dict[str, Tensor], path: Path) -> Bundle:
+def _layout_of(state: Mapping[str, Tensor]) -> Layout:
+    kinds = {torch.float32: "F32", torch.int64: "I64"}
+    return {name: (kinds.get(one.dtype, ""), tuple(one.shape)) for name, one in state.items()}
+
+
+def _numbers(layout: Layout) -> int:
+    return sum(math.prod(shape) for _, shape in layout.values())
+
+
+def _refuse_misfit(architecture: Architecture, network: nn.Module, layout: Layout) -> None:
+    """Raises StorageError when the tensors of a file are not those of the network."""
+    own = _layout_of(network.state_dict())
+    odd = next((name for name in (*own, *layout) if own.get(name) != layout.get(name)), None)
+    if odd is None:
+        return
+    there, wanted = (
+        " ".join(map(str, (one[0], *one[1]))) if one else "nothing" for one in (layout.get(odd), own.get(odd))
+    )
+    named = f"the architecture {brief(architecture.name)}: {brief(odd)}"
+    raise StorageError(f"The weights do not fit {named} is {there}, expected {wanted}.")
+
+
+def _of_header(header: dict[str, Any], path: Path) -> Bundle:
+    """A bundle without its weights."""
+    shown = brief(path)
     try:
         classes = tuple(header["classes"])
         if type(header["classes"]) is not list or not all(isinstance(name, str) for name in classes):
-            raise StorageError(f"{path} has no class names.")
+            raise StorageError(f"{shown} has no class names.")
         if not classes or len(set(classes)) < len(classes):
-            raise StorageError(f"{path} names a class twice, or none.")
-        _refuse_odd_tensors(state, path)
+            raise StorageError(f"{shown} names a class twice, or none.")
         architecture = Architecture.from_json(header["architecture"])
         if architecture.num_classes != len(classes):
-            raise StorageError(f"{path} names {len(classes)} classes for {architecture.num_classes} outputs.")
+            raise StorageError(f"{shown} names {len(classes)} classes for {architecture.num_classes} outputs.")
         preprocess, temperature = Preprocess.from_json(header["preprocess"]), float(header["temperature"])
         if (preprocess.size, preprocess.channels) != (architecture.size, architecture.channels):
-            raise StorageError(f"{path} prepares pictures of another size than its network takes.")
+            raise StorageError(f"{shown} prepares pictures of another size than its network takes.")
         if not (math.isfinite(temperature) and temperature > 1e-6):
-            raise StorageError(f"{path} has the temperature {temperature}; it must be above 0.")
+            raise StorageError(f"{shown} has the temperature {temperature}; it must be above 0.")
         known, promises = header.get("known"), {float(of): float(at) for of, at in header.get("promises", ())}
         if not all(math.isfinite(one) for one in (*promises, *promises.values(), known or 0.0)):
-            raise StorageError(f"{path} has bounds for its answers that are not finite.")
+            raise StorageError(f"{shown} has bounds for its answers that are not finite.")
+        thresholds = tuple(float(one) for one in header.get("thresholds", ()))
+        if thresholds and (len(thresholds) != len(classes) or not all(0 <= one <= 1 for one in thresholds)):
+            raise StorageError(f"{shown} has thresholds that are not one from 0 to 1 for each class.")
         return Bundle(
             architecture=architecture,
             preprocess=preprocess,
             classes=classes,
-            state=state,
-            scores=tuple(header["scores"]),
-            origin=dict(header["origin"]),
+            state={},
+            scores=tuple(map(_score, header["scores"])),
+            origin=_origin(header["origin"]),
             temperature=temperature,
             known=None if known is None else float(known),
             promises=promises,
+            thresholds=thresholds,
             goldens=goldens_of(header.get("goldens", ()), len(classes)),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise StorageError(f"{path} lacks a part of its header: {error}.") from error
+    except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        raise StorageError(f"{shown} lacks a part of its header: {brief(error)}.") from error
+
+
+def _score(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A score as `train` writes it. Raises ValueError for anything else."""
+    words, figures = (values["name"], values["part"], values["about"]), (values["value"], values["low"], values["high"])
+    texts = all(isinstance(one, str) for one in words)
+    if not texts or type(values["n"]) is not int or not all(one is None or abs(one) < math.inf for one in figures):
+        raise ValueError("a score that is none")
+    return values
+
+
+def _origin(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Where a model is from: texts, and tables of texts. Raises ValueError for anything else."""
+    if not isinstance(values, Mapping) or not isinstance(values.get("packages", {}), Mapping):
+        raise ValueError("an origin that is no table")
+    return values

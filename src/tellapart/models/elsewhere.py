@@ -1,6 +1,7 @@
 """Networks that are not ours: a class in a person's own file, the one place where such a file is run, and timm's."""
 
 import inspect
+import os
 import re
 import sys
 import traceback
@@ -17,8 +18,10 @@ from torch.func import functional_call
 
 from tellapart.errors import UsageError, did_you_mean, unknown
 from tellapart.models.allowed import Source, source
+from tellapart.models.hub import refuse_absent_hub
 from tellapart.models.sizes import Shape
-from tellapart.names import TIMM, own_class
+from tellapart.models.trace import Uncounted, trace
+from tellapart.names import HUB, TIMM, own_class
 from tellapart.recipe import printable
 
 MODULE = "network_of_your_own_"
@@ -35,6 +38,9 @@ def refuse_absent(name: str, sha256: str) -> None:
         _class_of(name, sha256)
     elif name.startswith(TIMM):
         _of_timm(name)
+    elif name.startswith(HUB):
+        refuse_absent_hub(name)
+        source(name, sha256)
 
 
 def build_own(name: str, sha256: str, given: Mapping[str, int]) -> nn.Module:
@@ -71,7 +77,7 @@ def prove(network: nn.Module, name: str, picture: Shape, classes: int | None) ->
     given, called = "2 x " + " x ".join(map(str, picture)), printable(name)
     hint = "--set input.size=N and --set input.channels=3 give it other pictures."
     with _told(name, f"{called} cannot take {given}", hint), torch.no_grad():
-        first = network.eval()(torch.zeros(2, *picture))
+        first = _passed(network.eval(), torch.zeros(2, *picture), called)
         kept = {key: buffer.clone() for key, buffer in network.named_buffers()}  # training changes statistics
         second = functional_call(network.train(), kept, (torch.zeros(2, *picture),))
     for output, mode in ((first, ""), (second, " in training")):
@@ -85,6 +91,17 @@ def prove(network: nn.Module, name: str, picture: Shape, classes: int | None) ->
         raise UsageError(f"{called} has no nn.Linear and no nn.Conv2d.", "The last of them is the head of a network.")
     if odd := _unsavable(network):
         raise UsageError(f"The weights of {called} cannot be saved: {odd}.")
+
+
+def _passed(network: nn.Module, pictures: Tensor, called: str) -> Any:
+    """What comes out. Raises UsageError with the layer and the numbers that do not match, where a layer is to blame."""
+    try:
+        return network(pictures)
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1].filename
+        if f"{os.sep}torch{os.sep}nn{os.sep}" in last:  # a layer refused what it was given
+            trace(network, pictures, name=called, counter=Uncounted())
+        raise
 
 
 def _unsavable(network: nn.Module) -> str:
@@ -144,6 +161,8 @@ def _told(name: str, what: str, hint: str) -> Iterator[None]:
     file = (own_class(name) or (name, ""))[0]
     try:
         yield
+    except UsageError:
+        raise
     except (Exception, SystemExit) as error:
         frames = traceback.extract_tb(error.__traceback__)
         lines = [f", line {one.lineno}" for one in frames if one.filename.endswith(file)]

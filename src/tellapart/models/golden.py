@@ -3,12 +3,13 @@
 import base64
 import binascii
 import math
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-MOST, LARGEST = 8, 4 * 1024**2
-"""Samples in one file; bytes of one picture."""
+MOST, LARGEST, SIDE = 8, 4 * 1024**2, 1024
+"""Samples in one file; bytes and pixels on a side of one picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,10 @@ def _golden(values: Mapping[str, Any], num_classes: int) -> Golden:
         file = base64.b64decode(values["file"], validate=True)
     except binascii.Error as error:
         raise ValueError(f"a golden sample that is not base64: {error}") from error
+    if file[:8] != b"\x89PNG\r\n\x1a\n" or max(struct.unpack(">II", file[16:24].rjust(8, b"\xff"))) > SIDE:
+        raise ValueError(f"a golden sample that is no PNG of at most {SIDE} x {SIDE} pixels")
+    if not isinstance(values["shares"], list):
+        raise ValueError("a golden sample without probabilities")
     shares = tuple(float(one) for one in values["shares"])
     if len(shares) != num_classes or not all(math.isfinite(one) for one in shares):
         raise ValueError(f"a golden sample with {len(shares)} probabilities for {num_classes} classes")

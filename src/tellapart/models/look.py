@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from tellapart.errors import UsageError
-from tellapart.models.build import Architecture
 
 NORMS = {"batch_norm", "layer_norm", "group_norm", "instance_norm"}
 WEIGHTED = {"conv1d", "conv2d", "conv3d", "linear"}
@@ -73,7 +72,18 @@ class _Calls(TorchFunctionMode):
         return output
 
 
-def look(model: nn.Module, architecture: Architecture) -> Look:
+class Sized(Protocol):
+    """What is asked of an architecture: the name of the network, and the pictures (C S S) that it takes."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+
+
+def look(model: nn.Module, architecture: Sized) -> Look:
     """One forward pass with two blank pictures. Raises UsageError when the network cannot take them."""
     param = next(model.parameters())
     blank = torch.zeros(2, architecture.channels, architecture.size, architecture.size, device=param.device)

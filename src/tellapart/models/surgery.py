@@ -17,6 +17,8 @@ from tellapart.models.sizes import Shape
 from tellapart.names import LINES
 from tellapart.recipe import printable
 
+MOST = 30
+"""Changes: a picture is sent through the network for each."""
 EXAMPLE = "A change is PATH = LAYER, append LAYER or remove PATH: classifier.6 = linear classes."
 
 
@@ -57,9 +59,9 @@ def refuse_odd(name: str, layers: Sequence[str], changes: Sequence[str]) -> None
         if not layers:
             told = f"{LINES} is a network of your own lines, and model.layers has none."
         raise UsageError(told, f"""Say --model {LINES} --set 'model.layers=["flatten", "linear classes"]'.""")
-    for where, lines, read in (("layers", layers, parsed), ("changes", changes, change_of)):
-        if len(lines) > MOST_LINES:
-            raise UsageError(f"model.{where} has {len(lines):,} lines; at most {MOST_LINES} are possible.")
+    for where, lines, read, most in (("layers", layers, parsed, MOST_LINES), ("changes", changes, change_of, MOST)):
+        if len(lines) > most:
+            raise UsageError(f"model.{where} has {len(lines):,} lines; at most {most} are possible.")
         for number, text in enumerate(lines, 1):
             with at(f"model.{where}, line {number}, '{printable(text)}'"):
                 read(text)

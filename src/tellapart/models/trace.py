@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,19 +83,24 @@ class Trace:
         return [step for step in reversed(found) if step.parameters]
 
 
-def trace(model: nn.Module, picture: Tensor, *, name: str = "The network") -> Trace:
+class Uncounted(nullcontext[None]):
+    """Counts no multiply-adds: torch's own counter loads half a compiler, which takes seconds."""
+
+    def get_total_flops(self) -> int:
+        """Nothing."""
+        return 0
+
+
+def trace(model: nn.Module, picture: Tensor, *, name: str = "The network", counter: Uncounted | None = None) -> Trace:
     """One pass of `picture` (B C H W, on the model's device) in eval mode, without gradients.
 
-    Multiply-adds are half of what torch.utils.flop_counter counts. A module without children is a layer, and so is
-    attention. Hooks and training flags are as before afterwards, also after an error.
+    Multiply-adds are half of what torch.utils.flop_counter counts, unless another counter is given. A module without
+    children is a layer, and so is attention. Hooks and training flags are as before afterwards, also after an error.
     Raises UsageError, with the path of the layer and the numbers that do not match, when the network cannot take it.
     """
-    from torch.utils.flop_counter import FlopCounterMode
-
     with ExitStack() as stack:
         stack.enter_context(still(model))
-        counter = stack.enter_context(FlopCounterMode(display=False))
-        watch = _Watch(model, picture, counter)
+        watch = _Watch(model, picture, counter or stack.enter_context(_flops()))
         stack.enter_context(hooked(model, watch.enter, watch.leave))
         stack.enter_context(watch)
         try:
@@ -108,6 +113,12 @@ def trace(model: nn.Module, picture: Tensor, *, name: str = "The network") -> Tr
     unused = {path: p for path, p in model.named_parameters() if id(p) in watch.unseen}
     kinds = {path: type(module).__name__ for path, module in model.named_modules()}
     return Trace(tuple(watch.steps), tuple(picture.shape), tuple(result.shape), unused, tuple(watch.calls), kinds)
+
+
+def _flops() -> Any:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    return FlopCounterMode(display=False)
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,17 @@ from torch import Tensor
 from tellapart.child import command, environment
 from tellapart.errors import DataError, StorageError
 from tellapart.files import readable
+from tellapart.models.header import LONGEST, brief
 from tellapart.recipe import printable
 
 SECONDS, BYTES_A_SECOND = 60, 20 << 20
 """What the child may take: a minute for its start, and time for the bytes of the file."""
 WRAPPED = ("module.", "_orig_mod.")
 """What DataParallel and torch.compile put before every name."""
-SAVE = "Save the weights alone: torch.save(model.state_dict(), FILE). `tellapart model convert` has other ways."
+SAVE = (
+    "Save the weights alone: torch.save(model.state_dict(), FILE). If you trust it, "
+    "`tellapart model convert FILE OUT --trust` runs what it holds, and keeps the weights."
+)
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -30,10 +34,10 @@ def read(path: Path) -> dict[str, Tensor]:
     """
     with readable(path, "Check the path."), path.open("rb") as file:
         start = file.read(9)
-    if start[:4] == b"PK\3\4" or start[:1] == b"\x80":
-        state = _by_child(path, "weights_plain", "weights_child")  # the first is quick, and reads the usual file only
-    elif start[8:9] == b"{":
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= LONGEST:  # first: a length may begin with 80
         state = _safetensors(path, path)
+    elif start[:4] == b"PK\3\4" or start[:1] == b"\x80":
+        state = _by_child(path, "weights_plain", "weights_child")  # the first is quick, and reads the usual file only
     else:
         _refuse(path, f"is not a file of weights: it begins with {start[:8].hex(' ') or 'nothing'}", _EXPECTED)
     while state and (prefix := next((one for one in WRAPPED if all(name.startswith(one) for name in state)), "")):
@@ -58,8 +62,12 @@ def _safetensors(path: Path, named: Path) -> dict[str, Tensor]:
     try:
         with readable(path):
             return load(path.read_bytes())
-    except (SafetensorError, ValueError, KeyError, AttributeError) as error:
-        _refuse(named, f"is not a whole safetensors file: {error}", "Copy it again from where it was made.")
+    except (SafetensorError, ValueError, KeyError, AttributeError, RuntimeError, TypeError, MemoryError) as error:
+        _refuse(
+            named,
+            f"is not a whole safetensors file: {brief(error) or 'it needs far more memory than its size'}",
+            "Copy it again from where it was made.",
+        )
 
 
 def unpickled(path: Path) -> dict[str, Tensor]:

@@ -17,17 +17,15 @@ from tellapart.recipe import Recipe
 Epochs = Sequence[Mapping[str, Any]]
 """The epochs of metrics.jsonl, in order."""
 
-FEW, LARGE = 1000, 1000
-"""Fewer training pictures than this are little data; more parameters than this for each of them, a large network."""
-GAP = 0.05
-"""The gap between training and validation accuracy up to which a network fits."""
+FEW, LARGE, GAP = 1000, 1000, 0.05
+"""Fewer training pictures are little data; more parameters for each of them, a large network; up to this gap between
+training and validation accuracy a network fits."""
 WAITS, COMPUTES = 0.3, 0.7
 """Shares of the time from which on a training is bound by its loader, or by its arithmetic."""
 CLASS, COARSE = 5, 0.2
-"""Pictures of a class that is missed when none is found; a difference in accuracy that any validation part should show.
-"""
+"""Pictures of a class that is missed when none is found; a difference that any validation part should show."""
 EVERY_EPOCH, WHOLE = 0.5, 120.0
-"""Seconds of waiting in an epoch, and of a whole training, below which a remedy is not worth a word."""
+"""Seconds of waiting in an epoch, and in a training, below which a remedy is not worth a word."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +46,7 @@ class About:
     """What must be known beside the records: the settled recipe, and facts of data, network and machine.
 
     commonest: the share of the commonest class in training. usual_lr: the optimiser's default. decoded_gb: the size of
-    all pictures when they are decoded anew in every epoch; 0 when they are kept.
+    all pictures when they are decoded anew in every epoch; 0 when they are kept. leaked: pictures judged again.
     """
 
     recipe: Recipe
@@ -60,6 +58,7 @@ class About:
     device: str = "cpu"
     cores: int = 1
     decoded_gb: float = 0.0
+    leaked: int = 0
 
     @property
     def halfway(self) -> float:
@@ -83,6 +82,7 @@ def concluded(
         collapsed(validation, about),
         tiny(validation),
         label_noise(train, validation, about),
+        leak(about),
         _waiting(epochs, about) or _computing(epochs, about),
     ]
     return [finding for finding in found if finding]
@@ -107,6 +107,8 @@ def _not_finite(epochs: Epochs) -> Finding | None:
 def _not_falling(epochs: Epochs, about: About) -> Finding | None:
     """The training loss is not a hundredth below its beginning, and little is learned. A loss that doubled diverged."""
     losses = [epoch["train_loss"] for epoch in epochs]
+    if about.recipe.data.several:
+        return None
     if len(losses) < 3 or None in losses or max(epoch["val_accuracy"] for epoch in epochs) > about.halfway:
         return None
     now, lr = float(np.mean(losses[-max(2, len(losses) // 4) :])), about.recipe.optim.lr
@@ -253,6 +255,12 @@ def label_noise(train: Predictions, validation: Predictions, about: About) -> Fi
         return None
     text = f"it contradicts {against:,} of {len(train):,} training labels as surely as it is right on validation"
     return Finding(label="label noise suspected", text=text, remedies=("`tellapart check SOURCE --labels-out FILE`",))
+
+
+def leak(about: About) -> Finding | None:
+    """Pictures that are learned, or chosen by, and judged again."""
+    text = f"{about.leaked:,} pictures have the pixels of one that is judged, so its numbers flatter"
+    return Finding(label="leak", text=text, remedies=("--set data.leaks=drop",)) if about.leaked else None
 
 
 def _shares(epochs: Epochs) -> tuple[float, float, float, str]:

@@ -6,6 +6,7 @@ from tellapart.evaluation.calibration import Reliability
 from tellapart.evaluation.intervals import wilson
 from tellapart.evaluation.judgement import curves as ranked
 from tellapart.evaluation.metrics import Figure
+from tellapart.evaluation.ranks import Curve
 from tellapart.figures.curve import Axis
 from tellapart.figures.plot import Layer, in_percent, plain, plot, smoothed
 from tellapart.reporting.evidence import Evidence
@@ -19,54 +20,61 @@ SHARE = Axis("", 0.0, 1.0)
 DIAGONAL = Layer(points=((0, 0), (1, 1)), look="ref")
 
 
+def measured(of: Evidence) -> tuple[list, float]:
+    """The epochs with both losses, and the one, from 1, of which the model was kept."""
+    epochs = [one for one in of.epochs if one["train_loss"] is not None and one["val_loss"] is not None]
+    last = epochs[-1]["epoch"] if epochs else 0
+    return epochs, float((of.status.get("best") or {}).get("epoch", last)) + 1
+
+
 def curves(of: Evidence) -> Iterator[str]:
     """Loss, accuracy and rate by epoch."""
-    epochs = [one for one in of.epochs if one["train_loss"] is not None and one["val_loss"] is not None]
+    epochs, kept = measured(of)
     if not epochs:
         yield paragraph("no_curves")
         return
-    kept = float((of.status.get("best") or {}).get("epoch", epochs[-1]["epoch"])) + 1
     yield '<div class="three">'
     yield from (_loss(epochs, kept), _accuracy(epochs, kept), _rate(epochs))
     yield "</div>" + paragraph("loss_note")
 
 
-def _by_epoch(epochs: Sequence, key: str) -> list[tuple[float, float]]:
+def by_epoch(epochs: Sequence, key: str) -> list[tuple[float, float]]:
+    """The points of one number, epochs counted from 1."""
     return [(epoch["epoch"] + 1.0, float(epoch[key])) for epoch in epochs]
 
 
-def _whole(value: float) -> str:
+def whole(value: float) -> str:
     """A tick between two epochs has no number."""
     return f"{value:,.0f}" if value == int(value) else ""
 
 
-def _epochs_axis(epochs: Sequence) -> Axis:
+def epochs_axis(epochs: Sequence) -> Axis:
+    """From the first epoch to the last."""
     first, last = epochs[0]["epoch"] + 1.0, epochs[-1]["epoch"] + 1.0
     return Axis("", first, last if last > first else first + 1)
 
 
-def _loss(epochs: Sequence, kept: float) -> str:
+def loss_layers(epochs: Sequence, kept: float) -> tuple[list[Layer], Axis]:
+    """Both losses by epoch, as measured and smoothed, a mark at the epoch that was kept; and the axis up."""
     layers, top = [], 0.0
     for key, look in (("train_loss", "main"), ("val_loss", "other")):
-        points = _by_epoch(epochs, key)
+        points = by_epoch(epochs, key)
         top = max(top, *(y for _, y in points))
         layers.append(Layer(points=points, look=f"{look} faint"))
-        layers.append(Layer(points=_calm(points), look=look))
+        layers.append(Layer(points=calm(points), look=look))
     up = Axis("", 0.0, top or 1.0)
-    drawn = plot(
-        [_mark(kept, up), *layers],
-        across=_epochs_axis(epochs),
-        up=up,
-        named_by="plot-loss",
-        size=THIRD,
-        words=(_whole, plain),
-    )
+    return [_mark(kept, up), *layers], up
+
+
+def _loss(epochs: Sequence, kept: float) -> str:
+    layers, up = loss_layers(epochs, kept)
+    drawn = plot(layers, across=epochs_axis(epochs), up=up, named_by="plot-loss", size=THIRD, words=(whole, plain))
     legend = [("main", words("train")), ("other", words("validation"))]
     legend += [("faint", words("measured")), ("calm", words("smooth"))]
     return drawing(sentence("curve_loss", {"best": f"{kept:.0f}"}), drawn, "plot-loss", legend=legend)
 
 
-def _calm(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def calm(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """The points with their heights smoothed."""
     return list(zip([x for x, _ in points], smoothed([y for _, y in points]), strict=True))
 
@@ -75,31 +83,34 @@ def _mark(x: float, up: Axis) -> Layer:
     return Layer(points=((x, up.low), (x, up.high)), look="ref")
 
 
-def _accuracy(epochs: Sequence, kept: float) -> str:
-    points, n = _by_epoch(epochs, "val_accuracy"), epochs[-1]["val_n"]
+def accuracy_layers(epochs: Sequence, kept: float) -> tuple[list[Layer], Axis]:
+    """Validation accuracy by epoch, as measured and smoothed, with the interval of the epoch that was kept."""
+    points, n = by_epoch(epochs, "val_accuracy"), epochs[-1]["val_n"]
     best = [(x, y) for x, y in points if x == kept]
     lows, highs = zip(*(wilson(y * n, n) for _, y in best), strict=True) if best else ((), ())
     up = Axis("", max(0.0, min(y for _, y in points) - 0.02), 1.0)
     layers = [_mark(kept, up), Layer(points=points, look="other faint")]
-    layers.append(Layer(points=_calm(points), look="other"))
+    layers.append(Layer(points=calm(points), look="other"))
     layers.append(Layer(points=best, look="bar", kind="bars", low=lows, high=highs))
-    layers.append(Layer(points=best, look="dot", kind="dots"))
-    drawn = plot(
-        layers, across=_epochs_axis(epochs), up=up, named_by="plot-acc", size=THIRD, words=(_whole, in_percent)
-    )
-    return drawing(sentence("curve_accuracy", {"n": f"{n:,}"}), drawn, "plot-acc")
+    return [*layers, Layer(points=best, look="dot", kind="dots")], up
+
+
+def _accuracy(epochs: Sequence, kept: float) -> str:
+    layers, up = accuracy_layers(epochs, kept)
+    drawn = plot(layers, across=epochs_axis(epochs), up=up, named_by="plot-acc", size=THIRD, words=(whole, in_percent))
+    return drawing(sentence("curve_accuracy", {"n": f"{epochs[-1]['val_n']:,}"}), drawn, "plot-acc")
 
 
 def _rate(epochs: Sequence) -> str:
-    points = _by_epoch(epochs, "lr")
+    points = by_epoch(epochs, "lr")
     up = Axis("", 0.0, max(y for _, y in points) or 1.0)
     drawn = plot(
         [Layer(points=points, look="main")],
-        across=_epochs_axis(epochs),
+        across=epochs_axis(epochs),
         up=up,
         named_by="plot-rate",
         size=THIRD,
-        words=(_whole, plain),
+        words=(whole, plain),
     )
     return drawing(sentence("curve_rate"), drawn, "plot-rate")
 
@@ -115,8 +126,7 @@ def ranks(of: Evidence) -> Iterator[str]:
         yield f'<p class="soft">{sentence(kind)}</p><div class="many">'
         for k, one in shown:
             figure, identity = areas[of.shown.classes[k], what], f"plot-{kind}-{k}"
-            line = (one.alarms, one.hits) if kind == "roc" else (one.hits, one.precision)
-            points = [*([(0.0, 0.0)] if kind == "roc" else []), *zip(*(xs.tolist() for xs in line), strict=True)]
+            points = rank_points(kind, one)
             share = figure.n / len(of.shown)
             reference = DIAGONAL if kind == "roc" else Layer(points=((0, share), (1, share)), look="ref")
             layers = [reference, Layer(points=points, look="main")]
@@ -127,13 +137,25 @@ def ranks(of: Evidence) -> Iterator[str]:
         yield "</div>"
 
 
+def rank_points(kind: str, one: Curve) -> list[tuple[float, float]]:
+    """The points of an ROC curve ("roc") or of a precision-recall curve: that one has steps, and the average precision
+    is what lies below them.
+    """
+    if kind == "roc":
+        return [(0.0, 0.0), *zip(one.alarms.tolist(), one.hits.tolist(), strict=True)]
+    before, points = 0.0, []
+    for hit, precision in zip(one.hits.tolist(), one.precision.tolist(), strict=True):
+        if hit > before:
+            points += [(before, precision), (hit, precision)]
+        before = hit
+    return points
+
+
 def calibration(of: Evidence) -> Iterator[str]:
     """How sure the answers are, as against how often right, before and after the temperature."""
     found, by = of.judgement, of.judgement.answering
-    low = min([one.sure for one in found.raw.bins] + [one.low for one in found.raw.bins])
-    axis = Axis("", max(0.0, min(low, 0.9)), 1.0)
     yield '<div class="two">'
-    layers = [DIAGONAL, *_bins(found.raw, "other faint", "hollow"), *_bins(found.calibrated, "bar", "dot")]
+    layers, axis = reliability_layers(of)
     drawn = plot(layers, across=axis, up=axis, named_by="plot-bins", words=(in_percent, in_percent))
     legend = [("hollow", words("raw")), ("dot", words("cooled"))]
     yield drawing(sentence("reliability"), drawn, "plot-bins", legend=legend) + "<div>"
@@ -146,6 +168,14 @@ def calibration(of: Evidence) -> Iterator[str]:
         "chance": f"{100 * found.calibrated.by_chance:.1f} %",
     }
     yield paragraph("error_cooled", {**_error(found.calibrated), **more}, look="") + "</div></div>"
+
+
+def reliability_layers(of: Evidence) -> tuple[list[Layer], Axis]:
+    """How sure and how right, before and after the temperature; and both axes."""
+    raw = of.judgement.raw
+    low = min([one.sure for one in raw.bins] + [one.low for one in raw.bins])
+    bins = [*_bins(raw, "other faint", "hollow"), *_bins(of.judgement.calibrated, "bar", "dot")]
+    return [DIAGONAL, *bins], Axis("", max(0.0, min(low, 0.9)), 1.0)
 
 
 def _error(one: Reliability) -> dict[str, Value]:
@@ -165,14 +195,18 @@ def _bins(of: Reliability, bar: str, dot: str) -> Iterator[Layer]:
     yield Layer(points=points, look=dot, kind="dots")
 
 
-def risk(of: Evidence) -> Iterator[str]:
-    """The share of right answers among the surest, and what the model promises."""
-    found = of.judgement
-    points = [(share, right) for share, right, _, _ in found.risk]
-    lows, highs = [low for *_, low, _ in found.risk], [high for *_, high in found.risk]
+def risk_layers(of: Evidence) -> tuple[list[Layer], Axis]:
+    """The share of right answers among the surest, with its interval as a band; and the axis up."""
+    points = [(share, right) for share, right, _, _ in of.judgement.risk]
+    lows, highs = [low for *_, low, _ in of.judgement.risk], [high for *_, high in of.judgement.risk]
     up = Axis("", max(0.0, min([*lows[len(lows) // 10 :], 0.98]) - 0.01), 1.0)
     band = Layer(points=points, look="band", kind="area", low=lows, high=highs)
-    layers = [band, Layer(points=points, look="main")]
+    return [band, Layer(points=points, look="main")], up
+
+
+def risk(of: Evidence) -> Iterator[str]:
+    """The share of right answers among the surest, and what the model promises."""
+    found, (layers, up) = of.judgement, risk_layers(of)
     drawn = plot(layers, across=SHARE, up=up, named_by="plot-risk", words=(in_percent, in_percent))
     yield f'<div class="two">{drawing(sentence("risk", {"n": f"{found.n:,}"}), drawn, "plot-risk")}<div>'
     rows = [

@@ -1,10 +1,11 @@
 """Evidence: what a report is made of, as plain values out of a run folder. No torch, no pictures, no weights."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tellapart.evaluation.judgement import Judgement
+from tellapart.evaluation.looks import Looks
 from tellapart.evaluation.metrics import Figure
 from tellapart.evaluation.predictions import Predictions
 from tellapart.recipe import Recipe
@@ -19,6 +20,8 @@ class Evidence:
     said of the pictures when they were read. shown: the predictions that are judged, of the test if it was opened.
     opened_before: the runs that opened the test earlier, None where that is not known, with how many pictures they saw.
     siblings: trainings of the same recipe beside it, with other seeds. robustness: accuracies on spoiled pictures.
+    network: how a picture becomes its input, its layers and the boxes of its drawing, as network.json has them.
+    looks: heat maps of some mistakes among `shown`, None where none were kept.
     """
 
     name: str
@@ -39,6 +42,8 @@ class Evidence:
     seen_before: int = 0
     siblings: int = 0
     robustness: Sequence[Figure] = ()
+    network: Mapping[str, Any] = field(default_factory=dict)
+    looks: Looks | None = None
 
     @property
     def part(self) -> str:

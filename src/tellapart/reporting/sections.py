@@ -29,7 +29,7 @@ def summary(of: Evidence) -> Iterator[str]:
     yield f"{words(of.part)}, 95 % [{100 * one.low:.1f}, {100 * one.high:.1f}], n = {one.n:,}</span></p>"
     yield table(
         [words("what"), words("accuracy"), words("line"), words("interval"), "n"],
-        [[both(title), *shares(one)] for title, one in _beside(of)],
+        [[both(title), *shares(one)] for title, one in beside(of)],
         named_by="summary-title",
         look="shares",
     )
@@ -37,7 +37,7 @@ def summary(of: Evidence) -> Iterator[str]:
         yield f'<p class="told">{"".join(map(told, chapter))}</p>'
 
 
-def _beside(of: Evidence) -> Iterator[tuple[tuple[str, str], Figure]]:
+def beside(of: Evidence) -> Iterator[tuple[tuple[str, str], Figure]]:
     """This model and what it is to be compared with."""
     (english, chinese), part = word("this"), word(of.part)
     yield (f"{english}, {part[0]}", f"{chinese}，{part[1]}"), of.accuracy
@@ -148,15 +148,20 @@ def trained(of: Evidence) -> Iterator[str]:
         ],
         "trained-title",
     )
-    plain = {**Recipe().values(), "augment.crop": 1.0}  # what is left as it is says nothing
-    rows = [
-        [f"<code>{path}</code>", f"<code>{inert(value)}</code>", _english(of.origins.get(path, ""))]
-        for path, value in of.recipe.values().items()
-        if value != plain[path] and (value or not of.origins.get(path, "").startswith("auto: "))
-    ]
+    rows = [[f"<code>{path}</code>", f"<code>{inert(value)}</code>", _english(why)] for path, value, why in changed(of)]
     yield f'<p class="soft" id="changed">{sentence("changed")}</p>'
     yield table([words("setting"), words("set"), words("from")], rows, named_by="changed", look="words")
     yield folded(words("recipe"), code(of.recipe_text))
+
+
+def changed(of: Evidence) -> list[tuple[str, object, str]]:
+    """Every setting that is not a default, with its value and where that is from."""
+    plain = {**Recipe().values(), "augment.crop": 1.0}  # what is left as it is says nothing
+    return [
+        (path, value, of.origins.get(path, ""))
+        for path, value in of.recipe.values().items()
+        if value != plain[path] and (value or not of.origins.get(path, "").startswith("auto: "))
+    ]
 
 
 def repeat(of: Evidence) -> Iterator[str]:

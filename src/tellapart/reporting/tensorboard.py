@@ -104,10 +104,10 @@ class Board:
         """One picture as it is: uint8 H W C with C = 1 (grey), 3 (RGB) or 4 (RGBA); ValueError for any other."""
         self._picture(tag, _picture(picture_array_hwc_uint8), step=step)
 
-    def text(self, tag: str, markdown: str) -> None:
-        """A page of markdown, at step 0."""
+    def text(self, tag: str, markdown: str, *, step: int = 0) -> None:
+        """A page of markdown."""
         page = self._tensor("DT_STRING", string_val=[markdown.encode("utf-8", "replace")])
-        self._values(0, [self._value(tag, plugin="text", content={"tensor": page})])
+        self._values(step, [self._value(tag, plugin="text", content={"tensor": page})])
 
     def pr_curve(self, step: int, tag: str, table: np.ndarray, *, about: str) -> None:
         """A precision-recall curve: the table (6 T) of `at_thresholds`, at T evenly spaced thresholds from 0 to 1.

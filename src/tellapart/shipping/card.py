@@ -5,7 +5,7 @@ Its head is what hubs read (YAML; each value a JSON string, which is YAML too); 
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tellapart.figures.inert import inert, short
@@ -39,17 +39,17 @@ def _head(bundle: Bundle, name: str) -> str:
         "library_name": "tellapart",
         "pipeline_tag": "image-classification",
         "tags": ["image-classification", bundle.architecture.name],
-        "model-index": [{"name": name, "results": [_result(bundle, one) for one in _overall(bundle)]}],
+        "model-index": [{"name": name, "results": [_result(bundle, every)]}] if (every := _overall(bundle)) else [],
     }
     lines = (f"{key}: {json.dumps(value, ensure_ascii=True)}" for key, value in values.items())
     return "\n".join(["---", *lines, "---"])
 
 
-def _result(bundle: Bundle, score: Mapping[str, Any]) -> dict[str, Any]:
+def _result(bundle: Bundle, every: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "task": {"type": "image-classification"},
-        "dataset": {"name": str(bundle.origin.get("source", "")), "type": "other", "split": score["part"]},
-        "metrics": [{"type": score["name"], "value": score["value"]}],
+        "dataset": {"name": str(bundle.origin.get("source", "")), "type": "other", "split": every[0]["part"]},
+        "metrics": [{"type": score["name"], "value": score["value"]} for score in every],
     }
 
 
@@ -111,11 +111,15 @@ def _number(name: str, value: float | None) -> str:
 
 
 def _sure(bundle: Bundle) -> Iterator[str]:
-    yield f"Logits are divided by the temperature {bundle.temperature:.3g}, fitted to validation, before the softmax."
+    if bundle.thresholds:
+        yield "- A picture may have several classes, or none: each is said from its own threshold on, fitted to"
+        yield "  validation, by the sigmoid of its logit."
+        return
+    yield f"- Logits are divided by the temperature {bundle.temperature:.3g}, fitted to validation, before the softmax."
     for precision, least in sorted(bundle.promises.items()):
-        yield f"From probability {least:.3f} on, {100 * precision:g} % of answers are right."
+        yield f"- From probability {least:.3f} on, {100 * precision:g} % of answers are right."
     if not bundle.promises:
-        yield "Validation is too small, or wrong too often, for a promise of 90 % right answers."
+        yield "- Validation is too small, or wrong too often, for a promise of 90 % right answers."
 
 
 def _origin(bundle: Bundle) -> Iterator[str]:
@@ -139,9 +143,10 @@ def _recipe(bundle: Bundle) -> Iterator[str]:
         return
     usual, recipe = Recipe().values(), Recipe.from_toml(text, where="the recipe in the model").values()
     own = {path: value for path, value in recipe.items() if value != usual[path] and not path.startswith("data.")}
-    yield "Every setting that is not a default:"
+    used = {path: value for path, value in own.items() if value and (path, value) != ("augment.crop", 1.0)}
+    yield "Every setting that is not a default, but those that do nothing:"
     yield ""
-    yield from (f"- `{path}` = {_text(value)}" for path, value in own.items())
+    yield from (f"- `{path}` = {_text(value)}" for path, value in used.items())
 
 
 def _use(bundle: Bundle) -> Iterator[str]:

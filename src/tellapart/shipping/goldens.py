@@ -16,7 +16,7 @@ from tellapart.data.decode import decode
 from tellapart.data.index import Index
 from tellapart.data.square import fitted
 from tellapart.errors import DataError
-from tellapart.evaluation.metrics import softmax
+from tellapart.evaluation.metrics import sigmoid, softmax
 from tellapart.evaluation.predictions import Predictions
 from tellapart.models.bundle import Bundle
 from tellapart.models.golden import Golden
@@ -67,20 +67,24 @@ def _replay(bundle: Bundle, model: nn.Module, golden: Golden, device: torch.devi
         now = made(bundle, model, golden.file, golden.name, device)
     except DataError as error:
         return Replay(
-            name=golden.name, said=error.message, expected=_best(bundle, golden), pixels=False, square=False, off=1.0
+            name=golden.name, said=error.message, expected=_answer(bundle, golden), pixels=False, square=False, off=1.0
         )
     return Replay(
         name=golden.name,
-        said=_best(bundle, now),
-        expected=_best(bundle, golden),
+        said=_answer(bundle, now),
+        expected=_answer(bundle, golden),
         pixels=now.pixels == golden.pixels,
         square=now.square == golden.square,
         off=float(np.abs(np.subtract(now.shares, golden.shares)).max()),
     )
 
 
-def _best(bundle: Bundle, golden: Golden) -> str:
-    return bundle.classes[int(np.argmax(golden.shares))]
+def _answer(bundle: Bundle, golden: Golden) -> str:
+    """The likeliest class; where a picture may have several, all that reach their threshold."""
+    if not bundle.thresholds:
+        return bundle.classes[int(np.argmax(golden.shares))]
+    every = zip(bundle.classes, golden.shares, bundle.thresholds, strict=True)
+    return " and ".join(name for name, share, least in every if share >= least) or "none of the classes"
 
 
 def made(bundle: Bundle, model: nn.Module, file: bytes, name: str, device: torch.device) -> Golden:
@@ -89,7 +93,8 @@ def made(bundle: Bundle, model: nn.Module, file: bytes, name: str, device: torch
     square = fitted(pixels, bundle.preprocess)
     with torch.inference_mode():
         logits = model(network_input(torch.tensor(square)[None].to(device), bundle.preprocess)).float().cpu().numpy()
-    shares = softmax(logits.astype(np.float64) / bundle.temperature)[0]
+    logits = logits.astype(np.float64)
+    shares = (sigmoid(logits) if bundle.thresholds else softmax(logits / bundle.temperature))[0]
     return Golden(name=name, file=file, pixels=_hash(pixels), square=_hash(square), shares=tuple(shares.tolist()))
 
 
@@ -115,13 +120,18 @@ def chosen(
 
 
 def _picked(validation: Predictions, count: int) -> Iterator[tuple[int, str]]:
-    """(row among validation, class) of each sample."""
-    sure, said = softmax(validation.logits).max(1), validation.logits.argmax(1)
-    right = np.where(said == validation.labels, sure, -1.0)
-    there = [k for k in range(len(validation.classes)) if right[validation.labels == k].max(initial=-1.0) > 0]
+    """(row among validation, class) of each sample. A picture of several classes stands for the rarest of them."""
+    marks = validation.marks
+    if marks is None:
+        said, sure = validation.logits.argmax(1), softmax(validation.logits).max(1)
+        sure = np.where(said == validation.labels, sure, -1.0)
+    else:  # right for every class, and the surer the farther the nearest of them is from a coin
+        away = np.abs(validation.logits).min(1)
+        sure = np.where(((validation.logits > 0) == marks).all(1), away, -1.0)
+    there = [k for k in range(len(validation.classes)) if sure[validation.labels == k].max(initial=-1.0) > 0]
     for k in np.unique(np.linspace(0, len(there) - 1, count).round().astype(int)).tolist() if there else ():
         own = np.flatnonzero(validation.labels == there[k])
-        yield int(own[right[own].argmax()]), validation.classes[there[k]]
+        yield int(own[sure[own].argmax()]), validation.classes[there[k]]
 
 
 def _small(pixels: NDArray[np.uint8]) -> bytes:

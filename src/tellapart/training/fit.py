@@ -42,7 +42,10 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """One epoch is done and validated. `waiting` for pictures and `augmenting` are shares of its seconds."""
+    """One epoch is done and validated. `waiting` for pictures and `augmenting` are shares of its seconds.
+
+    `val_accuracy` is the score named by `scored`, an accuracy where each picture has one class.
+    """
 
     epoch: int
     epochs: int
@@ -57,6 +60,7 @@ class Epoch:
     waiting: float
     augmenting: float
     best: bool
+    scored: str = "accuracy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +70,8 @@ class Plan:
     clip: the largest gradient norm (0: any). drop_after, drop_factor: what the rate does on a plateau. A training ends
     early when validation reaches `target` (accuracy) or the mean training loss of an epoch falls to `target_loss`, and
     after the step at which `spent` says that its time is over. compiled: pictures in the batches of one process that
-    compiled code is made for (0: none). unfreeze_every: epochs after which one more block is trained.
+    compiled code is made for (0: none). unfreeze_every: epochs after which one more block is trained. scored: what
+    `judge` gives beside the loss, by which the best epoch is chosen.
     """
 
     epochs: int
@@ -85,6 +90,7 @@ class Plan:
     channels_last: bool
     compiled: int = 0
     keep_norms: bool = False
+    scored: str = "accuracy"
     unfreeze_every: int = 0
 
     def reach(self, epoch: int) -> int:
@@ -224,6 +230,7 @@ def fit(
             waiting=waiting / max(seconds, 1e-9),
             augmenting=augmenting / max(seconds, 1e-9),
             best=best,
+            scored=plan.scored,
         )
         keep("epoch", now)  # after the record, so that no record is missing where a checkpoint exists
         if is_over(at, plan) or plan.spent():

@@ -13,7 +13,7 @@ import numpy as np
 from tellapart.data.given import from_arrays
 from tellapart.data.index import NO_PART, Index
 from tellapart.data.pictures import sizes
-from tellapart.errors import UsageError
+from tellapart.errors import UsageError, refuse_marks
 from tellapart.evaluation.intervals import wilson
 from tellapart.models.catalogue import Entry, default_file, published
 from tellapart.models.look import look
@@ -114,6 +114,7 @@ def advise(recipe: Recipe, asking: Asking) -> Iterator[Event | Advised]:
     """
     if recipe.model.weights == NONE:
         raise UsageError("Whether to begin with weights is what the advice says.", "Leave --weights none out.")
+    refuse_marks(recipe.data.several, "Advice")
     index = asking.index or selected(recipe, lambda source: opened_or_fetched(source, recipe, asking.fetching))
     yield from (Said(text=line) for line in index.said)
     found = sizes(index)

@@ -32,6 +32,7 @@ from tellapart.workflow.fitting import Pieces
 from tellapart.workflow.models import architecture_of
 from tellapart.workflow.prepare import Prepared
 from tellapart.workflow.settle import Settled, refuse_sharded, settle_batch, settle_network, settle_processes
+from tellapart.workflow.settle_marks import score_of
 
 
 def put_together(
@@ -109,10 +110,10 @@ def _mixes(recipe: Recipe) -> bool:
 
 
 def _loss(recipe: Recipe, index: Index, device: torch.device) -> LossFunction:
-    """The loss, for classes that every training label is one of."""
-    rows = index.rows("train")
-    labels = torch.from_numpy(index.labels[rows])
-    check_targets(labels, num_classes=len(index.classes), key=lambda row: index.keys[int(rows[row])])
+    """The loss, for classes that every training label is one of, or some of."""
+    rows, total = index.rows("train"), 1.0 if index.marks is None else None
+    labels = torch.from_numpy(index.targets(rows))
+    check_targets(labels, num_classes=len(index.classes), key=lambda row: index.keys[int(rows[row])], total=total)
     return make_loss(recipe.loss, index, l2=recipe.optim.weight_decay, device=device)
 
 
@@ -154,5 +155,6 @@ def _plan(recipe: Recipe, loader: Loader, transform: Transform | None) -> Plan:
         channels_last=recipe.machine.channels_last,
         keep_norms=bool(recipe.model.keep_norms),
         unfreeze_every=recipe.optim.unfreeze_every,
+        scored=score_of(recipe),
         compiled=loader.batch_size // here().size if recipe.machine.compile else 0,
     )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tellapart.data.pictures import Pictures
+from tellapart.errors import refuse_marks
 from tellapart.evaluation.metrics import Figure, share
 from tellapart.models.frozen import frozen
 from tellapart.models.pretrained import at_hand, given
@@ -55,6 +56,7 @@ def baseline(recipe: Recipe, asking: Asking) -> Iterator[Event | Baseline]:
     The features are those of the pretrained network of the recipe's weights, or of one that torch has fetched before;
     without any, the grey values of a small copy of each picture. Raises TellapartError.
     """
+    refuse_marks(recipe.data.several, "A baseline")
     recipe, origins, said = _with_features(recipe, asking)
     yield from (Said(stage=-1, text=line) for line in said)
     settled, device = accepted(recipe, replace(asking, origins=origins))

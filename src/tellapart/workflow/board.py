@@ -46,7 +46,7 @@ PROFILED = {"wait": 3, "warmup": 2, "active": 5}
 """Steps that the profiler lets pass, at which it warms up, and which it records."""
 SCALARS = {
     "step": ("loss", "penalty", "lr", "grad_norm"),
-    "epoch": ("train_loss", "val_loss", "val_accuracy", "lr", "pictures_per_second"),
+    "epoch": ("train_loss", "val_loss", "val_accuracy", "val_mean_average_precision", "lr", "pictures_per_second"),
 }
 """The numbers of a record that become curves; the tags are the same in every run."""
 
@@ -98,7 +98,7 @@ class Boarded:
         """The first training pictures with their class names, as the network sees them."""
         if self.board is not None:
             rows = pictures.index.rows("train")[:FIRST_PICTURES]
-            names = [pictures.index.classes[k] for k in pictures.index.labels[rows]]
+            names = [pictures.index.called(row) for row in rows.tolist()]
             squares = centre(pictures.pixels.gather(rows), pictures.preprocess.size)
             self.board.pictures("data/first_pictures", squares, names)
 
@@ -144,7 +144,7 @@ class Boarded:
         points = torch.cat([features(model, head, _input(pictures, batch, device)) for batch in some]).numpy()
         step = -(-pictures.preprocess.size // THUMBNAIL)
         squares = centre(pictures.pixels.gather(rows), pictures.preprocess.size)[:, ::step, ::step]
-        names = [(index.classes[index.labels[row]], index.keys[row]) for row in rows.tolist()]
+        names = [(index.called(row), index.keys[row]) for row in rows.tolist()]
         write_projector(self.folder, points, names, squares, name=f"what {head} is given")
 
 

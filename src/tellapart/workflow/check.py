@@ -1,7 +1,7 @@
 """Check: a source read whole, and everything that is wrong with it or worth knowing, as findings."""
 
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from tellapart.data import split_file
 from tellapart.data.index import NO_PART, Index
 from tellapart.data.official import expanded
 from tellapart.data.progress import Progress, quiet
-from tellapart.errors import UsageError, unknown
+from tellapart.errors import UsageError, refuse_marks, unknown
 from tellapart.files import csv_text, write_atomically
 from tellapart.models.pretrained import Pretrained, at_hand
 from tellapart.recipe import Recipe
@@ -65,7 +65,9 @@ class Seen:
         return labels.doubts(self.facts, self.units, look)
 
     def judges(self) -> tuple[str, ...]:
-        """Once labels were judged: by what, where there was a choice."""
+        """Once labels were judged: by what, where there was a choice; and what is left out of several classes each."""
+        if self.facts.index.marks is not None:
+            return (f"each picture may have several classes: {', '.join(ONE_CLASS)} are not looked for",)
         if "doubts" not in self.__dict__:
             return ()
         doubts, (by, said) = self.doubts, self.network
@@ -77,15 +79,18 @@ class Seen:
             return said
         return (*said, f"labels are judged by {doubts.judge()}; the network's file is {by.path}")
 
-    def shaped(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Heights and widths (n, 2) and labels (n) of the whole pictures."""
-        rows = self.facts.whole()
-        return shapes.sizes_of(self.facts, rows), self.facts.index.labels[rows]
+    def cropped(self) -> Iterator[Finding]:
+        """What the crop loses, over all and by class; nothing where pictures may have several classes."""
+        rows, index = self.facts.whole(), self.facts.index
+        if index.marks is None:
+            yield from shapes.crop_findings(shapes.sizes_of(self.facts, rows), index.labels[rows], index.classes)
 
-    def trained(self) -> list[int]:
-        """Training pictures per class (K)."""
-        marks = self.facts.index.labels[self.facts.training()]
-        return np.bincount(marks, minlength=len(self.facts.index.classes)).tolist()
+    def balance(self) -> Iterator[Finding]:
+        """What is to be said of how many training pictures each class has."""
+        index = self.facts.index
+        for one in balance.balance(index.classes, index.take(self.facts.training()).counts().tolist()):
+            whole = index.marks is None or one.kind != "imbalance"  # there a share of all would count pictures twice
+            yield one if whole else replace(one, detail="Judge by the mean over classes as well.")
 
 
 CHECKS: dict[str, Callable[[Seen], Iterable[Finding]]] = {
@@ -98,14 +103,16 @@ CHECKS: dict[str, Callable[[Seen], Iterable[Finding]]] = {
         *duplicates.near_duplicates(s.facts, s.units, s.exact),
         *duplicates.torn_groups(s.facts),
     ],
-    "balance": lambda s: balance.balance(s.facts.index.classes, s.trained()),
-    "shapes": lambda s: [*shapes.odd_shapes(s.facts), *shapes.crop_findings(*s.shaped(), s.facts.index.classes)],
+    "balance": lambda s: s.balance(),
+    "shapes": lambda s: [*shapes.odd_shapes(s.facts), *s.cropped()],
     "statistics": lambda s: shapes.statistics(s.facts),
     "bursts": lambda s: bursts.bursts(s.facts, s.units),
     "shortcuts": lambda s: shortcut.shortcuts(shortcut.probes(s.facts, s.units)),
     "labels": lambda s: labels.doubtful_labels(s.facts, s.doubts),
 }
 """What `--only` can name."""
+ONE_CLASS = ("shortcuts", "labels")
+"""Those that compare pictures of one class with those of another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +158,9 @@ def check(
     for name in only:
         if name not in CHECKS:
             raise unknown("check", name, CHECKS)
+    for name in only:
+        refuse_marks(recipe.data.several and name in ONE_CLASS, f"The check of {name}")
+    names = [name for name in only or CHECKS if not (recipe.data.several and name in ONE_CLASS)]
     began = time.monotonic()
     index = _divided(recipe, found(recipe))
     name = fingerprint(index)
@@ -165,7 +175,7 @@ def check(
         if name and name == fingerprint(index):  # what changed while it was read is not kept
             keep(facts, name)
     seen = Seen(facts=facts, lacking=from_elsewhere(recipe), given=weights, looking=looking)
-    findings = ordered(finding for name in only or CHECKS for finding in CHECKS[name](seen))
+    findings = ordered(finding for name in names for finding in CHECKS[name](seen))
     seconds = time.monotonic() - began
     return Checked(source=recipe.data.source, seen=seen, findings=findings, seconds=seconds, again=again)
 
@@ -197,6 +207,7 @@ def write_quarantine(checked: Checked, path: Path) -> int:
 
 def write_labels(checked: Checked, path: Path) -> int:
     """Write the doubtful labels to be reviewed, as an overlay; gives how many. An existing file is never replaced."""
+    refuse_marks(checked.seen.facts.index.marks is not None, "--labels-out")
     refuse_existing(path)
     doubts = checked.seen.doubts
     _written(checked, path, labels.as_overlay(checked.seen.facts, doubts))

@@ -43,7 +43,7 @@ def selected(recipe: Recipe, opened: Callable[[str], Index]) -> Index:
 def open_for(recipe: Recipe, source: str) -> Index:
     """The index of the recipe's source or of a second one, with the labels that were asked for; nothing is fetched."""
     data = recipe.data
-    labels = Labels(data.labels, data.pattern, data.columns)
+    labels = Labels(data.labels, data.pattern, data.columns, data.several)
     if source == data.source:
         return open_source(source, root=data.root, labels=labels)
     named = source in NAMED_SOURCES or source.startswith("torchvision:")

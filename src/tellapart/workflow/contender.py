@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.errors import MismatchError, StorageError, UsageError
+from tellapart.errors import MismatchError, StorageError, UsageError, refuse_marks
 from tellapart.evaluation.predictions import Predictions
 from tellapart.evaluation.several import OUT_OF_FOLD
 from tellapart.files import read_text
@@ -74,7 +74,9 @@ class Contender:
             if state not in ends or not path.is_file():
                 hint = "A training has them when it came to its end; `tellapart runs` lists how each stands."
                 raise StorageError(f"{printable(run.name)} is {state}, and has no final predictions {what}.", hint)
-        return replace(self, said=_in_one_order(self.name, [Predictions.load(path) for _, path in stored]))
+        found = [Predictions.load(path) for _, path in stored]
+        refuse_marks(found[0].marks is not None, "A comparison", "`tellapart runs` lists the scores of each.")
+        return replace(self, said=_in_one_order(self.name, found))
 
     @property
     def has_digests(self) -> bool:

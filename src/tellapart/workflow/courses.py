@@ -9,8 +9,9 @@ import numpy as np
 
 from tellapart.errors import UsageError
 from tellapart.figures.grid import save_picture
-from tellapart.figures.lines import COLOURS, Line, Panel, Sheet, as_image, as_svg, lines
+from tellapart.figures.lines import COLOURS, Line, Panel, lines
 from tellapart.figures.plot import smoothed
+from tellapart.figures.sheet import Sheet, as_image, as_svg
 from tellapart.files import csv_text, write_atomically
 from tellapart.workflow.contender import Contender, contender, in_a_row
 

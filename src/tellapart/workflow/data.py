@@ -1,7 +1,7 @@
 """What can be asked of data before any training: fetch it, count it, look at it, see one batch."""
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ def found(recipe: Recipe) -> Index:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What an index holds: pictures per class and part, and one picture looked at."""
+    """What an index holds: pictures per class and part; `pictures` of each part where they may have several classes."""
 
     name: str
     classes: tuple[str, ...]
@@ -36,6 +36,7 @@ class Summary:
     total: int
     said: tuple[str, ...]
     ignored: tuple[str, ...]
+    pictures: dict[str, int] = field(default_factory=dict)
 
 
 def summary(index: Index) -> Summary:
@@ -50,7 +51,12 @@ def summary(index: Index) -> Summary:
         total=len(index),
         said=index.said,
         ignored=tuple(f"{one.key}: {one.reason}" for one in index.ignored),
+        pictures={} if index.marks is None else {part: _pictures(index, part) for part in parts},
     )
+
+
+def _pictures(index: Index, part: str) -> int:
+    return int((index.parts == NO_PART).sum()) if part == "unplaced" else len(index.rows(part))
 
 
 def unpacked(origin: str, folder: Path, progress: Progress) -> list[str]:
@@ -101,7 +107,7 @@ def shown(index: Index, *, part: str, most: int) -> list[tuple[NDArray[np.uint8]
     else:
         each = max(1, most // len(index.classes))
         rows = np.concatenate([np.flatnonzero(index.labels == k)[:each] for k in range(len(index.classes))])[:most]
-    return [(decode(index.store.read(int(row))), index.classes[int(index.labels[row])]) for row in rows]
+    return [(decode(index.store.read(int(row))), index.called(int(row))) for row in rows]
 
 
 def to_board(pictures: list[tuple[NDArray[np.uint8], str]], folder: Path, *, tag: str, first_step: int = 0) -> bool:

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from tellapart.data.split import leaking
 from tellapart.evaluation.predict import logits_of_rows
 from tellapart.evaluation.predictions import Predictions
-from tellapart.reporting.diagnosis import About, Epochs, Finding, concluded, watched
+from tellapart.reporting.diagnosis import About, Epochs, Finding, concluded, tuned, watched
 from tellapart.run import Run, cores
 from tellapart.workflow.events import Said
 from tellapart.workflow.prepare import Prepared
@@ -33,6 +34,7 @@ def about_of(prepared: Prepared, model: nn.Module, device: torch.device) -> Abou
         usual_lr=DEFAULT_RATES[prepared.recipe.optimiser],
         device=device.type,
         cores=cores(),
+        leaked=len(leaking(index)) if prepared.recipe.data.leaks == "keep" else 0,
         decoded_gb=len(index) * contract.side**2 * contract.channels / 1e9 * streamed(prepared.pictures.pixels),
     )
 
@@ -64,11 +66,13 @@ def diagnosed(
     device: torch.device,
 ) -> list[Finding]:
     """The findings of a training that came to its end. Some of its training pictures are judged for them, unchanged."""
+    epochs = [record for _, record in run.records() if record["kind"] == "epoch"]
+    about = about_of(prepared, model, device)
+    if validation.marks is not None:  # the others are of right and wrong answers
+        return [*(watched(epochs, about) if epochs else ()), *([tuned(validation, test)] if test else ())]
     pictures, rows = prepared.pictures, prepared.pictures.index.rows("train")
     most = min(MOST, max(LEAST, len(validation)), len(rows))
     rows = rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
     logits, labels = logits_of_rows(model, pictures, rows, device=device), pictures.index.labels[rows]
     train = Predictions(part="train", classes=validation.classes, keys=(), logits=logits, labels=labels)
-    epochs = [record for _, record in run.records() if record["kind"] == "epoch"]
-    about = about_of(prepared, model, device)
     return concluded(epochs, about, train=train, validation=validation, test=test)

@@ -1,5 +1,6 @@
 """What a training tells while it goes: values that the command line prints and a notebook plots."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,8 +9,9 @@ from tellapart.evaluation.several import Spread
 from tellapart.recipe import printable
 from tellapart.reporting.diagnosis import Finding
 from tellapart.training.fit import Epoch, Step
+from tellapart.workflow.settle_marks import key_of
 
-__all__ = ["Begun", "Epoch", "Event", "Member", "Said", "Step", "Summary", "Verdict", "line_of"]
+__all__ = ["Begun", "Epoch", "Event", "Member", "Said", "Step", "Summary", "Verdict", "as_json", "line_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +116,16 @@ class Summary:
 Event = Said | Begun | Step | Epoch | Verdict | Summary
 
 
+def as_json(record: Step | Epoch) -> dict[str, float | int | bool | str | None]:
+    """A record as one object of metrics.jsonl: plain numbers, no tensor."""
+    kind = "epoch" if isinstance(record, Epoch) else "step"
+    fields = {name: getattr(record, name) for name in record.__dataclass_fields__ if name != "scored"}
+    if isinstance(record, Epoch):
+        fields = {key_of(record.scored) if name == "val_accuracy" else name: of for name, of in fields.items()}
+    bad = [name for name, value in fields.items() if isinstance(value, float) and not math.isfinite(value)]
+    return {"kind": kind, **fields, **dict.fromkeys(bad)}
+
+
 def line_of(event: Event) -> str | None:
     """What an event says to a person, as one line; None for those that are only counted or come as a table."""
     if isinstance(event, Said):
@@ -125,6 +137,6 @@ def line_of(event: Event) -> str | None:
         return None
     return (
         f"epoch {event.epoch + 1}/{event.epochs}  train loss {event.train_loss:.4f}  "
-        f"validation loss {event.val_loss:.4f}  accuracy {100 * event.val_accuracy:.1f} % (n = {event.val_n:,})  "
+        f"validation loss {event.val_loss:.4f}  {event.scored} {100 * event.val_accuracy:.1f} % (n = {event.val_n:,})  "
         f"{event.pictures_per_second:,.0f} pictures/s{'  best so far' if event.best else ''}"
     )

@@ -11,6 +11,7 @@ from torch import nn
 from tellapart.data.pictures import Pictures
 from tellapart.data.seal import open_test
 from tellapart.errors import DataError, StorageError
+from tellapart.evaluation.marks import thresholds
 from tellapart.evaluation.metrics import Figure, judge, judge_classes
 from tellapart.evaluation.predict import predict_part
 from tellapart.evaluation.predictions import Predictions
@@ -23,8 +24,11 @@ from tellapart.shipping.goldens import chosen
 from tellapart.training.fit import Asked
 from tellapart.workflow.diagnosing import diagnosed
 from tellapart.workflow.events import Event, Said, Verdict
+from tellapart.workflow.heat import keep_heat
+from tellapart.workflow.network import keep_network
 from tellapart.workflow.openings import noted
 from tellapart.workflow.prepare import Prepared
+from tellapart.workflow.settle_marks import key_of
 from tellapart.workflow.stoppable import to_judge
 from tellapart.workflow.trivial import trivial
 
@@ -42,13 +46,17 @@ def verdict(
     _refuse_other_score(run, validation)
     validation.save(run.predictions("validation"))
     run.set_status(baselines=_trivial(prepared.pictures, "validation", device, asked))
+    yield from keep_network(run, model, bundle.preprocess)
     figures, by_class, test, before, seen = judge(validation), judge_classes(validation), None, None, 0
+    known = _answering(bundle, validation)
     if open_test and prepared.test_part:
         yield Said(stage=8, text=f"test: the seal on {prepared.counts['test']:,} pictures is opened")
-        (before, seen), test = opened(run, model, prepared.pictures, device, asked=asked)
+        (before, seen), test = judged_on_test(run, known, model, prepared.pictures, device, asked=asked)
         figures, by_class = [*figures, *judge(test)], judge_classes(test)
+    else:
+        keep_heat(run, known, prepared.pictures, validation, device, asked=asked)
     found = diagnosed(run, prepared, model, validation=validation, test=test, device=device)
-    bundle = replace(bundle, goldens=_goldens(prepared, bundle, validation, device))
+    bundle = replace(bundle, goldens=_goldens(prepared, known, validation, device))
     finish(run, bundle, validation, [*figures, *by_class], found)
     yield Said(stage=9, text=f"saved: {run.folder}")
     run.append("log.txt", "\n".join(finding.line() for finding in found))
@@ -73,9 +81,7 @@ def _goldens(prepared: Prepared, bundle: Bundle, validation: Predictions, device
     """Validation pictures that travel with the model; none where the recipe wants none, or the files are gone."""
     index, count = prepared.pictures.index, prepared.recipe.train.goldens
     try:
-        return chosen(
-            _answering(bundle, validation), index, index.rows("validation"), validation, device=device, count=count
-        )
+        return chosen(bundle, index, index.rows("validation"), validation, device=device, count=count)
     except (OSError, DataError):
         return ()
 
@@ -85,28 +91,41 @@ def baselines_of(run: Run) -> list[Figure]:
     return [Figure(**one) for one in run.status().get("baselines", [])]
 
 
-def opened(
-    run: Run, model: nn.Module, pictures: Pictures, device: torch.device, *, asked: Asked = lambda: None
+def opened(run: Run, pictures: Pictures) -> tuple[tuple[list[str], int], Pictures]:
+    """Open the seal, and note it first, unless it is noted that this run has done so.
+
+    Gives the runs that opened any of the pictures before, with how many of the pictures they saw, and the pictures.
+    """
+    unsealed = open_test(pictures)
+    return noted(run, unsealed.index), unsealed
+
+
+def judged_on_test(
+    run: Run, bundle: Bundle, model: nn.Module, pictures: Pictures, device: torch.device, *, asked: Asked = lambda: None
 ) -> tuple[tuple[list[str], int], Predictions]:
-    """Open the seal once: note it first, predict once, store the predictions.
+    """Open the seal, predict once, store the predictions and heat maps of the mistakes; `model` is that of the bundle.
 
     Gives the runs that opened any of the pictures before, and how many of the pictures they saw.
     """
-    unsealed = open_test(pictures)
-    before = noted(run, unsealed.index)
+    before, unsealed = opened(run, pictures)
     predictions = predict_part(model, to_judge(unsealed, asked), "test", device=device)
     predictions.save(run.predictions("test"))
+    keep_heat(run, bundle, unsealed, predictions, device, asked=asked)
     kept = [one for one in run.status().get("baselines", []) if one["part"] != "test"]
     run.set_status(baselines=[*kept, *_trivial(unsealed, "test", device, asked)])
     return before, predictions
 
 
 def _trivial(pictures: Pictures, part: str, device: torch.device, asked: Asked) -> list[dict[str, Any]]:
+    if pictures.index.marks is not None:  # they are judged by right answers
+        return []
     return [figure.to_json() for figure in trivial(to_judge(pictures, asked), part, device)]
 
 
 def _answering(bundle: Bundle, validation: Predictions) -> Bundle:
     """The bundle with what its answers rest on: temperature, promises and what it takes for known, from validation."""
+    if validation.marks is not None:
+        return replace(bundle, thresholds=tuple(one.value for one in thresholds(validation)))
     found = Answering.of(validation)
     return replace(bundle, temperature=found.temperature, known=found.known, promises=found.promises)
 
@@ -114,9 +133,11 @@ def _answering(bundle: Bundle, validation: Predictions) -> Bundle:
 def _refuse_other_score(run: Run, validation: Predictions) -> None:
     """The file must score what training saw: otherwise something was lost on the way to the disk."""
     best = run.status().get("best") or {}
-    figures = {figure.name: figure.value for figure in judge(validation)}
-    for name, most in (("accuracy", 1.5 / len(validation)), ("loss", 1e-3 * (1 + abs(figures["loss"])))):
-        trained = best.get(f"val_{name}", figures[name])
+    score, *_, loss = judge(validation)
+    figures = {score.name: score.value, "loss": loss.value}
+    jumps = 1.5 / len(validation) if validation.marks is None else 0.02  # what the last bits may change
+    for name, most in ((score.name, jumps), ("loss", 1e-3 * (1 + abs(loss.value)))):
+        trained = best.get(key_of(name), figures[name])
         if not abs(figures[name] - trained) <= most:
             raise StorageError(
                 f"The saved model has the {name} {figures[name]:.4f} on validation, in training it was {trained:.4f}.",

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 
-import numpy as np
 import torch
 from torch import nn
 
 from tellapart.data.loader import Loader
 from tellapart.errors import DivergedError, StorageError, TellapartError, UsageError
-from tellapart.evaluation.metrics import headline
+from tellapart.evaluation.metrics import judge
 from tellapart.evaluation.predict import logits_of_rows, spans
+from tellapart.evaluation.predictions import Predictions
 from tellapart.models.build import Architecture
 from tellapart.models.bundle import Bundle, save_bundle
 from tellapart.reporting.diagnosis import ended_badly
@@ -29,7 +29,7 @@ from tellapart.workflow.begin import origin_of
 from tellapart.workflow.board import TRACE, Boarded, profiled
 from tellapart.workflow.clock import clocked
 from tellapart.workflow.diagnosing import Watching, about_of
-from tellapart.workflow.events import Begun, Event, Said
+from tellapart.workflow.events import Begun, Event, Said, as_json
 from tellapart.workflow.keeping import Keeper, Wanted, joint
 from tellapart.workflow.prepare import Prepared
 from tellapart.workflow.stoppable import to_judge
@@ -226,14 +226,14 @@ def _rate(pieces: Pieces) -> Callable[[int], float]:
 
 
 def validated(model: nn.Module, pieces: Pieces, asked: Asked = lambda: None) -> tuple[float, float, int]:
-    """Mean loss, accuracy and n of the validation part. Raises the ending that `asked` returns."""
+    """Mean loss, score (see `Plan.scored`) and n of the validation part. Raises the ending that `asked` returns."""
     pictures, device = to_judge(pieces.prepared.pictures, asked), pieces.device
-    rows = pictures.index.rows("validation")
-    labels = pictures.index.labels[rows]
+    rows, index = pictures.index.rows("validation"), pictures.index
     some = lambda span: logits_of_rows(model, pictures, rows[span], device=device, read=pieces.world.read)  # noqa: E731
     logits = pieces.world.rows(some, spans(len(rows)), columns=len(pictures.index.classes))
-    figures = {figure.name: figure for figure in headline(logits, labels, "validation")}
-    return figures["loss"].value, figures["accuracy"].value, figures["loss"].n
+    own = {"labels": index.labels[rows], "marks": index.marked(rows)}
+    score, *_, loss = judge(Predictions(part="validation", classes=index.classes, keys=(), logits=logits, **own))
+    return loss.value, score.value, loss.n
 
 
 def state_of(pieces: Pieces, at: Position) -> Checkpoint:
@@ -259,13 +259,6 @@ def taken_up(pieces: Pieces, last: Checkpoint | None) -> Position:
     return last.position
 
 
-def as_json(record: Step | Epoch) -> dict[str, float | int | bool | str | None]:
-    """A record as one object of metrics.jsonl: plain numbers, no tensor."""
-    kind = "epoch" if isinstance(record, Epoch) else "step"
-    fields = {name: getattr(record, name) for name in record.__dataclass_fields__}
-    return {"kind": kind, **{k: (v if not isinstance(v, float) or np.isfinite(v) else None) for k, v in fields.items()}}
-
-
 def _save_model(run: Run, pieces: Pieces, state: Mapping[str, torch.Tensor]) -> None:
     """Write the model file with these weights."""
     index = pieces.prepared.pictures.index
@@ -276,6 +269,7 @@ def _save_model(run: Run, pieces: Pieces, state: Mapping[str, torch.Tensor]) -> 
             classes=index.classes,
             state=dict(state),
             origin=origin_of(run, pieces.prepared),
+            thresholds=() if index.marks is None else (0.5,) * len(index.classes),
         ),
         run.bundle,
     )

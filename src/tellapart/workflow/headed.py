@@ -40,6 +40,9 @@ def headed(run: Run, pieces: Pieces, asked: Asked) -> Generator[Event, None, Che
     None where there is no linear head, or no process has the whole network. Raises UsageError when nothing else would
     be trained then.
     """
+    if pieces.prepared.recipe.data.several:
+        yield Said(stage=-1, text="a head for several classes each is trained by steps from fresh weights")
+        return None
     name, began = head_of(pieces.model), time.monotonic()
     layer = pieces.model.get_submodule(name)
     if not isinstance(layer, nn.Linear) or pieces.world.sharded:

@@ -1,7 +1,7 @@
 """Judge: open the sealed part of a finished run, once; or judge a model on other labelled pictures."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,13 @@ import torch
 
 from tellapart.data import identity
 from tellapart.data.cache import default_room
-from tellapart.data.index import Index
+from tellapart.data.index import Index, with_marks
 from tellapart.data.pictures import first_pass, memory_budget
 from tellapart.data.select import refuse_empty, relabelled
 from tellapart.data.split import grouped
-from tellapart.errors import DataError, UsageError, did_you_mean
+from tellapart.errors import DataError, StorageError, UsageError, did_you_mean
 from tellapart.evaluation.judgement import Judgement, judged
+from tellapart.evaluation.marks import Marked, Threshold, judged_marks, thresholds
 from tellapart.evaluation.metrics import cross_entropies, judge, judge_classes, softmax
 from tellapart.evaluation.predict import predict_part
 from tellapart.evaluation.predictions import Predictions
@@ -29,17 +30,18 @@ from tellapart.run import Run, cores
 from tellapart.workflow.begin import recipe_of, same_pictures
 from tellapart.workflow.choose import open_for
 from tellapart.workflow.events import Verdict
-from tellapart.workflow.final import baselines_of, finish, opened
+from tellapart.workflow.final import baselines_of, finish, judged_on_test
 from tellapart.workflow.openings import known, opened_before
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A verdict, the predictions it rests on, and all that can be said of these."""
+    """A verdict, the predictions it rests on, all that can be said of these, and what could not be written of it."""
 
     verdict: Verdict
     predictions: Predictions
-    judgement: Judgement
+    judgement: Judgement | Marked
+    notes: tuple[str, ...] = ()
 
 
 def judge_run(run: Run, *, device: torch.device, index: Index | None = None) -> Judged:
@@ -63,14 +65,25 @@ def judge_run(run: Run, *, device: torch.device, index: Index | None = None) -> 
     before, test = _open_now(run, device, index)
     found = [*_found(run), tuned(validation, test)]
     finish(run, load_bundle(run.bundle), validation, [*judge(validation), *judge(test), *judge_classes(test)], found)
-    return _judged(run, validation, test, before, began)
+    now = _judged(run, validation, test, before, began)
+    return replace(now, notes=tuple(_on_board(run, now.verdict)))
+
+
+def _on_board(run: Run, verdict: Verdict) -> Iterator[str]:
+    """Put what the test says into the run's event file; a note where that cannot be written any more."""
+    from tellapart.workflow.panels import NO_MORE, opened_later
+
+    try:
+        opened_later(run, verdict)
+    except StorageError as error:
+        yield NO_MORE.format(error.message)
 
 
 def _open_now(run: Run, device: torch.device, index: Index | None) -> tuple[tuple[list[str], int], Predictions]:
     prepared = same_pictures(run, recipe_of(run), index=index)
     bundle = load_bundle(run.bundle)
     pictures = replace(prepared.pictures, preprocess=bundle.preprocess)
-    return opened(run, bundle.module(device), pictures, device)
+    return judged_on_test(run, bundle, bundle.module(device), pictures, device)
 
 
 def _found(run: Run) -> list[Finding]:
@@ -100,8 +113,15 @@ def _judged(
             baselines=baselines_of(run),
         ),
         shown,
-        judged(shown, Answering.of(validation)),
+        judgement_of(shown, validation),
     )
+
+
+def judgement_of(shown: Predictions, validation: Predictions) -> Judgement | Marked:
+    """All that can be said of some predictions, by what was found on validation."""
+    if validation.marks is not None:
+        return judged_marks(shown, thresholds(validation), fitted_here=shown is validation)
+    return judged(shown, Answering.of(validation))
 
 
 @dataclass(frozen=True)
@@ -109,7 +129,7 @@ class Elsewhere:
     """The judgement on other pictures: what the model said, of which of them, and what has to be known about that."""
 
     predictions: Predictions
-    judgement: Judgement
+    judgement: Judgement | Marked
     notes: list[str]
 
 
@@ -122,6 +142,11 @@ def judge_elsewhere(bundle: Bundle, asked: Recipe, *, run: Run | None, device: t
     source, skip_bad = asked.data.source, asked.data.on_bad == "skip"
     found = grouped(relabelled(open_for(asked, source), asked.data.label_map), asked.data.group_by)
     refuse_empty(found)
+    if (found.marks is None) == bool(bundle.thresholds):
+        ways = "one class each", "several classes each, or none"
+        said = f"The model was trained on pictures of {ways[bool(bundle.thresholds)]}; {source} has "
+        hint = "Name a table whose cells name several, with --several." if bundle.thresholds else ""
+        raise UsageError(f"{said}{ways[not bundle.thresholds]}.", hint or "Leave --several out.")
     index = by_name(found, bundle.classes)
     part = next((part for part in ("test", "validation") if len(index.rows(part))), "")
     index = index.take(index.rows(part) if part else np.arange(len(index)))
@@ -140,6 +165,9 @@ def judge_elsewhere(bundle: Bundle, asked: Recipe, *, run: Run | None, device: t
     notes += [f"left out: {one.key}: {one.reason}" for one in pictures.index.ignored]
     predictions = replace(predict_part(bundle.module(device), pictures, "test", device=device), part=part or "whole")
     by = Answering(temperature=bundle.temperature, promises=bundle.promises, known=bundle.known)
+    if bundle.thresholds:
+        least = [Threshold(value=one, n=0, fitted=True) for one in bundle.thresholds]
+        return Elsewhere(predictions, judged_marks(predictions, least, fitted_here=False), notes)
     return Elsewhere(predictions, judged(predictions, by), notes)
 
 
@@ -171,6 +199,10 @@ def by_name(index: Index, classes: tuple[str, ...]) -> Index:
             did_you_mean(extra[0], classes),
         )
     table = np.array([number[name] for name in index.classes], np.int64)
+    if index.marks is not None:
+        marks = np.zeros((len(index), len(classes)), np.int8)
+        marks[:, table] = index.marks
+        return with_marks(index, classes, marks)
     return replace(index, classes=classes, labels=table[index.labels])
 
 

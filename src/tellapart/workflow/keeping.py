@@ -14,6 +14,7 @@ from tellapart.training.fit import Keep
 from tellapart.training.shards import gathered
 from tellapart.training.watch import LOWER_RATE, first_bad
 from tellapart.training.world import World
+from tellapart.workflow.settle_marks import key_of, score_of
 
 FIRST_SECONDS = 2.0
 """The first checkpoint comes early: a disk that cannot be written shows at once, and a training that is killed again
@@ -36,6 +37,7 @@ class Keeper:
         self, run: Run, recipe: Recipe, *, start: Position, best: Checkpoint | None = None, wanted: Wanted
     ) -> None:
         self.run, self.folder, self.best, self.wanted = run, run.folder / "checkpoints", best, wanted
+        self.score = key_of(score_of(recipe))
         self.save_every, self.seconds = recipe.train.save_every, recipe.machine.save_seconds
         self.due = time.monotonic() + min(FIRST_SECONDS, self.seconds)
         self.midway: Callable[[], Checkpoint] | None = None
@@ -73,11 +75,18 @@ class Keeper:
         names = {"last": self._saved(at.name, last), **best}
         self._remember(at)
         self.run.set_status(
-            checkpoints=names, kept=sorted(self.kept), step=at.step, epoch=at.epoch, best=best_words(self.best)
+            checkpoints=names, kept=sorted(self.kept), step=at.step, epoch=at.epoch, best=self._best_words()
         )
         keep_only(self.folder, self.kept.union(*self.recent.values()))
         ended = time.monotonic()
         self.due = ended + max(self.seconds, (ended - began) / SHARE)
+
+    def _best_words(self) -> dict[str, float] | None:
+        """What status.json says of the best model."""
+        if self.best is None:
+            return None
+        at = self.best.position
+        return {"epoch": at.best_epoch, "step": at.best_step, self.score: at.best_accuracy, "val_loss": at.best_loss}
 
     def _saved(self, name: str, checkpoint: Checkpoint) -> str:
         if name not in self.whole:
@@ -120,14 +129,6 @@ def _whole(world: World, checkpoint: Checkpoint) -> Checkpoint:
     """A checkpoint without shards in the first process, without tensors in the others."""
     kinds = {kind: gathered(getattr(checkpoint, kind), wanted=world.rank == 0) for kind in TENSORS}
     return replace(checkpoint, **kinds)
-
-
-def best_words(best: Checkpoint | None) -> dict[str, float] | None:
-    """What status.json says of the best model."""
-    if best is None:
-        return None
-    at = best.position
-    return {"epoch": at.best_epoch, "step": at.best_step, "val_accuracy": at.best_accuracy, "val_loss": at.best_loss}
 
 
 def _frozen(checkpoint: Checkpoint) -> Checkpoint:

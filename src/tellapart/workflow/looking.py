@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +13,12 @@ from torch import Tensor, nn
 from tellapart.data.augment import network_input
 from tellapart.data.decode import Pixels
 from tellapart.data.square import fitted
-from tellapart.errors import UsageError, did_you_mean
-from tellapart.evaluation.fields import in_fields
+from tellapart.errors import UsageError, did_you_mean, refuse_marks
+from tellapart.evaluation.fields import fields_of, in_fields
 from tellapart.evaluation.metrics import softmax
 from tellapart.evaluation.neighbours import last_layer
 from tellapart.evaluation.saliency import ENOUGH, Map, Place, cam, occlusion, place_of, places_of
-from tellapart.evaluation.trust import REDRAWN, Trust, randomised, trust
+from tellapart.evaluation.trust import REDRAWN, SHARES, Trust, ordered, randomised, taken, trust
 from tellapart.models.build import build
 from tellapart.models.bundle import Bundle
 from tellapart.models.look import still
@@ -64,6 +65,34 @@ class Heat:
     fields: Map
     trust: Trust
 
+    def drawn(self) -> tuple[Map, NDArray[np.bool_]]:
+        """What speaks for the class, from 0 to 1 where it is hottest, and the pixels of the hottest 10 % of the fields,
+        each (S S).
+        """
+        positive = self.map.clip(0)
+        at = fields_of(len(positive))
+        hottest = taken(ordered(self.fields), SHARES[0])[np.ix_(at, at)]
+        return positive / (positive.max() or 1), hottest
+
+    def to_json(self) -> dict[str, Any]:
+        """What is known of it, as plain data."""
+        known = self.trust
+        return {
+            "class": self.name,
+            "informative": not known.fault,
+            "fault": known.fault,
+            "verdict": known.verdict(self.name),
+            "probability": known.probability,
+            "without_hottest": known.without_hottest,
+            "without_elsewhere": known.elsewhere,
+            "margin": known.margin.to_json(),
+            "deletion": known.deletion,
+            "insertion": known.insertion,
+            "area": known.area.to_json(),
+            "moved_maps_beaten": known.beaten,
+            "random_networks": {"correlation": dict(known.like_random), "of_each": REDRAWN},
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
@@ -87,6 +116,7 @@ class Eye:
     @classmethod
     def of(cls, bundle: Bundle, device: torch.device, progress: Progress = lambda done, total, name: None) -> "Eye":
         """The eye of a model file."""
+        refuse_marks(bundle.thresholds, "`tellapart why`")
         devices.reuse_memory()
         model = bundle.module(device).to(memory_format=torch.channels_last)  # half the time on a CPU
         return cls(bundle=bundle, model=model, device=device, progress=progress)

@@ -28,6 +28,7 @@ from tellapart.workflow.events import Begun, Event, Member, Said, Summary, Verdi
 from tellapart.workflow.prepare import decoded_whole, in_parts
 from tellapart.workflow.resume import refuse_other_transform, resume
 from tellapart.workflow.settle import Settled, refuse_impossible
+from tellapart.workflow.settle_marks import refuse_marked
 from tellapart.workflow.train import Asking, stoppable, told, train
 
 ENDED = {"finished": " is finished", "diverged": " has diverged"}
@@ -64,6 +65,7 @@ def train_many(recipe: Recipe, asking: Asking, *, folds: int = 0, seeds: int = 1
     `asking.open_test` says: `tellapart test` opens it with the one that is chosen. Raises TellapartError.
     """
     refuse_several("A series of trainings", recipe.machine.processes)
+    refuse_marked(recipe, "--folds" if folds else "--seeds", "Train once for each, by --set train.seed=1.")
     if folds and (recipe.data.folds or recipe.data.fold):
         raise UsageError(
             "--folds trains on every fold; data.folds and data.fold are for one.", "Leave one of them out."

@@ -5,7 +5,8 @@ from pathlib import Path
 from tellapart.errors import StorageError
 from tellapart.models.build import Architecture
 from tellapart.models.bundle import Bundle, load_bundle
-from tellapart.names import own_class
+from tellapart.models.header import read_header
+from tellapart.names import is_code
 from tellapart.recipe import Recipe
 from tellapart.run import Run
 
@@ -24,7 +25,7 @@ def architecture_of(recipe: Recipe, num_classes: int) -> Architecture:
         args=args,
         layers=model.layers,
         changes=model.changes,
-        sha256=model.sha256 if own_class(model.name) else "",
+        sha256=model.sha256 if is_code(model.name) else "",
     )
 
 
@@ -40,6 +41,12 @@ def find_model(runs: Path, name: str) -> tuple[Bundle, str]:
             f"The run {run.name} has no model yet; it is {state}.", "Train again, or choose another run."
         )
     return load_bundle(run.bundle), run.name
+
+
+def is_marked(runs: Path, name: str) -> bool:
+    """Whether the model of a run, or of a file, is of pictures that may have several classes each."""
+    path = Path(name) if Path(name).is_file() else Run.open(runs, name).bundle
+    return path.is_file() and bool(read_header(path).get("thresholds"))
 
 
 def run_of(runs: Path, name: str) -> Run | None:

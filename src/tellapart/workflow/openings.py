@@ -21,12 +21,14 @@ from tellapart.run import Run, json_object, now
 
 
 def noted(run: Run, index: Index) -> tuple[list[str], int]:
-    """Write down, before the seal is opened, that `run` opens the test part of `index`.
+    """Write down, before the seal is opened, that `run` opens the test part of `index`, unless that stands there.
 
     Gives the runs that opened any of these pictures before it, oldest first, and how many of the pictures they saw.
     """
     digests, part = _digests(index), identity.test_part(index)
     before = opened_before(run, part, digests)
+    if has_opened(run, part):
+        return before
     folder = run.home / ".openings"
     with writable(folder):
         folder.mkdir(exist_ok=True)
@@ -42,11 +44,9 @@ def opened_before(run: Run, test_part: str, digests: NDArray[np.void] | None = N
 
     A run that was extended is among them when it had opened them before that: its model is another one since.
     """
-    ledger = run.home / "openings.jsonl"
-    lines = read_text(ledger).splitlines() if ledger.is_file() else []
-    entries: list[dict[str, Any]] = [entry for entry in map(json_object, lines) if entry]
-    own = run.status().get("id"), test_part, _extended(run)
+    entries = _entries(run)
     keys = [(entry.get("id"), entry.get("test_part"), entry.get("extended", 0)) for entry in entries]
+    own = run.status().get("id"), test_part, _extended(run)
     earlier = entries[: keys.index(own)] if own in keys else entries
     mine = {one.tobytes() for one in (digests if digests is not None else _kept(run.home, test_part))}
     shared = {part: _shared(run.home, part, mine) for part in {str(e.get("test_part")) for e in earlier}}
@@ -55,12 +55,25 @@ def opened_before(run: Run, test_part: str, digests: NDArray[np.void] | None = N
     return names, len(seen)
 
 
+def has_opened(run: Run, test_part: str) -> bool:
+    """Whether the ledger says that `run`, as it is since it was extended last, has opened this test part."""
+    own = {"id": run.status().get("id"), "test_part": test_part, "extended": _extended(run)}
+    return bool(own["id"]) and any({"extended": 0, **entry}.items() >= own.items() for entry in _entries(run))
+
+
+def _entries(run: Run) -> list[dict[str, Any]]:
+    """The openings that the ledger beside a run tells of, oldest first."""
+    ledger = run.home / "openings.jsonl"
+    lines = read_text(ledger).splitlines() if ledger.is_file() else []
+    return [entry for entry in map(json_object, lines) if entry]
+
+
 def known(run: Run, digests: Iterable[str]) -> Counter[str]:
-    """How many of these pictures, by the hex of their digests, are in which part of the run."""
+    """How many of these pictures, by the hex of their digests, are in which part of the run; '' is none of them."""
     path = run.folder / "split.csv"
     rows = csv.DictReader(io.StringIO(read_text(path, errors="surrogateescape") if path.is_file() else ""))
     part_of = {row.get("digest"): row["part"] for row in rows if row.get("part") in PARTS}  # a copy that left is none
-    return Counter(part_of[one] for one in digests if one in part_of)
+    return Counter(part_of.get(one, "") for one in digests if one)  # a file that cannot be read has none
 
 
 def looked(run: Run, digests: Iterable[str]) -> list[str]:
@@ -68,8 +81,8 @@ def looked(run: Run, digests: Iterable[str]) -> list[str]:
 
     A look at the sealed part is no opening, for nothing is scored; the log of the run keeps that it happened.
     """
-    digests = [digest for digest in digests if digest]  # a file that cannot be read has none
-    found, of = known(run, digests), f"of these {len(digests):,} pictures"
+    found = known(run, digests)
+    of = f"of these {found.total():,} pictures"
     notes = [f"{found[part]:,} {of} were in the {part} part of {run.name}" for part in PARTS if found[part]]
     if not found["test"] or run.predictions("test").is_file():
         return notes

@@ -14,6 +14,7 @@ from tellapart.evaluation.thresholds import curves
 from tellapart.figures.confusion import confusion_picture
 from tellapart.figures.grid import grid
 from tellapart.files import read_text
+from tellapart.names import SCORES
 from tellapart.recipe import Recipe, printable
 from tellapart.recipe_values import origins_of
 from tellapart.reporting.tensorboard import Board, open_board
@@ -87,17 +88,39 @@ def with_panels(run: Run, events: Iterator[Event]) -> Iterator[Event]:
 
 
 def judged(run: Run, verdict: Verdict) -> None:
-    """Confusion matrix, mistakes and curves of the validation part, the story, and the results beside the settings."""
-    files = sorted((run.folder / "tensorboard").glob("events.out.tfevents.*"))
-    board = open_board(run.folder / "tensorboard", files[-1]) if files else None
-    if board is None:
+    """Confusion matrix, mistakes and curves of the validation part, those pictures of the test part where it is opened,
+    the story, and the results beside the settings.
+    """
+    if (board := _board(run)) is None:
         return
     validation, step = Predictions.load(run.predictions("validation")), run.status().get("epoch", 0)
     with board:
         board.scalars(step, results(verdict.figures))
-        shown = draw(board, validation, step)
+        shown = draw(board, validation, step) if validation.marks is None else []
+        if verdict.test == "opened" and validation.marks is None:
+            shown += _pictures(board, Predictions.load(run.predictions("test")), step, "test_")
         board.text("story", story_page(verdict, shown))
         board.ended()
+
+
+def opened_later(run: Run, verdict: Verdict) -> None:
+    """What a test part adds that is opened after the training: its figures, confusion matrix and mistakes, at the step
+    of those of validation, and the story as it is now.
+    """
+    if (board := _board(run)) is None:
+        return
+    step = run.status().get("epoch", 0)
+    with board:
+        board.scalars(step, results([one for one in verdict.figures if one.part == "test"]))
+        test = Predictions.load(run.predictions("test"))
+        shown = _pictures(board, test, step, "test_") if test.marks is None else []
+        board.text("story", story_page(verdict, shown), step=max(1, step))
+
+
+def _board(run: Run) -> Board | None:
+    """The newest event file of a run, to go on with; None where it has none."""
+    files = sorted((run.folder / "tensorboard").glob("events.out.tfevents.*"))
+    return open_board(run.folder / "tensorboard", files[-1]) if files else None
 
 
 def results(figures: list[Figure]) -> dict[str, float]:
@@ -105,7 +128,7 @@ def results(figures: list[Figure]) -> dict[str, float]:
     found = {}
     for figure in figures:
         name = f"best_model/{figure.part}_{figure.name}"
-        if figure.name == "accuracy":
+        if figure.name in SCORES:
             found |= {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
         elif figure.name == "loss":
             found[name] = figure.value
@@ -115,25 +138,31 @@ def results(figures: list[Figure]) -> dict[str, float]:
 def draw(board: Board, judged: Predictions, step: int) -> list[str]:
     """The pictures and curves of some predictions; what is shown of how many, in sentences."""
     names, said = [printable(name) for name in judged.classes], judged.logits.argmax(axis=1)
+    told, found = _pictures(board, judged, step), curves(judged, most=CURVES)
+    for k, table in found.items():
+        tag = f"classes/{names[k]}{f' ({k})' * (names.count(names[k]) > 1)}"
+        board.pr_curve(step, tag, table, about=_about(judged, said, k))
+    if left := len(np.unique(judged.labels)) - len(found):
+        told.append(f"{len(found)} classes have a curve, those with the lowest F1; {left:,} others have none.")
+    return told
+
+
+def _pictures(board: Board, judged: Predictions, step: int, lead: str = "") -> list[str]:
+    """The confusion matrix and the mistakes; what is shown of how many, in sentences."""
+    names, said = [printable(name) for name in judged.classes], judged.logits.argmax(axis=1)
     mistakes, told = worst_first(judged), []
     told.append(f"{len(mistakes):,} of {len(judged):,} {judged.part} pictures are answered wrongly")
     told[0] += f"; the {MISTAKES} surest are shown." if len(mistakes) > MISTAKES else "."
     if len(names) <= DRAWN:
         title = f"{judged.part}: accuracy {_with_interval(judge(judged)[0])}"
         picture = confusion_picture(confusion(said, judged.labels, len(names)), names, title=title)
-        board.image("best_model/confusion_matrix", np.asarray(picture), step)
+        board.image(f"best_model/{lead}confusion_matrix", np.asarray(picture), step)
     else:
         told.append(f"{len(names):,} classes are too many for a confusion matrix: it is drawn for up to {DRAWN:,}.")
     if mistakes and judged.thumbnails is not None:
         tiles = [judged.thumbnails[row] for row, _ in mistakes[:MISTAKES]]
         captions = ["\n(".join(printable(text).rsplit(" (", 1)) for _, text in mistakes[:MISTAKES]]
-        board.image("best_model/mistakes", np.asarray(grid(tiles, captions, tile=112)), step)
-    found = curves(judged, most=CURVES)
-    for k, table in found.items():
-        tag = f"classes/{names[k]}{f' ({k})' * (names.count(names[k]) > 1)}"
-        board.pr_curve(step, tag, table, about=_about(judged, said, k))
-    if left := len(np.unique(judged.labels)) - len(found):
-        told.append(f"{len(found)} classes have a curve, those with the lowest F1; {left:,} others have none.")
+        board.image(f"best_model/{lead}mistakes", np.asarray(grid(tiles, captions, tile=112)), step)
     return told
 
 
@@ -166,7 +195,8 @@ def _of_test(verdict: Verdict) -> str:
     said: Mapping[str, str] = {
         "none": "There is no sealed test part: every number here is of pictures by which the model was chosen.",
         "sealed": "The test part is still sealed: these numbers are of pictures by which the model was chosen.",
-        "opened": "The pictures and curves here are of the validation part; of the test part there are figures alone.",
+        "opened": "The curves here are of the validation part; of the test part there are figures and, under the tags "
+        "test_…, its confusion matrix and its mistakes.",
     }
     times = len(verdict.opened_before or [])
     again = f" It was opened {times} times before: the more often, the less it is a test."

@@ -34,6 +34,7 @@ from tellapart.workflow.choose import from_elsewhere, opened_or_fetched, refuse_
 from tellapart.workflow.reach import within_reach
 from tellapart.workflow.settle import Settled, refuse_large_batch, settle_training
 from tellapart.workflow.settle_input import settle_input
+from tellapart.workflow.settle_marks import for_marks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,7 @@ def prepare(
 
     Raises DataError or UsageError with the way out.
     """
+    settled = for_marks(settled)
     whole = divided_pictures(settled, index=index, progress=progress, fetching=fetching)
     settled, apart = whole.settled, without_leaks(whole.pictures, whole.settled.recipe)
     reviewed, said = overlaid(apart, settled.recipe.data.overlay)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tellapart.errors import StorageError, UsageError
+from tellapart.errors import StorageError, UsageError, refuse_marks
 from tellapart.evaluation.judgement import judged
+from tellapart.evaluation.looks import Looks
 from tellapart.evaluation.metrics import Figure
 from tellapart.evaluation.predictions import Predictions
 from tellapart.evaluation.promises import Answering
@@ -64,6 +65,7 @@ def evidence_of(run: Run) -> Evidence:
         hint = f"`tellapart resume {run.called}` goes on with it." if (run.folder / "recipe.toml").is_file() else ""
         raise UsageError(f"The run {run.name} is {state}, so there is nothing to report yet.", hint)
     validation = Predictions.load(run.predictions("validation"))
+    refuse_marks(validation.marks is not None, "A report", f"`tellapart test {run.called}` has every score.")
     opened = run.predictions("test").is_file()
     shown = Predictions.load(run.predictions("test")) if opened else validation
     before, seen = opened_before(run, status.get("test_part", "")) if opened and _in_ledger(run) else (None, 0)
@@ -88,6 +90,8 @@ def evidence_of(run: Run) -> Evidence:
         seen_before=seen,
         siblings=_siblings(run),
         robustness=_robustness(run, shown.part),
+        network=json_object(_text(run, "network.json")) or {},
+        looks=Looks.load(run.heat(shown.part), shown),
     )
 
 
@@ -165,15 +169,15 @@ def _several(run: Run) -> str:
         raise UsageError(f"The trainings in {run.name} are not finished.", f"`tellapart resume {run.called}` goes on.")
     try:
         found = json.loads(read_text(path))
-        members = [_member(one) for one in found["members"]]
+        members = [member(one) for one in found["members"]]
         whole = [one for one in found["out_of_fold"] if one["name"] == "accuracy"]
-        pooled = [_member({"run": f"out of fold {one['about']}", "seed": "", "figures": [one]}) for one in whole]
+        pooled = [member({"run": f"out of fold {one['about']}", "seed": "", "figures": [one]}) for one in whole]
         return report_of_several(run.name, members, pooled, [Spread(**one) for one in found["spreads"]])
     except (ValueError, KeyError, TypeError) as error:
         raise StorageError(f"{path} is damaged: {error}.") from error
 
 
-def _member(one: Mapping[str, Any]) -> list[str]:
+def member(one: Mapping[str, Any]) -> list[str]:
     """(name, seed, accuracy, n) of one training, as text."""
     if not one["figures"]:
         return [one["run"], f"{one['seed']}", "–", "–"]

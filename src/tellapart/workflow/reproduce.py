@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from tellapart.names import SCORES
 from tellapart.recipe import Recipe
 from tellapart.recipe_values import origins_of
 from tellapart.run import Run
@@ -87,7 +88,7 @@ def _stage(run: Run, old: Run, number: int, text: str, asking: Asking) -> Iterat
 
 def _compared(old: Run, run: Run) -> Reproduction:
     first, second = fingerprint(old), fingerprint(run)
-    figures = ([f for f in one.status()["figures"] if f["name"] == "accuracy"] for one in (old, run))
+    figures = ([f for f in one.status()["figures"] if f["name"] in SCORES] for one in (old, run))
     (then, *_), (now, *_) = figures  # of validation; that of the test comes after it
     chance = "within chance" if then["low"] <= now["value"] <= then["high"] else "different"
     return Reproduction(

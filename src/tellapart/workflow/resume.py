@@ -28,7 +28,7 @@ Found = tuple[Checkpoint | None, Checkpoint | None, list[str]]
 
 def resume(run: Run, asking: Asking) -> Iterator[Event]:
     """Continue a stopped run; the last event is the Verdict. The weights become those of a run that was never stopped,
-    to the last bit, on the same device, torch build and number of threads.
+    to the last bit, on the same device, torch build and number of threads. A test part that was to stay sealed does.
 
     Raises UsageError for a finished run, MismatchError when the pictures have changed.
     """
@@ -76,6 +76,8 @@ def continued(
     prepared = same_pictures(run, recipe, index=asking.index, progress=stoppable(asking))
     pieces = put_together(prepared, device, transform=asking.transform, anew=last is None)
     commit()
+    opens = asking.open_test and run.status().get("open_test", True)  # what it was told before holds
+    run.set_status(open_test=opens)
     refuse_lost_beginning(run, last)
     pieces, start = in_cycle(run, pieces, taken_up(pieces, last))
     cut(run, start)
@@ -83,7 +85,7 @@ def continued(
     yield Said(stage=7, text=f"training goes on after step {start.step:,} of {pieces.plan.max_steps:,}")
     tell(run, pieces, start, asking.asked, taken=last)
     yield from fitted(run, pieces, asking.asked, start=start, best=best, wanted=asking.save_now)
-    judged = verdict(run, prepared, device, open_test=asking.open_test, began=began, asked=asking.asked)
+    judged = verdict(run, prepared, device, open_test=opens, began=began, asked=asking.asked)
     yield from with_panels(run, judged)
 
 

@@ -9,7 +9,7 @@ import torch
 from tellapart.data.index import Index
 from tellapart.data.loader import Batch
 from tellapart.data.pictures import Pictures
-from tellapart.errors import UsageError
+from tellapart.errors import UsageError, refuse_marks
 from tellapart.evaluation.metrics import Figure, share, top_k_hits
 from tellapart.evaluation.predict import logits_of_rows
 from tellapart.evaluation.robustness import REMEDY, STRENGTHS, spoilt
@@ -89,6 +89,7 @@ def judged_with(run: Run, index: Index | None) -> tuple[Bundle, Pictures]:
     if (state := run.status().get("state")) != "finished":
         raise UsageError(f"The run {run.name} is {state} and has no model that was judged.", "Choose another run.")
     bundle = load_bundle(run.bundle)
+    refuse_marks(bundle.thresholds, "This")
     prepared = same_pictures(run, recipe_of(run), index=index)
     return bundle, replace(prepared.pictures, preprocess=bundle.preprocess)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from tellapart.errors import StorageError
 from tellapart.files import read_text
+from tellapart.names import SCORES
 from tellapart.run import Run, every_run, json_object
 
 
@@ -20,6 +21,8 @@ class Row:
     epoch, of changed pictures and by the loss of its recipe. Compare it between runs of one loss; None before any.
     `lineage`: what it was branched from, extended at, or repeats, in words. `loss` is of the validation part, `seconds`
     those of its epochs together, `started` the time at which it began to train; each None, or "", where there is none.
+    `spread` and `loss_spread`: of several trainings, the plain data of `Spread` for their accuracies and losses in
+    validation, where no figure of their own stands for all.
     """
 
     name: str
@@ -34,16 +37,20 @@ class Row:
     loss: dict[str, Any] | None = None
     seconds: float | None = None
     started: str = ""
+    spread: dict[str, Any] | None = None
+    loss_spread: dict[str, Any] | None = None
 
 
-def _value(figure: dict[str, Any] | None, sign: int) -> float | None:
-    return None if figure is None or figure["value"] is None else sign * figure["value"]
+def _value(figure: dict[str, Any] | None, sign: int, spread: dict[str, Any] | None = None) -> float | None:
+    if figure is None:
+        return None if spread is None else sign * spread["mean"]
+    return None if figure["value"] is None else sign * figure["value"]
 
 
 SORTS: dict[str, Callable[[Row], Any]] = {
-    "validation": lambda row: _value(row.validation, -1),
+    "validation": lambda row: _value(row.validation, -1, row.spread),
     "test": lambda row: _value(row.test, -1),
-    "loss": lambda row: _value(row.loss, 1),
+    "loss": lambda row: _value(row.loss, 1, row.loss_spread),
     "gap": lambda row: row.gap,
     "seconds": lambda row: row.seconds,
     "name": lambda row: row.name,
@@ -64,9 +71,19 @@ def listed(runs: Path, sort: str = "validation") -> list[Row]:
 
 def _readable(run: Run) -> Row:
     try:
-        return replace(_row(run.name, run.status()), **_of_epochs(run), started=_started(run))
+        row = replace(_row(run.name, run.status()), **_of_epochs(run), started=_started(run))
+        return replace(row, **_spreads(run)) if run.several and row.validation is None else row
     except (StorageError, TypeError, KeyError, AttributeError):
         return Row(name=run.name, state="damaged", source="", model="", validation=None, test=None, heartbeat="")
+
+
+def _spreads(run: Run) -> dict[str, dict[str, Any]]:
+    """The spreads of several trainings that are summed up; of folds and seeds together, those over the seeds."""
+    path = run.folder / "summary.json"
+    found = (json_object(read_text(path)) or {}).get("spreads", []) if path.is_file() else []
+    named = {one["name"]: one for one in found if one["n"] > 1}
+    each = {"spread": named.get("accuracy"), "loss_spread": named.get("loss")}
+    return {key: one for key, one in each.items() if one}
 
 
 def _of_epochs(run: Run) -> dict[str, float]:
@@ -97,7 +114,7 @@ def _lineage(status: dict[str, Any]) -> Iterator[str]:
 
 def _row(name: str, status: dict[str, Any]) -> Row:
     accuracies, losses = (
-        {f["part"]: f for f in status.get("figures", []) if f["name"] == name} for name in ("accuracy", "loss")
+        {f["part"]: f for f in status.get("figures", []) if f["name"] in names} for names in (SCORES, ("loss",))
     )
     return Row(
         name=name,

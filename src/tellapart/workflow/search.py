@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tellapart.errors import DivergedError, Interrupted, StorageError, TellapartError, UsageError
+from tellapart.errors import DivergedError, Interrupted, StorageError, TellapartError, UsageError, refuse_marks
 from tellapart.evaluation.metrics import proportion
 from tellapart.files import csv_text, read_text
 from tellapart.names import NAMED_SOURCES
@@ -67,6 +67,7 @@ def search(
     `asking.open_test` says. storage: a database that several machines share. Raises TellapartError.
     """
     refuse_several("A search", recipe.machine.processes)
+    refuse_marks(recipe.data.several, "A search")
     optuna_at_hand()
     fields = fields_of(tries)
     refuse_fields(recipe, asking.origins, fields)

@@ -51,7 +51,7 @@ def sheet(settled: Settled) -> list[Tile]:
     captions = ("as judged", *(f"epoch {epoch + 1}" for epoch in range(EPOCHS)))
     tiles = []
     for n, row in enumerate(rows.tolist()):
-        tiles.append(Tile(decode(index.store.read(row)), printable(index.classes[int(index.labels[row])])))
+        tiles.append(Tile(decode(index.store.read(row)), printable(index.called(row))))
         tiles += [Tile(pixels[n], caption) for pixels, caption in zip(shown, captions, strict=True)]
     return tiles
 

@@ -38,7 +38,6 @@ from tellapart.web.site import Asked, Door, Limits, Site
 from tellapart.workflow.looking import Eye, Heat, Subject, explain
 from tellapart.workflow.nearest import nearest_of
 from tellapart.workflow.serve_words import TOP, described, heat_entry
-from tellapart.workflow.why import drawn
 
 BATCH, WAITING, SIDE, NEAREST = 64, 4, 448, 6
 """Pictures that go through the network together; slow answers that may wait; a map's side; training pictures shown."""
@@ -211,7 +210,7 @@ class Service:
     def _drawn(self, heat: Heat, pixels: Pixels) -> str:
         """The heat over the picture, as a data address."""
         box = covered(pixels.shape[1], pixels.shape[0], self.bundle.preprocess)
-        return _png(over(pixels, *drawn(heat), box, side=SIDE))
+        return _png(over(pixels, *heat.drawn(), box, side=SIDE))
 
     async def _model(self, asked: Asked) -> Response:
         return JSONResponse(described(self.bundle, self.name, self.limits) | {"nearest": self.pictures is not None})

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tellapart.data.pictures import size_of
 from tellapart.data.sources.rows import CSV
-from tellapart.errors import DataError, UsageError, did_you_mean
+from tellapart.errors import DataError, UsageError, did_you_mean, refuse_marks
 from tellapart.evaluation.metrics import top_k_hits
 from tellapart.evaluation.predictions import Predictions
 from tellapart.evaluation.slices import Slice, slices
@@ -24,6 +24,7 @@ def sliced(run: Run, predictions: Predictions, by: str) -> list[Slice]:
     table that does not name the pictures.
     """
     refuse_unknown(by)
+    refuse_marks(predictions.marks is not None, "--slice")
     table, _, column = by.rpartition(":")
     values = WAYS[by](run, predictions) if by in WAYS else _of_table(Path(table), column, predictions)
     hits = top_k_hits(predictions.logits, predictions.labels, 1)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from tellapart.data import download, split_file
-from tellapart.data.index import Index
 from tellapart.data.progress import Progress, quiet
 from tellapart.data.split import folded
 from tellapart.errors import UsageError
@@ -36,9 +35,7 @@ def split(
     dealt = folded(index, folds, whole.settled.recipe.data.split_seed) if folds else None
     summed = summary(index)
     for fold in range(folds):
-        summed.parts[f"fold {fold}"] = _counts(index, np.flatnonzero(dealt == fold))
+        rows = np.flatnonzero(dealt == fold)
+        summed.parts[f"fold {fold}"] = index.take(rows).counts().tolist()
+        summed.pictures[f"fold {fold}"] = len(rows)
     return Made(text=split_file.text_of(index, folds=dealt, of=whole.keys), summary=summed)
-
-
-def _counts(index: Index, rows: np.ndarray) -> list[int]:
-    return np.bincount(index.labels[rows], minlength=len(index.classes)).tolist()

@@ -112,7 +112,7 @@ def accepted(recipe: Recipe, asking: Asking) -> tuple[Settled, torch.device]:
     """The recipe with what was given in Python, and its device. Raises UsageError for what cannot be honoured."""
     if asking.index is not None:
         own = f"python:{asking.index.name}"
-        for key in ("source", "root", "labels", "pattern", "columns"):
+        for key in ("source", "root", "labels", "pattern", "columns", "several"):
             if (value := getattr(recipe.data, key)) not in (getattr(Recipe().data, key), own):
                 said = f"data.{key} = {value} says nothing beside Asking(index=…), which has its pictures and labels."
                 raise UsageError(said, "Leave one of them out.")
@@ -157,7 +157,8 @@ def trained(
     pieces = yield from at_its_pace(put(prepared), put, began=began)
     taken = before(pieces)
     weights = sum(weight.numel() for weight in pieces.model.parameters())
-    run.set_status(transform=asking.transform is not None, parameters=weights, spent=time.monotonic() - began)
+    told_so = {"transform": asking.transform is not None, "open_test": asking.open_test}
+    run.set_status(**told_so, parameters=weights, spent=time.monotonic() - began)
     written(run, pieces.prepared, command=asking.command, conditions=conditions(device, pieces.world))
     yield from described(pieces, schedule=asking.schedule)
     if anew and pieces.prepared.recipe.model.freeze and not pieces.prepared.recipe.model.weights:

@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from tellapart.data.decode import decode
@@ -14,21 +12,21 @@ from tellapart.data.identity import digest
 from tellapart.data.pictures import Pictures
 from tellapart.data.square import covered
 from tellapart.errors import DataError, MismatchError, TellapartError, UsageError
-from tellapart.evaluation.fields import fields_of
 from tellapart.evaluation.predictions import Predictions
-from tellapart.evaluation.saliency import Map
-from tellapart.evaluation.trust import REDRAWN, SHARES, ordered, taken
 from tellapart.figures.heat import Row, heat_sheet, over, sized
 from tellapart.preprocess import Preprocess
 from tellapart.recipe import printable
 from tellapart.run import Run
 from tellapart.workflow.begin import recipe_of, same_pictures
+from tellapart.workflow.final import opened
+from tellapart.workflow.heat import kept_more
 from tellapart.workflow.judge import worst_first
 from tellapart.workflow.looking import Eye, Heat, Progress, Seen, Subject, Way, explain
 from tellapart.workflow.nearest import Near, nearest_of
-from tellapart.workflow.openings import looked
+from tellapart.workflow.openings import has_opened, looked
 
 NONE = "No nearest training pictures: "
+CHOOSE_NOTHING = "choose nothing by what is seen of test pictures: they would be no test any more"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,21 +63,50 @@ def why_pictures(
 
 
 def why_mistakes(
-    eye: Eye, run: Run | None, most: int, *, wanted: str = "", method: str = "auto", nearest: int = 5
+    eye: Eye,
+    run: Run | None,
+    most: int,
+    *,
+    part: str = "validation",
+    wanted: str = "",
+    method: str = "auto",
+    nearest: int = 5,
 ) -> Answer:
-    """Why a run made its surest mistakes in validation. Raises UsageError for a model without its run, MismatchError
-    when the pictures are no longer those of the run.
+    """Why a run made its surest mistakes in validation, or in a test `part` that it has opened: nothing is opened here.
+
+    Raises UsageError for a model without its run, or a test part that is sealed, MismatchError when the pictures are no
+    longer those of the run.
     """
     if run is None:
         raise UsageError("Only a run has mistakes of its own; this is a model file.", "Name the run, or pictures.")
+    if part == "test":
+        _refuse_sealed(run)
     own = pictures_of(run, eye.bundle.preprocess, eye.progress)
-    subjects, about = _mistakes(run, own, most)
+    said = Predictions.load(run.predictions(part))
+    rows, about = _mistakes(said, most)
+    subjects = _subjects(run, opened(run, own)[1] if part == "test" else own, said, rows)
     seen, way = explain(eye, subjects, wanted=wanted, method=method)
-    near, notes = [[] for _ in seen], [about]
+    near, notes = [[] for _ in seen], [about, *[CHOOSE_NOTHING] * (part == "test")]
+    if method == "auto" and not wanted and (kept := kept_more(run, said, rows, seen, way.method)):
+        notes.append(kept)
     if nearest and seen:
         near, how = nearest_of(eye, subjects, own, nearest)
         notes.append(how)
     return Answer(way=way, seen=seen, near=near, notes=notes, broken=[])
+
+
+def _refuse_sealed(run: Run) -> None:
+    """Raises UsageError unless the run has a test part, opened it, and the ledger says so."""
+    called, part = run.called, run.status().get("test_part")
+    if not part:
+        raise UsageError(f"The run {run.name} has no test part.", "Leave --part out: its mistakes are of validation.")
+    if not run.predictions("test").is_file():
+        hint = f"`tellapart test {called}` opens it, and writes down that it did."
+        raise UsageError(f"The test part of {run.name} is sealed, and to explain its mistakes opens nothing.", hint)
+    if not has_opened(run, part):
+        ledger = printable(str(run.home / "openings.jsonl"))
+        said = f"The ledger {ledger} does not say that {run.name} opened its test part."
+        raise UsageError(said, "Bring the ledger along with the run; mistakes in validation need none.")
 
 
 def pictures_of(run: Run, preprocess: Preprocess, progress: Progress) -> Pictures:
@@ -100,20 +127,20 @@ def _of_files(paths: Sequence[Path]) -> tuple[list[Subject], list[tuple[str, str
     return found, broken
 
 
-def _mistakes(run: Run, pictures: Pictures, most: int) -> tuple[list[Subject], str]:
-    """The surest mistakes among the validation pictures, and among how many: the seal on the test part stays on."""
-    said = Predictions.load(run.predictions("validation"))
-    rows = {key: row for row, key in enumerate(pictures.index.keys)}
-    if lost := next((key for key in said.keys if key not in rows), ""):
-        raise MismatchError(f"{printable(lost)} was judged, and is not among the pictures of {run.name} any more.")
+def _mistakes(said: Predictions, most: int) -> tuple[list[int], str]:
+    """The rows of the surest mistakes, and among how many."""
     wrong = [row for row, _ in worst_first(said)]
-    found = [_subject(pictures, rows[said.keys[n]], said.classes[said.labels[n]]) for n in wrong[:most]]
-    count = f"{len(wrong):,} mistake{'s' * (len(wrong) != 1)}"
-    return found, f"{count} among {len(said):,} validation pictures; shown: {len(found)}, the surest first"
+    count, shown = f"{len(wrong):,} mistake{'s' * (len(wrong) != 1)}", wrong[:most]
+    return shown, f"{count} among {len(said):,} {said.part} pictures; shown: {len(shown)}, the surest first"
 
 
-def _subject(pictures: Pictures, row: int, true: str) -> Subject:
-    return Subject(name=pictures.index.keys[row], pixels=decode(pictures.index.store.read(row)), true=true)
+def _subjects(run: Run, pictures: Pictures, said: Predictions, rows: Sequence[int]) -> list[Subject]:
+    """The pictures of some predictions, from their files. Raises MismatchError for one that is not there any more."""
+    at = {key: row for row, key in enumerate(pictures.index.keys)}
+    if lost := next((key for key in said.keys if key not in at), ""):
+        raise MismatchError(f"{printable(lost)} was judged, and is not among the pictures of {run.name} any more.")
+    read, named = pictures.index.store.read, [(said.keys[n], said.classes[said.labels[n]]) for n in rows]
+    return [Subject(name=key, pixels=decode(read(at[key])), true=true) for key, true in named]
 
 
 def title(one: Seen) -> str:
@@ -139,19 +166,11 @@ def _row(one: Seen, near: Sequence[Near], eye: Eye) -> Row:
     for heat in one.heats:
         means = "means nothing" if heat.trust.why_nothing else "informative"
         caption = printable(f"heat for {heat.name}") + f"\n{100 * heat.trust.probability:.1f} %, {means}"
-        tiles.append((over(pixels, *drawn(heat), box), caption))
+        tiles.append((over(pixels, *heat.drawn(), box), caption))
     tiles += [(sized(n.square), f"{printable(n.name)}, {n.distance:.2f}\n{printable(n.key)}") for n in near]
     return Row(
         title=title(one), tiles=tiles, said=[line for heat in one.heats for line in (verdict(heat), heat.trust.numbers)]
     )
-
-
-def drawn(heat: Heat) -> tuple[Map, NDArray[np.bool_]]:
-    """What speaks for the class, from 0 to 1 where it is hottest, and the pixels of the hottest 10 % of the fields."""
-    positive = heat.map.clip(0)
-    at = fields_of(len(positive))
-    hottest = taken(ordered(heat.fields), SHARES[0])[np.ix_(at, at)]
-    return positive / (positive.max() or 1), hottest
 
 
 def document(answer: Answer, model: str) -> dict[str, Any]:
@@ -175,25 +194,6 @@ def _entry(one: Seen, near: Sequence[Near]) -> dict[str, Any]:
         "said": one.said,
         "probability": one.share,
         **({"class": one.subject.true} if one.subject.true else {}),
-        "heat": [_heat_entry(heat) for heat in one.heats],
+        "heat": [{**heat.to_json(), "fields": heat.fields.tolist()} for heat in one.heats],
         "nearest": [{"key": n.key, "class": n.name, "distance": n.distance} for n in near],
-    }
-
-
-def _heat_entry(heat: Heat) -> dict[str, Any]:
-    known = heat.trust
-    return {
-        "class": heat.name,
-        "informative": not known.why_nothing,
-        "verdict": known.verdict(heat.name),
-        "probability": known.probability,
-        "without_hottest": known.without_hottest,
-        "without_elsewhere": known.elsewhere,
-        "margin": known.margin.to_json(),
-        "deletion": known.deletion,
-        "insertion": known.insertion,
-        "area": known.area.to_json(),
-        "moved_maps_beaten": known.beaten,
-        "random_networks": {"correlation": known.like_random, "of_each": REDRAWN},
-        "fields": heat.fields.tolist(),
     }

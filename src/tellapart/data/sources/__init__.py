@@ -92,7 +92,7 @@ def _prefixed(prefix: str, name: str, root: str, labels: Labels) -> Index:
         raise UsageError(f"The root '{root}' does not go with 'hf:{name}'.", "Leave it out.")
     from tellapart.data.sources.huggingface import huggingface
 
-    return huggingface(name, pairs(labels.columns, flag="--columns"))
+    return huggingface(name, pairs(labels.columns, flag="--columns"), several=labels.several)
 
 
 def _of_path(path: Path, labels: Labels) -> Index:
@@ -109,7 +109,7 @@ def _of_path(path: Path, labels: Labels) -> Index:
     if way == "table":
         from tellapart.data.sources.table import table
 
-        return table(path, pairs(labels.columns, flag="--columns"))
+        return table(path, pairs(labels.columns, flag="--columns"), several=labels.several)
     if way == "shards":
         from tellapart.data.sources.shards import shards
 
@@ -128,16 +128,16 @@ def _kind(path: Path) -> str:
 def fitting(labels: Labels, source: str) -> Labels:
     """Of the labels asked of one source, what another of its own kind can use: a pattern, or columns."""
     kind = _kind(_path(source)) or likely(_path(source))
-    return Labels(
-        pattern=labels.pattern if kind == "filename" else "", columns=labels.columns if kind == "table" else ""
-    )
+    columns, several = (labels.columns, labels.several) if kind == "table" else ("", "")
+    return Labels(pattern=labels.pattern if kind == "filename" else "", columns=columns, several=several)
 
 
 def _refuse_unused(labels: Labels, way: str, source: str) -> None:
     """Refuse what would not be looked at."""
     if (way == "named" or source.startswith("hf:")) and labels.way != AUTO.way:
         raise UsageError(f"--labels {labels.way} is not for '{source}': it brings its labels.", "Leave --labels out.")
-    for flag, given, meant in (("--pattern", labels.pattern, "filename"), ("--columns", labels.columns, "table")):
+    flags = ("--pattern", labels.pattern, "filename"), ("--columns", labels.columns, "table")
+    for flag, given, meant in (*flags, ("--several", labels.several, "table")):
         if given and way != meant:
             what = f"{flag} goes with --labels {meant}, and the labels of {source} are of the way '{way}'."
             raise UsageError(what, f"Leave {flag} out.")

@@ -3,16 +3,17 @@
 import re
 import unicodedata
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.data.index import NO_PART, Ignored, Index, Store, Strings, naturally
+from tellapart.data.index import NO_PART, Ignored, Index, Store, Strings, naturally, rarest
 from tellapart.data.sources.folder import refuse_twins
 from tellapart.data.sources.layout import PART_NAMES
-from tellapart.data.sources.listing import shown
+from tellapart.data.sources.listing import few, shown
+from tellapart.data.sources.rows import ENTRY
 from tellapart.errors import DataError
 from tellapart.names import PARTS
 
@@ -66,9 +67,17 @@ def assembled(
     known: Sequence[str] = (),
     ignored: Sequence[Ignored] = (),
     said: Sequence[str] = (),
+    several: str = "",
 ) -> Index:
-    """The Index of the texts in the columns label, split and group. at: from the role of a column to its places."""
-    classes, labels, of_classes = classes_of(columns["label"], at("label"), known)
+    """The Index of the texts in the columns label, split and group. at: from the role of a column to its places;
+    several: the sign between the classes of a label, where a picture may have several or none.
+    """
+    marks = None
+    if several:
+        classes, marks, of_classes = marks_of(columns["label"], at("label"), several, known)
+        labels = rarest(marks)
+    else:
+        classes, labels, of_classes = classes_of(columns["label"], at("label"), known)
     parts, of_parts = parts_of(columns.get("split"), len(labels), at("split"))
     groups, of_groups = groups_of(columns.get("group"))
     return Index(
@@ -78,6 +87,7 @@ def assembled(
         labels=labels,
         parts=parts,
         groups=groups,
+        marks=marks,
         store=store,
         ignored=tuple(ignored),
         said=(*said, *of_classes, *of_parts, *of_groups),
@@ -94,33 +104,93 @@ def classes_of(
     when there is one class only.
     """
     known = [unicodedata.normalize("NFC", name) for name in known]
-    names = [_class_name(text, known, column, at) for text in column.texts]
-    classes = naturally(set(names)) if not known else [name for name in dict.fromkeys(known) if name in set(names)]
-    text_of = dict(zip(names, column.texts, strict=True))
-    if not known:  # names that a schema lists are meant so; those that someone typed are hardly
-        refuse_twins(classes, lambda name: f"{column.where(text_of[name], at)}: ")
-    if len(classes) < 2:
-        raise DataError(f"There is only one class, '{classes[0]}'.", "Telling apart needs two or more.")
+    names = [_class_name(text, known, lambda at_=text: column.where(at_, at)) for text in column.texts]
+    classes = _in_order(dict(zip(names, column.texts, strict=True)), known, column, at)
     number = {name: n for n, name in enumerate(classes)}
     labels = np.array([number[name] for name in names], np.int64)[column.numbers()]
     return tuple(classes), labels, _remarks(classes, known)
 
 
-def _class_name(text: str, known: Sequence[str], column: Coded, at: Place) -> str:
+def marks_of(
+    column: Coded, at: Place, several: str, known: Sequence[str] = ()
+) -> tuple[tuple[str, ...], NDArray[np.int8], list[str]]:
+    """The class names, which of them each row has (N K), and what is to be said of them.
+
+    several: the sign between the names in a text; an empty text is a picture of none of the classes, a list brings its
+    own signs. Raises DataError as `classes_of` does, but for empty labels.
+    """
+    known = [unicodedata.normalize("NFC", name) for name in known]
+    cells = [
+        [_class_name(one, known, lambda at_=text: column.where(at_, at)) for one in entries(text, several)]
+        for text in column.texts
+    ]
+    text_of = {name: text for text, cell in zip(column.texts, cells, strict=True) for name in cell}
+    classes = _in_order(text_of, known, column, at)
+    number, table = {name: n for n, name in enumerate(classes)}, np.zeros((len(cells), len(classes)), np.int8)
+    for row, cell in enumerate(cells):
+        table[row, [number[name] for name in cell]] = 1
+    twice = np.array([len(set(cell)) < len(cell) for cell in cells], bool)[column.numbers()]
+    marks = table[column.numbers()]
+    return tuple(classes), marks, [*_remarks(classes, known), *_of_marks(marks, several, int(twice.sum()))]
+
+
+def entries(text: str, several: str) -> list[str]:
+    """The names in the text of a cell: the entries of a list, or what stands between the signs; of an empty one, none.
+
+    >>> entries("cat; dog", ";"), entries("", ";")
+    (['cat', 'dog'], [])
+    """
+    parts = text.split(ENTRY) if text.startswith(ENTRY) else text.split(several.strip() or None)
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _of_marks(marks: NDArray[np.int8], several: str, twice: int) -> list[str]:
+    each = marks.sum(axis=1)
+    said = f"{int((each > 1).sum()):,} of {len(marks):,} pictures have several classes, {int((each == 0).sum()):,} none"
+    said = [f"Each picture may have several classes, or none (multi-label): {said}."]
+    if not (each > 1).any():
+        said.append(f"Is {several!r} the sign between them? No label holds it.")
+    return said + [f"{twice:,} labels name a class twice: it counts once."] * bool(twice)
+
+
+def lists_noted(texts: Iterable[str]) -> list[str]:
+    """What is to be said of labels that look as if they named several classes each."""
+    for sign, least in ((";", 1), ("|", 1), (",", 1), (" ", 3)):  # names of two words are no lists
+        cells = {text: entries(text, sign) for text in texts}
+        lists = [text for text, cell in cells.items() if len(cell) > 1]
+        if lists and least * len({name for cell in cells.values() for name in cell}) < len(cells):
+            like = few([repr(shown(text)) for text in lists])
+            return [f"Do labels such as {like} name several classes? --several '{sign}' reads them so."]
+    return []
+
+
+def _in_order(text_of: Mapping[str, str], known: Sequence[str], column: Coded, at: Place) -> list[str]:
+    """The names, each of which is in a text, in the order of the classes."""
+    classes = naturally(text_of) if not known else [name for name in dict.fromkeys(known) if name in text_of]
+    if not known:  # names that a schema lists are meant so; those that someone typed are hardly
+        refuse_twins(classes, lambda name: f"{column.where(text_of[name], at)}: ")
+    if len(classes) < 2:
+        said = f"There is only one class, '{classes[0]}'." if classes else "No label names a class."
+        raise DataError(said, "Telling apart needs two or more.")
+    return classes
+
+
+def _class_name(text: str, known: Sequence[str], where: Callable[[], str]) -> str:
     name = text
-    if known and text:
+    if known and text and ENTRY not in text:
         if not (text.isascii() and text.isdigit() and len(text) < 19 and int(text) < len(known)):
             raise DataError(
-                f"{column.where(text, at)}: {text[:40]!a} is none of the class numbers 0 to {len(known) - 1}.",
+                f"{where()}: {text[:40]!a} is none of the class numbers 0 to {len(known) - 1}.",
                 "Give each picture a class, or remove the rows that have none.",
             )
         name = known[int(text)]
     if not name:
-        raise DataError(f"{column.where(text, at)}: the label is empty.", "Give it a class, or remove the row.")
+        hint = "Give it a class, or remove the row; --several ';' is for pictures of several classes, or none."
+        raise DataError(f"{where()}: the label is empty.", hint)
+    if name.startswith(ENTRY):
+        raise DataError(f"{where()}: the label is a list.", "--several ';' takes each entry as a class of the picture.")
     if UNSHOWN.search(name):
-        raise DataError(
-            f"{column.where(text, at)}: the label {name[:40]!a} holds a control character.", "Repair the label."
-        )
+        raise DataError(f"{where()}: the label {name[:40]!a} holds a control character.", "Repair the label.")
     return unicodedata.normalize("NFC", name)
 
 

@@ -40,11 +40,12 @@ class ArrowStore:
         return read_bytes(Path(value["path"])) if value.get("bytes") is None else value["bytes"]
 
 
-def huggingface(name: str, columns: Mapping[str, str] | None = None) -> Index:
+def huggingface(name: str, columns: Mapping[str, str] | None = None, *, several: str = "") -> Index:
     """The pictures of `NAME`, `NAME:CONFIGURATION` or a local folder, split by split; keys `train/000017`.
 
     columns: role (path, label, group) to the name of a column; others are told by their type, else guessed. Splits that
-    are no part's name are left out and named. A name is fetched by the library `datasets` into its own cache.
+    are no part's name are left out and named. several: as for a table; labels may be lists. A name is fetched by the
+    library `datasets` into its own cache.
     Raises UsageError when that library is not installed, DataError for what cannot be opened or is not classification.
     """
     name = name.removeprefix("hf:")
@@ -55,7 +56,7 @@ def huggingface(name: str, columns: Mapping[str, str] | None = None) -> Index:
     ignored = tuple(Ignored(key=f"{split}/", reason=reason) for split, reason in why.items() if reason)
     if not kept:
         raise DataError(f"{shown(name)} has no labelled split called {', '.join(PART_NAMES)}: {', '.join(opened)}.")
-    return _index(name, kept, roles, ignored)
+    return _index(name, kept, roles, ignored, several)
 
 
 def _library() -> Any:
@@ -134,7 +135,7 @@ def _why_unused(split: str, data: Any, label: str) -> str:
     return f"a split of {len(data):,} rows without labels" if set(_texts(data, label)) <= {"", "-1"} else ""
 
 
-def _index(name: str, kept: dict[str, Any], roles: dict[str, str], ignored: tuple[Ignored, ...]) -> Index:
+def _index(name: str, kept: dict[str, Any], roles: dict[str, str], ignored: tuple[Ignored, ...], several: str) -> Index:
     datasets = _library()
     keys, columns = [], {role: Coded() for role in ("label", "group", "split") if role in roles or role == "split"}
     for split, data in kept.items():
@@ -144,7 +145,8 @@ def _index(name: str, kept: dict[str, Any], roles: dict[str, str], ignored: tupl
                 column.add(text)
     sets = [data.select_columns([roles["path"]]) for data in kept.values()]
     raw = tuple(data.with_format(None).cast_column(roles["path"], datasets.Image(decode=False)) for data in sets)
-    known = getattr(next(iter(kept.values())).features[roles["label"]], "names", None) or ()
+    kind = next(iter(kept.values())).features[roles["label"]]
+    known = getattr(getattr(kind, "feature", kind), "names", None) or ()  # of a list, those of its entries
     taken = ", ".join(f"{'pictures' if role == 'path' else role} from '{shown(one)}'" for role, one in roles.items())
     return assembled(
         os.path.basename(name.rstrip("/")) or "pictures",
@@ -155,4 +157,5 @@ def _index(name: str, kept: dict[str, Any], roles: dict[str, str], ignored: tupl
         known=known,
         ignored=ignored,
         said=(f"Hugging Face data set {shown(name)}: {taken}.",),
+        several=several,
     )

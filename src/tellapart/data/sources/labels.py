@@ -19,11 +19,15 @@ from tellapart.names import PARTS
 
 @dataclass(frozen=True)
 class Labels:
-    """How pictures get their labels: a way of `names.LABELS`, the pattern of file names, the columns of a table."""
+    """How pictures get their labels: a way of `names.LABELS`, the pattern of file names, the columns of a table.
+
+    several: the sign between the classes in a cell of a table, where a picture may have several or none, else ''.
+    """
 
     way: str = "auto"
     pattern: str = ""
     columns: str = ""
+    several: str = ""
 
 
 AUTO = Labels()

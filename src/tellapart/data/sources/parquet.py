@@ -84,8 +84,9 @@ def class_names(path: Path, column: str) -> list[str]:
     """The names that the numbers of a column stand for, as Hugging Face notes them in the schema; [] without a note."""
     try:
         note = json.loads((_schema(path).metadata or {}).get(b"huggingface", b"{}"))
-        names = note["info"]["features"][column]["names"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        kind = note["info"]["features"][column]
+        names = kind.get("feature", kind)["names"]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return []
     return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else []
 

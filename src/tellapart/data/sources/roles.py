@@ -11,7 +11,11 @@ USUAL = {
         "image img picture photo image_id image_name img_name",
         "id name",
     ),
-    "label": ("label class category breed species target y class_name label_name category_name", "folder"),
+    "label": (
+        "label class category breed species target y class_name label_name category_name",
+        "labels classes categories tags",
+        "folder",
+    ),
     "split": ("split part subset set partition", "fold"),
     "group": ("group group_id patient patient_id subject subject_id plant plant_id video video_id person person_id",),
 }

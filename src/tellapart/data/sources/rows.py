@@ -16,6 +16,8 @@ MOST_LINE = 1 << 20
 """No line of a table is longer than this, in bytes; a longer one is not text, or has lost its line ends."""
 DELIMITERS = (",", ";", "\t", "|")
 Row = tuple[int, Sequence[str]]
+ENTRY = "\x1f"
+"""What stands before each entry of a cell that is a list; no class may hold it."""
 
 
 @dataclass(frozen=True)
@@ -115,9 +117,11 @@ def _json_rows(path: Path, names: Sequence[str]) -> Iterator[Row]:
 
 
 def cell(value: object, where: str) -> str:
-    """A text, a whole number or nothing as the text of a cell. Raises DataError for any other kind of value."""
+    """A text, a whole number, nothing, or a list of these as the text of a cell. Raises DataError for anything else."""
     if value is None:
         return ""
+    if isinstance(value, list) and not any(isinstance(one, list) for one in value):
+        return "".join(ENTRY + cell(one, where) for one in value) or ENTRY
     if isinstance(value, str):
         return value.strip()
     if isinstance(value, bool) or not isinstance(value, int):

@@ -159,7 +159,7 @@ def _add(found: _Pictures, number: int, path: str, name: str, part: str) -> None
 def _scanned(file: BinaryIO, name: str, ignored: list[Ignored]) -> _Shard:
     """One pass over the headers. Raises DataError for a name that is there twice or points outside."""
     shard, seen = _Shard(name), set()
-    for member in _members(file, name):
+    for member in members(file, name):
         inner = member.name.removeprefix("./")
         if re.match(r"[/\\]|[A-Za-z]:", inner) or ".." in re.split(r"[/\\]", inner):
             raise DataError(f"{shown(name)} holds a member that points outside: {inner!a}.", "Do not trust this file.")
@@ -180,8 +180,8 @@ def _scanned(file: BinaryIO, name: str, ignored: list[Ignored]) -> _Shard:
     return shard
 
 
-def _members(file: BinaryIO, name: str) -> Iterator[tarfile.TarInfo]:
-    """The members of a tar in their order. Raises DataError when a header lies, or the archive ends too soon."""
+def members(file: BinaryIO, name: str) -> Iterator[tarfile.TarInfo]:
+    """The members of a tar, called `name`, in their order. Raises DataError when a header lies, or it ends too soon."""
     size, end = os.fstat(file.fileno()).st_size, 0
     try:
         with tarfile.open(fileobj=file, mode="r:") as archive:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tellapart.data.index import Ignored, Index, Store, Strings
 from tellapart.data.sources import parquet
-from tellapart.data.sources.assembled import Coded, Place, assembled
+from tellapart.data.sources.assembled import Coded, Place, assembled, lists_noted
 from tellapart.data.sources.below import Below
 from tellapart.data.sources.folder import FileStore
 from tellapart.data.sources.listing import few, is_picture, shown
@@ -41,11 +41,12 @@ class _Read:
         return lambda row: place(self.path, self.lines[row], self.word) + column
 
 
-def table(path: Path, columns: Mapping[str, str]) -> Index:
+def table(path: Path, columns: Mapping[str, str], *, several: str = "") -> Index:
     """The pictures that a table names, in the order of its rows; keys are paths below the table's folder.
 
     columns: role (path, label, split, group) to the name of a column; '' leaves a role out; a role that is not given is
-    guessed from usual names. A Parquet file may hold the bytes of the pictures instead of their paths.
+    guessed from usual names. A Parquet file may hold the bytes of the pictures instead of their paths. several: the
+    sign between the classes in a cell, where a picture may have several or none.
     Raises DataError that names the line and what it holds; UsageError for a role or column that does not exist.
     """
     if path.suffix.lower() not in FORMATS:
@@ -66,8 +67,9 @@ def table(path: Path, columns: Mapping[str, str]) -> Index:
     words = _words(path, form, {"pictures": images.column, **roles} if images else roles, columns)
     known = parquet.class_names(path, roles["label"]) if form is parquet.FORMAT else []
     keys = store.keys if isinstance(store, FileStore) else Strings.of(read.keys)
-    said = (words, *read.said)
-    return assembled(path.stem, keys, read.coded, store, read.at, known=known, ignored=read.ignored, said=said)
+    said = (words, *read.said, *([] if several else lists_noted(read.coded["label"].texts)))
+    more = {"known": known, "ignored": read.ignored, "said": said, "several": several}
+    return assembled(path.stem, keys, read.coded, store, read.at, **more)
 
 
 def _read(path: Path, form: Format, roles: dict[str, str]) -> _Read:

@@ -1,0 +1,194 @@
+"""What makes another copy of a model answer otherwise: known faults are tried on our side, and the one that gives its
+answers is named.
+"""
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from tellapart.data.decode import decode
+from tellapart.data.square import coloured, fitted
+from tellapart.evaluation.metrics import softmax
+from tellapart.models.bundle import Bundle
+from tellapart.names import FILTERS, FITS
+from tellapart.preprocess import Preprocess, fixed_statistics
+from tellapart.recipe import printable
+from tellapart.shipping.parity import Floats, Sample, logits_of_squares
+from tellapart.shipping.shipped import Square
+
+MOST, EXPLAINED, STILL, UNRELATED, PERMUTED = 64, 0.2, 0.02, 0.3, 2000
+"""Pictures a fault is tried on; the share of the difference it may leave; answers that vary by less than this share of
+ours are the same for all; the kappa below which answers have nothing to do with each other; and classes up to which
+another order of them is looked for."""
+
+Squared = Callable[[bytes, Preprocess], NDArray[np.uint8]]
+FIT_WORDS = {
+    "crop": "only the middle of each picture is seen",
+    "pad": "the pictures are padded",
+    "squash": "the pictures are squashed",
+}
+STATISTICS = {
+    "none": "mean and deviation are left out",
+    "half": "mean and deviation are 0.5",
+    "imagenet": "mean and deviation are those of ImageNet",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One way to go wrong: in words, and how a file (bytes) becomes a square (S S C) by it."""
+
+    words: str
+    to: Preprocess
+    square: Squared
+
+
+class Unaveraged(Square):
+    """A resize that looks at the nearest pixels alone, however many become one."""
+
+    def wide(self, step: Tensor) -> Tensor:
+        """One pixel, whatever is made of the picture."""
+        return torch.ones_like(step)
+
+
+def named(bundle: Bundle, samples: Sequence[Sample], theirs: Floats) -> str:
+    """The fault by which this model gives those answers (N K) to the samples, in words; '' where none of them does."""
+    samples, theirs = samples[:MOST], theirs[:MOST]
+    if not len(samples):
+        return ""
+    if not np.isfinite(theirs).all():
+        return "its answers are no finite numbers"
+    network, tried = bundle.module(), {}
+
+    def answers(fault: Fault, temperature: float) -> Floats:
+        squares = [fault.square(one.file, fault.to) for one in samples]
+        return softmax(logits_of_squares(network, squares, fault.to) / temperature)
+
+    ours = answers(Fault(words="", to=bundle.preprocess, square=_as_it_is), bundle.temperature)
+    if np.abs(theirs.sum(1) - 1).max() > 0.01:
+        return "it gives logits, or other numbers that are no probabilities" + _softened(ours, theirs)
+    for fault in _faults(bundle.preprocess):
+        tried[fault.words] = answers(fault, bundle.temperature)
+    plain = Fault(words="", to=bundle.preprocess, square=_as_it_is)
+    if bundle.temperature != 1.0:
+        tried["the logits are not divided by the temperature"] = answers(plain, 1.0)
+    if order := _order(bundle, ours, theirs):
+        tried[order[0]] = ours[:, order[1]]
+    found = _best(ours, theirs, tried)
+    if theirs.std(0).max() < STILL * ours.std(0).max():  # then it says little that a fault gives the same
+        return f"{found or 'another scale of pixels'}, or other weights: its answers are the same for all pictures"
+    return found or _unrelated(ours, theirs)
+
+
+def _best(ours: Floats, theirs: Floats, tried: dict[str, Floats]) -> str:
+    """The fault that leaves the least of the difference, if that is little enough."""
+    before = _apart(ours, theirs)
+    words = min(tried, key=lambda one: _apart(tried[one], theirs))
+    left = _apart(tried[words], theirs)
+    if left > EXPLAINED * before:
+        return ""
+    return f"{words} (so done, ours differ from its answers by {left:.1g} instead of {before:.1g}, on average)"
+
+
+def _apart(first: Floats, second: Floats) -> float:
+    return float(np.abs(first - second).max(1).mean())
+
+
+def _unrelated(ours: Floats, theirs: Floats) -> str:
+    """Whether its answers have nothing to do with ours, by Cohen's kappa of the classes."""
+    first, second = ours.argmax(1), theirs.argmax(1)
+    by_chance = sum((first == k).mean() * (second == k).mean() for k in np.unique(first))
+    same = (first == second).mean()
+    kappa = (same - by_chance) / max(1e-9, 1 - by_chance)
+    if kappa > UNRELATED:
+        return ""
+    return f"its weights are not those of this model: its answers have nothing to do with ours (kappa {kappa:.2f})"
+
+
+def _softened(ours: Floats, theirs: Floats) -> str:
+    return "; they agree with ours after a softmax" if _apart(ours, softmax(theirs)) < 0.05 else ""
+
+
+def _order(bundle: Bundle, ours: Floats, theirs: Floats) -> tuple[str, NDArray[np.int64]] | None:
+    """Another order of the classes: in words, and the class of ours that each of its columns is."""
+    count = ours.shape[1]
+    if theirs.shape[1] != count or count > PERMUTED:
+        return None
+    far = np.stack([np.abs(ours - theirs[:, [k]]).mean(0) for k in range(count)])
+    order, moved = np.zeros(count, np.int64), 0
+    for flat in np.argsort(far, axis=None, kind="stable"):  # the nearest pair first, each class once
+        k, own = divmod(int(flat), count)
+        if np.isfinite(far[k, own]):
+            order[k], far[k, :], far[:, own], moved = own, np.inf, np.inf, moved + 1
+        if moved == count:
+            break
+    first = int(np.argmax(order != np.arange(count)))
+    if order[first] == first:
+        return None
+    name = printable(bundle.classes[int(order[first])])
+    return f"the classes are in another order: its number {first} is '{name}', our number {int(order[first])}", order
+
+
+def _as_it_is(file: bytes, to: Preprocess) -> NDArray[np.uint8]:
+    return fitted(decode(file), to)
+
+
+def _faults(to: Preprocess) -> Iterator[Fault]:
+    if to.channels == 3:
+        yield Fault(words="the colours come in the order BGR", to=to, square=lambda f, to: _as_it_is(f, to)[..., ::-1])
+    yield Fault(words="rows and columns are swapped", to=to, square=lambda f, to: _as_it_is(f, to).swapaxes(0, 1))
+    yield Fault(words="pictures are not turned as their EXIF data say", to=to, square=_unturned)
+    yield from _resizes(to)
+    yield from _scales(to)
+
+
+def _unturned(file: bytes, to: Preprocess) -> NDArray[np.uint8]:
+    return fitted(np.asarray(Image.open(io.BytesIO(file)).convert("RGB")), to)
+
+
+def _resizes(to: Preprocess) -> Iterator[Fault]:
+    for kind in FILTERS:
+        if kind != to.filter:
+            words = f"pictures are resized by the filter {kind} instead of {to.filter}"
+            yield Fault(words=words, to=replace(to, filter=kind), square=_as_it_is)
+    for kind in ("bilinear", "bicubic"):
+        other = f", by {kind} instead of {to.filter}" * (kind != to.filter)
+        words = f"pictures are resized without antialiasing{other}"
+        yield Fault(words=words, to=replace(to, filter=kind), square=_unaveraged)
+    for fit in FITS:
+        if fit != to.fit:
+            yield Fault(words=FIT_WORDS[fit], to=replace(to, fit=fit, short=0), square=_as_it_is)
+    if to.side != to.size:
+        words = "the margin is not cut off: the whole centre square is seen"
+        yield Fault(words=words, to=replace(to, short=0), square=_as_it_is)
+
+
+def _unaveraged(file: bytes, to: Preprocess) -> NDArray[np.uint8]:
+    pixels = torch.tensor(coloured(decode(file), to.channels))[None]
+    return Unaveraged(to)(pixels)[0].permute(1, 2, 0).to(torch.uint8).numpy()
+
+
+def _scales(to: Preprocess) -> Iterator[Fault]:
+    for name, words in STATISTICS.items():
+        mean, std = fixed_statistics(name, to.channels) or (to.mean, to.std)
+        if (mean, std) != (to.mean, to.std):
+            yield Fault(words=words, to=replace(to, mean=mean, std=std), square=_as_it_is)
+    none, one = (0.0,) * to.channels, (1.0,) * to.channels
+    others = {
+        "the mean is not subtracted": (none, to.std),
+        "the deviation is left out": (to.mean, one),
+        "values go from 0 to 255 instead of to 1": (none, (1 / 255,) * to.channels),
+        "values go from 0 to 255 instead of to 1, with mean and deviation": tuple(
+            tuple(one / 255 for one in values) for values in (to.mean, to.std)
+        ),
+        "mean and deviation are in the order BGR": (to.mean[::-1], to.std[::-1]),
+    }
+    for words, (mean, std) in others.items():
+        if (mean, std) != (to.mean, to.std):
+            yield Fault(words=words, to=replace(to, mean=mean, std=std), square=_as_it_is)

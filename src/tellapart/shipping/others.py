@@ -1,0 +1,117 @@
+"""Every way out: ONNX, a program of torch.export, a state dict for plain PyTorch, OpenVINO; and how each is opened."""
+
+import json
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from tellapart.data.augment import network_input
+from tellapart.errors import StorageError
+from tellapart.files import writable, write_atomically
+from tellapart.models.bundle import Bundle
+from tellapart.models.weights import read
+from tellapart.recipe import printable
+from tellapart.shipping.onnx_file import FRONTS, facts, onnx_bytes, program, quiet
+from tellapart.shipping.parity import Answers
+from tellapart.shipping.predict_onnx import Model
+from tellapart.shipping.shipped import Shipped
+from tellapart.shipping.snippets import snippets
+
+ARTEFACTS = {"onnx": "model.onnx", "torch-export": "model.pt2", "state-dict": "weights.pth", "openvino": "model.xml"}
+"""Each way out, and the file it leads to."""
+CLASSES = "classes.json"
+
+
+def write(
+    way: str,
+    bundle: Bundle,
+    name: str,
+    folder: Path,
+    *,
+    front: str,
+    precision: str,
+    calibration: tuple[NDArray[np.uint8], ...] = (),
+) -> None:
+    """Write the files of one way out into a folder that is there. Raises UsageError where a library is missing or
+    cannot write this network.
+    """
+    file = folder / ARTEFACTS[way]
+    if way == "onnx":
+        made = onnx_bytes(bundle, name, front=front, precision=precision, calibration=calibration)
+        write_atomically(file, made)
+        for called, text in snippets().items():
+            write_atomically(folder / called, text)
+    elif way == "torch-export":
+        with writable(file):
+            torch.export.save(_exported(bundle, front), file, extra_files={"tellapart": _about(bundle, name, front)})
+    elif way == "openvino":
+        openvino = import_module("openvino")
+        with quiet():
+            model = openvino.convert_model(_exported(bundle, front))
+            for output, called in zip(model.outputs, ("probabilities", "logits"), strict=True):
+                output.get_tensor().set_names({called})
+            openvino.save_model(model, file, compress_to_fp16=False)
+    else:
+        with writable(file):
+            torch.save(bundle.module().state_dict(), file)
+        write_atomically(folder / CLASSES, json.dumps(list(bundle.classes)) + "\n")
+    if way != "state-dict":
+        write_atomically(folder / "model.json", _about(bundle, name, front) + "\n")
+
+
+def _exported(bundle: Bundle, front: str) -> Any:
+    return program(Shipped(bundle, FRONTS[front](bundle.preprocess)), bundle, front)
+
+
+def _about(bundle: Bundle, name: str, front: str) -> str:
+    return json.dumps(facts(bundle, name, front), indent=1)
+
+
+def opened(way: str, bundle: Bundle, file: Path) -> Answers:
+    """The answers of a file as the runtime it is for gives them. Raises UsageError where that is missing."""
+    if way == "onnx":
+        return _onnx(file)
+    if way == "openvino":
+        openvino = import_module("openvino")
+        compiled = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        return lambda pictures: tuple(np.array(one) for one in compiled([pictures]).values())  # type: ignore[return-value]
+    if way == "torch-export":
+        with quiet():
+            return _by_torch(torch.export.load(file).module())
+    return _by_torch(_Plain(bundle, replace(bundle, state=read(file)).module()))
+
+
+def _onnx(file: Path) -> Answers:
+    try:
+        return Model(file).answers
+    except Exception as error:  # onnxruntime has a dozen errors of its own
+        why = "it does not say what it is" if isinstance(error, KeyError) else str(error).partition("\n")[0]
+        said = f"{printable(str(file))} cannot be opened as a file of `export onnx`: {printable(why)}."
+        raise StorageError(said, "Give a file that `tellapart export onnx` wrote, or one made from it.") from error
+
+
+class _Plain(nn.Module):
+    """A network with our pictures before it and probabilities after it."""
+
+    def __init__(self, bundle: Bundle, network: nn.Module) -> None:
+        super().__init__()
+        self.bundle, self.network = bundle, network
+
+    def forward(self, squares: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = self.network(network_input(squares, self.bundle.preprocess))
+        return (logits / self.bundle.temperature).softmax(1), logits
+
+
+def _by_torch(module: Any) -> Answers:
+    def answers(pictures: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        with torch.inference_mode():
+            shares, logits = module(torch.tensor(pictures))
+        return shares.numpy(), logits.numpy()
+
+    return answers

@@ -1,0 +1,194 @@
+"""Parity: the same files, from their bytes, by the model and by what was exported of it; how far the two agree."""
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from tellapart.data.augment import network_input
+from tellapart.data.decode import decode
+from tellapart.data.square import fitted
+from tellapart.evaluation.metrics import softmax
+from tellapart.evaluation.paired import Paired, paired
+from tellapart.models.bundle import Bundle
+from tellapart.preprocess import Preprocess
+from tellapart.recipe import printable
+from tellapart.shipping.predict_onnx import opened
+
+BATCH, WORST = 64, 5
+LEAST, CLEAR = 0.995, 0.1
+"""Of the pictures whose two likeliest classes are further apart than CLEAR, or twice the bound if that is less, this
+share has to get the same class."""
+LOSS = 0.01
+"""A smaller file fails when it is, surely, worse by more than this share of the pictures."""
+BOUNDS = {"square": 1e-4, "float32": 0.01, "fp16": 0.05, "int8": 1.0}
+"""How far a probability may be off, more than ten times what was measured (docs/export.md): "square" is of squares, the
+others of pictures, where a few values may be off by one level. Eight bits are judged by class and accuracy alone."""
+LOWEST = {"int8": 0.95}
+"""The share of clear pictures, where it is not LEAST."""
+
+Floats = NDArray[np.float64]
+Answers = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float32]]]
+"""Probabilities and logits (N K) of pictures (N H W C) uint8 of one size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One file: what it is called, its bytes, and its class number, or None where that is not known."""
+
+    key: str
+    file: bytes
+    label: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worst:
+    """A picture whose probabilities differ most: what each says of it, and by how much they differ."""
+
+    key: str
+    ours: str
+    theirs: str
+    off: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parity:
+    """How far two ways of judging the same n pictures agree.
+
+    `same`: that get the same class; `clear` and `agreed`: those of which the class is clear, and those of them that get
+    the same; `largest`: the largest difference of a probability. `accuracy`: of both where the classes are known, and
+    `change`, what the exported one has more, paired. `about`: which pictures; `fault`: what makes the difference.
+    """
+
+    about: str
+    n: int
+    same: int
+    clear: int
+    agreed: int
+    largest: float
+    bound: float
+    least: float
+    finite: bool
+    worst: tuple[Worst, ...]
+    accuracy: tuple[float, float] | None
+    change: Paired | None
+    fault: str = ""
+
+    @property
+    def sound(self) -> bool:
+        """Whether what was exported may be said to be this model."""
+        near = self.largest <= self.bound and self.agreed >= self.least * self.clear
+        return self.n > 0 and self.finite and near and not (self.change is not None and self.change.high < -LOSS)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain data."""
+        change = None if self.change is None else asdict(self.change)
+        return {"format": 1, "sound": self.sound, **asdict(self), "change": change}
+
+    def words(self) -> str:
+        """One sentence."""
+        if not self.n:
+            return "nothing is proved: there is no picture to compare on"
+        off = f"{self.largest:.2g}" if self.finite else "not finite"
+        return (
+            f"{self.agreed:,} of {self.clear:,} clear pictures get the same class ({self.same:,} of all {self.n:,} "
+            f"{self.about}); largest difference of a probability {off}, bound {self.bound:g}"
+        )
+
+    def change_words(self) -> str:
+        """What became of the accuracy, with its interval; '' where no class is known."""
+        if self.change is None or self.accuracy is None:
+            return ""
+        change = [f"{100 * one:+.1f}" for one in (self.change.difference, self.change.low, self.change.high)]
+        ours, theirs = (f"{100 * one:.1f} %" for one in self.accuracy)
+        gain = f"{change[0]} points [{change[1]}, {change[2]}]"
+        return f"accuracy {ours} before, {theirs} exported: {gain}, n = {self.n:,}"
+
+
+def parity(
+    bundle: Bundle, samples: Sequence[Sample], answers: Answers, *, front: str, arithmetic: str, about: str
+) -> tuple[Parity, Floats]:
+    """Judge every sample twice and compare: what was found, and the probabilities (N K) of what was exported. With
+    "picture" the other way decodes the file by itself, with Pillow.
+    """
+    ours = probabilities(bundle, samples)
+    said = [answers(given(bundle.preprocess, one, front)[None])[0][0] for one in samples]
+    theirs = np.stack(said).astype(np.float64) if said else ours
+    return compared(bundle, samples, ours, theirs, arithmetic=arithmetic, about=about), theirs
+
+
+def probabilities(bundle: Bundle, samples: Sequence[Sample]) -> Floats:
+    """What the model itself says (N K) of files."""
+    squares = [fitted(decode(one.file), bundle.preprocess) for one in samples]
+    return softmax(logits_of_squares(bundle.module(), squares, bundle.preprocess) / bundle.temperature)
+
+
+@torch.inference_mode()
+def logits_of_squares(network: nn.Module, squares: Sequence[NDArray[np.uint8]], to: Preprocess) -> Floats:
+    """The logits (N K) of squares (S S C)."""
+    parts = [torch.tensor(np.stack(squares[n : n + BATCH])) for n in range(0, len(squares), BATCH)]
+    said = [network(network_input(part, to)).float().numpy().astype(np.float64) for part in parts]
+    return np.concatenate(said) if said else np.zeros((0, 1))
+
+
+def given(to: Preprocess, sample: Sample, front: str) -> NDArray[np.uint8]:
+    """What is given to an exported file: the picture (H W C) as its programs open it, or our square (S S C) of it."""
+    return opened(io.BytesIO(sample.file), to.channels) if front == "picture" else fitted(decode(sample.file), to)
+
+
+def compared(
+    bundle: Bundle, samples: Sequence[Sample], ours: Floats, theirs: Floats, *, arithmetic: str, about: str
+) -> Parity:
+    """What two tables of probabilities (N K) of the same samples have in common; the fault is left open."""
+    bound = BOUNDS[arithmetic]
+    finite = bool(np.isfinite(theirs).all())
+    off = np.nan_to_num(np.abs(ours - theirs), nan=np.inf).max(1, initial=0.0)
+    first, second = ours.argmax(1), np.nan_to_num(theirs, nan=-1.0).argmax(1)
+    top = np.sort(ours, axis=1)
+    clear = (top[:, -1] - top[:, -2] if ours.shape[1] > 1 else top[:, -1]) > min(2 * bound, CLEAR)
+    worst = [
+        Worst(
+            key=printable(samples[n].key),
+            ours=_said(bundle, ours[n], first[n]),
+            theirs=_said(bundle, theirs[n], second[n]),
+            off=float(off[n]),
+        )
+        for n in np.argsort(-off, kind="stable")[:WORST].tolist()
+    ]
+    accuracy, change = _change(samples, first, second, np.stack([ours, theirs])) if finite else (None, None)
+    return Parity(
+        about=about,
+        n=len(samples),
+        same=int((first == second).sum()),
+        clear=int(clear.sum()),
+        agreed=int((clear & (first == second)).sum()),
+        largest=float(off.max(initial=0.0)),
+        bound=bound,
+        least=LOWEST.get(arithmetic, LEAST),
+        finite=finite,
+        worst=tuple(worst),
+        accuracy=accuracy,
+        change=change,
+    )
+
+
+def _said(bundle: Bundle, shares: Floats, k: np.int64) -> str:
+    return f"{printable(bundle.classes[int(k)])} {shares[k]:.4f}"
+
+
+def _change(
+    samples: Sequence[Sample], first: NDArray[np.int64], second: NDArray[np.int64], shares: Floats
+) -> tuple[tuple[float, float] | None, Paired | None]:
+    """The accuracy of both, and what the second has more."""
+    if len(samples) < 2 or any(one.label is None for one in samples):
+        return None, None
+    labels = np.array([one.label for one in samples])
+    right = [(said == labels).astype(np.float64) for said in (first, second)]
+    losses = -np.log(np.clip(shares[:, np.arange(len(labels)), labels], 1e-12, None))
+    change = paired((right[0], losses[0]), (right[1], losses[1]))
+    return (float(right[0].mean()), float(right[1].mean())), change

@@ -1,0 +1,146 @@
+"""Export: a model in another format, with the proof that it answers as before."""
+
+import hashlib
+import io
+import json
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tellapart.data.decode import decode
+from tellapart.data.pictures import Pictures
+from tellapart.errors import TellapartError, UsageError, refuse_marks
+from tellapart.files import writable, write_atomically
+from tellapart.models.bundle import Bundle
+from tellapart.run import Run
+from tellapart.shipping import faults
+from tellapart.shipping.onnx_file import need
+from tellapart.shipping.others import ARTEFACTS, opened, write
+from tellapart.shipping.parity import Answers, Parity, Sample, given, parity
+from tellapart.workflow.models import find_model, run_of
+from tellapart.workflow.robust import judged_with
+
+CERTIFICATE = "parity.json"
+COMPARED, JUDGED, SHOWN = 256, 1000, 128
+"""Files that both ways are compared on; those by which a smaller file's accuracy is judged; training pictures that show
+int8 its ranges."""
+SMALLER = ("fp16", "int8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What was written into `folder`: the artefact, other files beside it, and what the parity check found."""
+
+    folder: Path
+    file: Path
+    others: tuple[str, ...]
+    parity: Parity
+
+
+def export(runs: Path, model: str, way: str, *, out: Path, front: str, precision: str) -> Exported:
+    """Write a model one way out and check it. One that fails is called so: model.failed.onnx.
+
+    Raises UsageError where a library is missing or training pictures are needed and not there, StorageError.
+    """
+    bundle, name = find_model(runs, model)
+    refuse_marks(bundle.thresholds, "An export")
+    need(way)
+    pictures, why = _pictures(runs, model)
+    calibration: tuple[NDArray[np.uint8], ...] = ()
+    if precision == "int8":
+        if pictures is None:
+            raise UsageError(
+                f"int8 has to see training pictures, and {why}.", "Export from a run whose pictures are there, or fp16."
+            )
+        shown = _samples(pictures, "train", SHOWN)
+        calibration = tuple(given(bundle.preprocess, one, front)[None] for one in shown)
+    with tempfile.TemporaryDirectory(prefix="tellapart-export-") as place, writable(out):
+        folder = Path(place)
+        write(way, bundle, name, folder, front=front, precision=precision, calibration=calibration)
+        answers = opened(way, bundle, folder / ARTEFACTS[way])
+        found = certified(bundle, answers, pictures, why, front=front, arithmetic=precision)
+        del answers
+        return _kept(folder, out, way, name, found)
+
+
+def check(runs: Path, model: str, file: Path) -> Parity:
+    """Compare an .onnx file that takes pictures as ours do with a model. Raises UsageError, StorageError."""
+    bundle, _ = find_model(runs, model)
+    refuse_marks(bundle.thresholds, "A comparison")
+    need("onnx")
+    pictures, why = _pictures(runs, model)
+    answers = opened("onnx", bundle, file)
+    return certified(bundle, answers, pictures, why, front="picture", arithmetic="float32")
+
+
+def certified(
+    bundle: Bundle, answers: Answers, pictures: Pictures | None, why: str, *, front: str, arithmetic: str
+) -> Parity:
+    """The parity on validation pictures, or on golden samples where there are none; with its fault where it fails."""
+    if pictures is not None:
+        samples = _samples(pictures, "validation", JUDGED if arithmetic in SMALLER else COMPARED)
+        about = "validation pictures"
+    else:
+        names = {name: k for k, name in enumerate(bundle.classes)}
+        samples = [Sample(key=one.name, file=one.file, label=names.get(one.name)) for one in bundle.goldens]
+        about = f"golden samples, because {why}"
+    how = "square" if (front, arithmetic) == ("square", "float32") else arithmetic
+    found, theirs = parity(bundle, samples, answers, front=front, arithmetic=how, about=about)
+    if found.sound or not samples:
+        return found
+    rounded = f"rounding to {arithmetic}, for no other known fault gives its answers" if arithmetic in SMALLER else ""
+    return replace(found, fault=faults.named(bundle, samples, theirs) or rounded)
+
+
+def _pictures(runs: Path, model: str) -> tuple[Pictures | None, str]:
+    """The run's pictures, sealed; or why there are none."""
+    run: Run | None = run_of(runs, model)
+    if run is None:
+        return None, "a model file comes without its run"
+    try:
+        return judged_with(run, None)[1], ""
+    except TellapartError as error:
+        return None, f"the pictures of {run.name} are not there: {error.message.rstrip('.')}"
+
+
+def _samples(pictures: Pictures, part: str, most: int) -> list[Sample]:
+    """Up to `most` files of one part, evenly spaced. Pictures that came as arrays become PNG files."""
+    index = pictures.index
+    rows = index.rows(part)
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64))]
+    read, labels = index.store.read, index.labels
+    return [Sample(key=index.keys[row], file=_bytes(read(row)), label=int(labels[row])) for row in rows.tolist()]
+
+
+def _bytes(read: bytes | NDArray[np.uint8]) -> bytes:
+    if not isinstance(read, np.ndarray):
+        return bytes(read)
+    file = io.BytesIO()
+    Image.fromarray(decode(read).squeeze()).save(file, "PNG")
+    return file.getvalue()
+
+
+def _kept(folder: Path, out: Path, way: str, name: str, found: Parity) -> Exported:
+    """What was made goes where it belongs; of what failed only the artefact, under a name that says so."""
+    main = ARTEFACTS[way]
+    failed = main.replace(".", ".failed.", 1)
+    digest = hashlib.sha256((folder / main).read_bytes()).hexdigest()
+    out.mkdir(parents=True, exist_ok=True)
+    for old in (out / failed, out / main):
+        for one in (old, old.with_suffix(".bin")) if way == "openvino" else (old,):
+            one.unlink(missing_ok=True)
+    file, others = out / (main if found.sound else failed), []
+    for made in sorted(folder.iterdir()):
+        beside = made.suffix == ".bin"  # OpenVINO's numbers, which carry the name of their .xml
+        if made.name == main or beside:
+            write_atomically(file if made.name == main else file.with_suffix(".bin"), made.read_bytes())
+        elif found.sound:
+            write_atomically(out / made.name, made.read_bytes())
+        others += [made.name] * (made.name != main and (beside or found.sound))
+    said = {"artefact": file.name, "sha256": digest, "model": name, **found.to_json()}
+    write_atomically(out / CERTIFICATE, json.dumps(said, indent=1) + "\n")
+    return Exported(folder=out, file=file, others=(*others, CERTIFICATE), parity=found)

@@ -1,0 +1,587 @@
+"""Export with a certificate: what is written answers as the model does, and what does not is caught and named."""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from commands import Done, tellapart, train
+from PIL import Image, ImageOps
+from torch.nn.functional import interpolate
+
+from tellapart.data.square import fitted
+from tellapart.models.build import Architecture, build
+from tellapart.models.bundle import Bundle, load_bundle, save_bundle
+from tellapart.preprocess import Preprocess
+from tellapart.shipping import faults
+from tellapart.shipping.onnx_file import program
+from tellapart.shipping.parity import Sample, compared, parity, probabilities
+from tellapart.shipping.predict_onnx import opened
+from tellapart.shipping.shipped import Shipped, Square
+from tellapart.workflow import export as exporting
+
+HOSTILE = "\x1b[2J<script>'\"; rm -rf $(x) `y`"
+SIDE = 16
+EXIF = (6, 8, 1, 1)
+
+onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+
+
+def picture(k: int, n: int) -> Image.Image:
+    """A noisy picture, wider than high, with a faint square of a colour that tells class `k`, left of the middle."""
+    chance = np.random.default_rng((k, n))
+    pixels = chance.integers(0, 200, (36, 52, 3))
+    pixels[8:24, 12:26, k] += int(chance.integers(20, 56))
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """The run `a` on three colours, PNG and JPEG, some turned by their EXIF data; one class has a hostile name."""
+    at = tmp_path_factory.mktemp("pets")
+    for k, name in enumerate(("fox", "gnu", HOSTILE)):
+        folder = at / "pets" / name
+        folder.mkdir(parents=True)
+        for n in range(40):
+            exif = Image.Exif()
+            exif[0x0112] = EXIF[n % 4]
+            turned = picture(k, n) if EXIF[n % 4] == 1 else picture(k, n).rotate(90, expand=True)
+            kind = ("png", "jpg")[n % 2]
+            turned.save(folder / f"{n}.{kind}", exif=exif, quality=90)
+    words = ("--epochs", "4", "--batch-size", "8", "--set", f"input.size={SIDE}", "--set", "data.validation=0.3")
+    return train(at, "a", "pets", "--no-test", *words)
+
+
+@pytest.fixture(scope="module")
+def bundle(pets: Done) -> Bundle:
+    return load_bundle(pets.run("a").bundle)
+
+
+@pytest.fixture(scope="module")
+def samples(pets: Done) -> list[Sample]:
+    pictures, why = exporting._pictures(pets.at / "runs", "a")
+    assert pictures is not None, why
+    return exporting._samples(pictures, "validation", 256)
+
+
+@pytest.fixture(scope="module")
+def shipped(pets: Done) -> tuple[Done, Path]:
+    done = tellapart(pets.at, "export", "onnx", "a")
+    assert done.code == 0, done.err
+    return done, pets.at / "a-onnx"
+
+
+def test_the_way_in_gives_the_same_squares_for_every_size_filter_and_fit() -> None:
+    chance, different, every = np.random.default_rng(0), 0, 0
+    for fit, short in (("crop", 0), ("crop", 21), ("pad", 0), ("squash", 0)):
+        for kind in ("bilinear", "bicubic", "nearest"):
+            for channels, shape in ((3, (50, 33)), (1, (33, 50)), (3, (9, 7)), (3, (18, 18)), (3, (200, 311))):
+                to = Preprocess(size=18, channels=channels, fit=fit, filter=kind, short=short)
+                pixels = chance.integers(0, 256, (*shape, channels), np.uint8)
+                ours = fitted(pixels, to).astype(int)
+                theirs = Square(to)(torch.from_numpy(pixels)[None])[0].permute(1, 2, 0).numpy()
+                assert np.abs(ours - theirs).max() <= 1
+                different, every = different + int((ours != theirs).sum()), every + ours.size
+    assert different / every < 1e-3
+
+
+def test_an_onnx_file_brings_everything_and_answers_as_the_model(shipped: tuple[Done, Path], bundle: Bundle) -> None:
+    done, folder = shipped
+    names = {"model.onnx", "model.json", "parity.json", "predict.cpp", "predict.mjs", "predict.py"}
+    assert {path.name for path in folder.iterdir()} == names
+    assert done.out.splitlines()[0].startswith(f"wrote {Path('a-onnx/model.onnx')} (0.")
+    assert done.out.splitlines()[1].startswith("parity passed: ")
+    assert "accuracy " in done.out
+    model = onnx.load(folder / "model.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    assert model.opset_import[0].version >= 18
+    said = {one.key: one.value for one in model.metadata_props}
+    about = json.loads(said["tellapart"])
+    assert (tuple(about["classes"]), about["preprocess"]) == (bundle.classes, bundle.preprocess.to_json())
+    assert (about["temperature"], about["known"]) == (bundle.temperature, bundle.known)
+    assert about["origin"]["split"] == bundle.origin["split"]
+    assert json.loads((folder / "model.json").read_text()) == about
+    assert said["class.0"] == HOSTILE.replace("\x1b", " ")
+    raw = (folder / "model.onnx").read_bytes()
+    assert str(Path(torch.__file__).parent).encode() not in raw
+    assert b"shipped.py" not in raw
+    certificate = json.loads((folder / "parity.json").read_text())
+    assert (certificate["sound"], certificate["n"], certificate["fault"]) == (True, 36, "")
+    assert certificate["largest"] < 1e-5
+    assert len(certificate["worst"]) == 5
+
+
+def test_it_takes_pictures_of_any_size_and_number_and_naive_arithmetic_agrees(
+    shipped: tuple[Done, Path], bundle: Bundle
+) -> None:
+    session = ort.InferenceSession(str(shipped[1] / "model.onnx"))
+    network, to = bundle.module(), bundle.preprocess
+    for shape in ((1, 16, 16, 3), (3, 90, 31, 3), (2, 16, 200, 3)):
+        pictures = np.random.default_rng(5).integers(0, 256, shape, np.uint8)
+        shares, logits = session.run(None, {"pictures": pictures})
+        squares = np.stack([fitted(one, to) for one in pictures])
+        given = torch.from_numpy(((squares / 255.0 - to.mean) / to.std).astype(np.float32)).permute(0, 3, 1, 2)
+        with torch.inference_mode():
+            said = network(given).numpy()
+        assert np.abs(said - logits).max() < 1e-4
+        soft = np.exp(said / bundle.temperature - (said / bundle.temperature).max(1, keepdims=True))
+        assert np.abs(soft / soft.sum(1, keepdims=True) - shares).max() < 1e-5
+
+
+@pytest.fixture(scope="module")
+def program_of(bundle: Bundle) -> Callable[[np.ndarray], Any]:
+    """The exported answers, by torch itself: quick to make."""
+    network = Shipped(bundle, Square(bundle.preprocess)).eval()
+
+    def answers(pictures: np.ndarray) -> Any:
+        with torch.inference_mode():
+            shares, logits = network(torch.tensor(pictures))
+        return shares.numpy(), logits.numpy()
+
+    return answers
+
+
+def planted_faults(bundle: Bundle) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """What others do to a picture (1 H W 3) before the network, each made without our resizing."""
+    side = bundle.preprocess.size
+
+    def middle(pixels: np.ndarray) -> np.ndarray:
+        _, height, width, _ = pixels.shape
+        cut = min(height, width)
+        top, left = (height - cut) // 2, (width - cut) // 2
+        return pixels[:, top : top + cut, left : left + cut]
+
+    def by_pillow(kind: Image.Resampling) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda x: np.asarray(Image.fromarray(middle(x)[0]).resize((side, side), kind))[None]
+
+    def blind(pixels: np.ndarray) -> np.ndarray:
+        image = torch.tensor(middle(pixels)).permute(0, 3, 1, 2).float()
+        small = interpolate(image, (side, side), mode="bilinear", antialias=False)
+        return small.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+    return {
+        "the colours come in the order BGR": lambda x: x[..., ::-1].copy(),
+        "rows and columns are swapped": lambda x: x.swapaxes(1, 2).copy(),
+        "pictures are resized by the filter bicubic": by_pillow(Image.Resampling.BICUBIC),
+        "pictures are resized without antialiasing": blind,
+        "the pictures are squashed": lambda x: np.asarray(
+            Image.fromarray(x[0]).resize((side, side), Image.Resampling.BILINEAR)
+        )[None],
+        "the pictures are padded": lambda x: np.asarray(ImageOps.pad(Image.fromarray(x[0]), (side, side), 2))[None],
+    }
+
+
+FAULTS = [
+    "the colours come in the order BGR",
+    "rows and columns are swapped",
+    "pictures are resized by the filter bicubic",
+    "pictures are resized without antialiasing",
+    "the pictures are squashed",
+    "the pictures are padded",
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_before_the_network_is_caught_and_named(
+    fault: str, bundle: Bundle, samples: list[Sample], program_of: Callable[[np.ndarray], Any]
+) -> None:
+    wrong = planted_faults(bundle)[fault]
+    options = {"front": "picture", "arithmetic": "float32", "about": "pictures"}
+    found, theirs = parity(bundle, samples, lambda x: program_of(wrong(x)), **options)
+    assert not found.sound
+    assert faults.named(bundle, samples, theirs).startswith(fault)
+    twin, theirs = parity(bundle, samples, program_of, **options)
+    assert twin.sound
+    assert twin.largest < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("fault", "change"),
+    [
+        ("mean and deviation are left out", {"mean": (0.0,) * 3, "std": (1.0,) * 3}),
+        ("mean and deviation are those of ImageNet", {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}),
+        ("the mean is not subtracted", {"mean": (0.0,) * 3}),
+        ("values go from 0 to 255 instead of to 1", {"mean": (0.0,) * 3, "std": (1 / 255,) * 3}),
+    ],
+)
+def test_a_wrong_mean_is_caught_and_named(
+    fault: str, change: dict[str, Any], bundle: Bundle, samples: list[Sample]
+) -> None:
+    wrong = replace(bundle, preprocess=replace(bundle.preprocess, **change))
+    theirs = probabilities(wrong, samples)
+    assert not compared(bundle, samples, probabilities(bundle, samples), theirs, arithmetic="float32", about="x").sound
+    assert faults.named(bundle, samples, theirs).startswith(f"{fault} (so done")
+
+
+def fresh(bundle: Bundle) -> Bundle:
+    """The same network before any training: what is left where weights were not loaded."""
+    return replace(bundle, state=build(bundle.architecture, seed=7).state_dict())
+
+
+def test_other_answers_are_named(bundle: Bundle, samples: list[Sample]) -> None:
+    ours = probabilities(bundle, samples)
+    order = [2, 0, 1]
+    said = "the classes are in another order: its number 0 is 'gnu', our number 2"
+    assert faults.named(bundle, samples, ours[:, order]).startswith(said)
+    cold = np.log(ours) * bundle.temperature
+    assert faults.named(bundle, samples, cold).startswith("it gives logits, or other numbers")
+    lost = probabilities(fresh(bundle), samples)
+    assert faults.named(bundle, samples, lost).startswith("its weights are not those of this model")
+    sick = ours.copy()
+    sick[0] = np.nan
+    assert faults.named(bundle, samples, sick) == "its answers are no finite numbers"
+    found = compared(bundle, samples, ours, sick, arithmetic="float32", about="x")
+    assert (found.sound, found.finite, found.change) == (False, False, None)
+    assert "not finite" in found.words()
+    warm = replace(bundle, temperature=3.0)
+    plain = probabilities(replace(bundle, temperature=1.0), samples)
+    assert faults.named(warm, samples, plain).startswith("the logits are not divided by the temperature")
+    still = np.full_like(ours, 1 / 3)
+    assert faults.named(bundle, samples, still).endswith("or other weights: its answers are the same for all pictures")
+    noise = np.random.default_rng(1).dirichlet((8.0,) * 3, len(ours)) * 0.3 + ours * 0.7
+    assert faults.named(bundle, samples, noise) == ""
+
+
+def test_pictures_that_are_not_turned_are_named(
+    bundle: Bundle, samples: list[Sample], program_of: Callable[[np.ndarray], Any]
+) -> None:
+    raw = [np.asarray(Image.open(io.BytesIO(one.file)).convert("RGB"))[None] for one in samples]
+    theirs = np.stack([program_of(one)[0][0] for one in raw]).astype(np.float64)
+    assert faults.named(bundle, samples, theirs).startswith("pictures are not turned as their EXIF data say")
+
+
+def edited(source: Path, to: Path, change: Callable[[Any], None]) -> None:
+    model = onnx.load(source)
+    change(model)
+    onnx.save(model, to)
+
+
+def bgr(model: Any) -> None:
+    for node in model.graph.node:
+        node.input[:] = ["turned" if name == "pictures" and node.op_type != "Shape" else name for name in node.input]
+    order = onnx.helper.make_tensor("order", onnx.TensorProto.INT64, [3], [2, 1, 0])
+    model.graph.initializer.append(order)
+    model.graph.node.insert(0, onnx.helper.make_node("Gather", ["pictures", "order"], ["turned"], axis=3))
+
+
+def unloaded(model: Any) -> None:
+    chance = np.random.default_rng(3)
+    for one in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(one)
+        if values.ndim > 1 and values.dtype == np.float32:
+            other = chance.normal(0, values.std() + 1e-3, values.shape).astype(np.float32)
+            one.CopyFrom(onnx.numpy_helper.from_array(other, one.name))
+
+
+def test_check_compares_any_file_and_names_what_is_planted_in_it(shipped: tuple[Done, Path], pets: Done) -> None:
+    good = shipped[1] / "model.onnx"
+    done = tellapart(pets.at, "export", "check", "a", str(good))
+    assert (done.code, done.out.splitlines()[0].startswith("parity passed: ")) == (0, True)
+    told = {bgr: "the colours come in the order BGR", unloaded: "its weights are not those of this model"}
+    for change, words in told.items():
+        edited(good, pets.at / "planted.onnx", change)
+        done = tellapart(pets.at, "export", "check", "a", "planted.onnx")
+        assert done.code == 1
+        assert "parity FAILED: " in done.out
+        assert f"fault: {words}" in done.out
+        assert done.out.count("; off by ") == 5
+        found = json.loads(tellapart(pets.at, "export", "check", "a", "planted.onnx", "--json").out)
+        assert (found["sound"], found["fault"].startswith(words)) == (False, True)
+    done = tellapart(pets.at, "export", "check", "a", "no.onnx")
+    assert (done.code, "There is no file 'no.onnx'" in done.err) == (2, True)
+    (pets.at / "other.onnx").write_bytes(b"no model")
+    done = tellapart(pets.at, "export", "check", "a", "other.onnx")
+    assert (done.code, "other.onnx cannot be opened as a file of `export onnx`: " in done.err) == (4, True)
+    kind, shape = onnx.TensorProto.FLOAT, [1, 3, 8, 8]
+    ends = [onnx.helper.make_tensor_value_info(name, kind, shape) for name in ("x", "y")]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", ends[:1], ends[1:])
+    opset = [onnx.helper.make_opsetid("", 20)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=10), pets.at / "other.onnx")
+    done = tellapart(pets.at, "export", "check", "a", "other.onnx")
+    assert (done.code, "it does not say what it is" in done.err) == (4, True)
+
+
+def test_what_fails_is_left_under_a_name_that_says_so(
+    pets: Done, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert tellapart(pets.at, "export", "state-dict", "a", "--out", str(out)).code == 0
+    assert {path.name for path in out.iterdir()} == {"weights.pth", "classes.json", "parity.json"}
+    real = exporting.write
+
+    def spoilt(way: str, bundle: Bundle, *rest: Any, **options: Any) -> None:
+        real(way, fresh(bundle), *rest, **options)
+
+    monkeypatch.setattr(exporting, "write", spoilt)
+    done = tellapart(pets.at, "export", "state-dict", "a", "--out", str(out), "--force")
+    assert done.code == 1
+    assert "error: weights.failed.pth does not answer as a does." in done.err
+    assert "fault: its weights are not those of this model" in done.out
+    assert not (out / "weights.pth").exists()
+    certificate = json.loads((out / "parity.json").read_text())
+    assert (certificate["artefact"], certificate["sound"]) == ("weights.failed.pth", False)
+    monkeypatch.undo()
+    assert tellapart(pets.at, "export", "state-dict", "a", "--out", str(out), "--force").code == 0
+    assert not (out / "weights.failed.pth").exists()
+
+
+def test_the_state_dict_is_for_the_network_of_the_script_without_tellapart(pets: Done, tmp_path: Path) -> None:
+    assert tellapart(pets.at, "export", "script", "a", "--out", str(tmp_path / "script.py")).code == 0
+    assert tellapart(pets.at, "export", "state-dict", "a", "--out", str(tmp_path / "out")).code == 0
+    text = (tmp_path / "script.py").read_text(encoding="utf-8")
+    head, _, rest = text.partition("\nparser = ")
+    names = rest.partition("\nCLASSES = ")[2].partition("\n\n\ndef resized")[0]
+    network = rest.partition("# 3. Network")[2].partition("\n")[2].partition("\ndevice = ")[0]
+    rows = "import sys\nassert not any('tellapart' in name for name in sys.modules)\n"
+    rows += "network.load_state_dict(torch.load('out/weights.pth', weights_only=True))\n"
+    rows += "print(network.eval()(torch.ones(1, CHANNELS, SIZE, SIZE)).tolist())\n"
+    (tmp_path / "alone.py").write_text(f"{head}\nCLASSES = {names}\n{network}\n{rows}", encoding="utf-8")
+    bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    words = [sys.executable, "-I", "alone.py"]
+    done = subprocess.run(words, cwd=tmp_path, env=bare, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    bundle = load_bundle(pets.run("a").bundle)
+    with torch.inference_mode():
+        ours = bundle.module()(torch.ones(1, 3, SIDE, SIDE))
+    assert np.abs(np.subtract(json.loads(done.stdout), ours.numpy())).max() < 1e-5
+    assert json.loads((tmp_path / "out" / "classes.json").read_text()) == list(bundle.classes)
+
+
+def test_torch_export_opens_without_tellapart(pets: Done, tmp_path: Path) -> None:
+    done = tellapart(pets.at, "export", "torch-export", "a", "--out", str(tmp_path / "out"))
+    assert (done.code, "parity passed: " in done.out) == (0, True), done.err
+    code = "import torch, warnings; warnings.simplefilter('ignore'); extra = {'tellapart': ''}; "
+    code += "made = torch.export.load('out/model.pt2', extra_files=extra).module(); "
+    code += "print(made(torch.zeros(3, 40, 30, 3, dtype=torch.uint8))[0].shape, len(extra['tellapart']) > 9)"
+    bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    ran = subprocess.run(
+        [sys.executable, "-I", "-c", code], cwd=tmp_path, env=bare, capture_output=True, text=True, timeout=120
+    )
+    assert ran.stdout == "torch.Size([3, 3]) True\n", ran.stderr
+
+
+def test_openvino_answers_as_the_model(pets: Done, tmp_path: Path) -> None:
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    done = tellapart(pets.at, "export", "openvino", "a", "--out", str(tmp_path / "out"))
+    assert (done.code, "parity passed: " in done.out) == (0, True), done.err
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "model.xml",
+        "model.bin",
+        "model.json",
+        "parity.json",
+    }
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_smaller_numbers_come_with_the_change_of_accuracy(precision: str, pets: Done, tmp_path: Path) -> None:
+    words = ("a", "--precision", precision, "--out", str(tmp_path / "out"), "--input", "square")
+    done = tellapart(pets.at, "export", "onnx", *words)
+    assert done.code == 0, done.out + done.err
+    certificate = json.loads((tmp_path / "out" / "parity.json").read_text())
+    assert certificate["change"]["n"] == 36
+    assert certificate["change"]["low"] <= certificate["change"]["difference"] <= certificate["change"]["high"]
+    assert 1e-7 < certificate["largest"] < 0.2
+    kinds = {node.op_type for node in onnx.load(tmp_path / "out" / "model.onnx").graph.node}
+    assert ("QuantizeLinear" in kinds) == (precision == "int8")
+
+
+def test_a_smaller_file_that_is_surely_worse_fails(bundle: Bundle) -> None:
+    every = [Sample(key=str(n), file=b"", label=0) for n in range(200)]
+    ours = np.tile([0.9, 0.05, 0.05], (200, 1))
+    for lost, sound in ((3, True), (30, False)):
+        theirs = ours.copy()
+        theirs[:lost] = [0.05, 0.9, 0.05]
+        found = compared(bundle, every, ours, theirs, arithmetic="int8", about="x")
+        assert (found.sound, found.accuracy) == (sound, (1.0, 1 - lost / 200))
+        assert "n = 200" in found.change_words()
+
+
+def test_without_its_pictures_the_golden_samples_prove_it_and_without_those_nothing(
+    pets: Done, bundle: Bundle, tmp_path: Path
+) -> None:
+    file = tmp_path / "alone.safetensors"
+    save_bundle(bundle, file)
+    done = tellapart(tmp_path, "export", "state-dict", "alone.safetensors")
+    assert (done.code, (tmp_path / "alone-state-dict" / "weights.pth").exists()) == (0, True)
+    n = len(bundle.goldens)
+    assert f"of all {n} golden samples, because a model file comes without its run" in done.out
+    save_bundle(replace(bundle, goldens=()), file)
+    done = tellapart(tmp_path, "export", "state-dict", "alone.safetensors", "--out", "none")
+    assert (done.code, "nothing is proved: there is no picture to compare on" in done.out) == (1, True)
+    done = tellapart(tmp_path, "export", "onnx", "alone.safetensors", "--precision", "int8", "--out", "eight")
+    assert (done.code, "int8 has to see training pictures, and a model file comes without" in done.err) == (2, True)
+
+
+def test_a_run_whose_pictures_are_gone_says_so(pets: Done, tmp_path: Path) -> None:
+    shutil.copytree(pets.at / "runs", tmp_path / "runs")
+    shutil.move(pets.at / "pets", pets.at / "away")
+    try:
+        done = tellapart(tmp_path, "export", "state-dict", "a")
+    finally:
+        shutil.move(pets.at / "away", pets.at / "pets")
+    assert (done.code, "golden samples, because the pictures of a are not there: " in done.out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "library", "extra"),
+    [
+        (("onnx", "a"), "onnxscript", "onnx"),
+        (("onnx", "a"), "onnxruntime", "onnx"),
+        (("openvino", "a"), "openvino", "openvino"),
+        (("check", "a", "x.onnx"), "onnxruntime", "onnx"),
+    ],
+)
+def test_a_missing_library_is_named_with_its_extra(
+    words: tuple[str, ...], library: str, extra: str, pets: Done, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pets.at / "x.onnx").touch()
+    monkeypatch.setitem(sys.modules, library, None)
+    done = tellapart(pets.at, "export", *words, *(("--out", "none") if words[0] != "check" else ()))
+    assert (done.code, f"needs {library}" in done.err) == (2, True)
+    assert f"pip install 'tellapart[{extra}]'" in done.err
+    assert not (pets.at / "none").exists()
+
+
+def test_wrong_words_are_answered(shipped: tuple[Done, Path], pets: Done) -> None:
+    done = tellapart(pets.at, "export", "onnx", "a")
+    assert (done.code, "a-onnx exists already" in done.err, "--force" in done.err) == (2, True, True)
+    (pets.at / "file").touch()
+    done = tellapart(pets.at, "export", "onnx", "a", "--out", "file", "--force")
+    assert (done.code, "file exists already" in done.err) == (2, True)
+    done = tellapart(pets.at, "export", "onnx", "nobody")
+    assert (done.code, "There is no run 'nobody'" in done.err) == (2, True)
+    done = tellapart(pets.at, "export", "onxx", "a")
+    assert (done.code, "Did you mean 'onnx'?" in done.err) == (2, True)
+    done = tellapart(pets.at, "export", "onnx", "a", "--precision", "int4", "--out", "x")
+    assert (done.code, "int4" in done.err) == (2, True)
+
+
+def test_a_network_that_cannot_be_exported_says_why(bundle: Bundle) -> None:
+    class Odd(torch.nn.Module):
+        def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+            return pictures if pictures.float().sum() > 3 else -pictures
+
+    from tellapart.errors import UsageError
+
+    with pytest.raises(UsageError, match="This network cannot be exported: "):
+        program(Odd(), bundle, "picture")
+
+
+@pytest.fixture(scope="module")
+def goldens(shipped: tuple[Done, Path], bundle: Bundle) -> list[tuple[Path, Path, tuple[float, ...]]]:
+    """The golden samples as .png and .ppm files in the folder of the export, with what is to come out."""
+    found = []
+    for n, one in enumerate(bundle.goldens):
+        (shipped[1] / f"{n}.png").write_bytes(one.file)
+        Image.open(io.BytesIO(one.file)).convert("RGB").save(shipped[1] / f"{n}.ppm")
+        found.append((shipped[1] / f"{n}.png", shipped[1] / f"{n}.ppm", one.shares))
+    assert found
+    return found
+
+
+def ran(words: list[str], at: Path) -> str:
+    bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(words, cwd=at, env=bare, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def agree(text: str, goldens: list[tuple[Path, Path, tuple[float, ...]]], classes: tuple[str, ...]) -> None:
+    rows = [json.loads(line) for line in text.splitlines()]
+    assert len(rows) == len(goldens)
+    for row, (*_, shares) in zip(rows, goldens, strict=True):
+        assert row["top"][0][0] == classes[int(np.argmax(shares))]
+        assert abs(row["top"][0][1] - max(shares)) < 1e-4
+    assert "\x1b" not in text
+
+
+def test_the_python_program_answers_the_golden_samples_alone(shipped, goldens, bundle) -> None:
+    text = ran([sys.executable, "-I", "predict.py", *(png.name for png, *_ in goldens)], shipped[1])
+    agree(text, goldens, bundle.classes)
+
+
+def test_the_javascript_program_answers_the_golden_samples(shipped, goldens, bundle) -> None:
+    node, modules = shutil.which("node"), os.environ.get("NODE_PATH", "")
+    if node is None or not (Path(modules) / "onnxruntime-web").is_dir():
+        pytest.skip("node is not installed, or NODE_PATH leads to no onnxruntime-web")
+    (shipped[1] / "node_modules").symlink_to(Path(modules).absolute())
+    agree(ran([node, "predict.mjs", *(ppm.name for _, ppm, _ in goldens)], shipped[1]), goldens, bundle.classes)
+
+
+def test_the_cpp_program_answers_the_golden_samples(shipped, goldens, bundle) -> None:
+    compiler, include = shutil.which("g++"), os.environ.get("ONNXRUNTIME_INCLUDE", "")
+    library = next((Path(ort.__file__).parent / "capi").glob("libonnxruntime.so.*"), None)
+    if compiler is None or library is None or not (Path(include) / "onnxruntime_cxx_api.h").is_file():
+        pytest.skip("no g++, no libonnxruntime.so, or ONNXRUNTIME_INCLUDE leads to no onnxruntime_cxx_api.h")
+    at = shipped[1]
+    (at / "libonnxruntime.so.1").symlink_to(library)
+    words = ["-std=c++17", "-O0", "predict.cpp", "-I", include, "./libonnxruntime.so.1", f"-Wl,-rpath,{at}"]
+    ran([compiler, *words, "-o", "predict"], at)
+    rows = [
+        line.split("\t")
+        for line in ran(["./predict", "model.onnx", *(ppm.name for _, ppm, _ in goldens)], at).splitlines()
+    ]
+    for (*_, shares), best in zip(goldens, rows[::3], strict=True):
+        k = int(np.argmax(shares))
+        assert (int(best[1]), best[3]) == (k, bundle.classes[k].replace("\x1b", " "))
+        assert abs(float(best[2]) - shares[k]) < 1e-4
+
+
+def test_the_programs_hold_no_name_of_a_class(shipped: tuple[Done, Path]) -> None:
+    for name in ("predict.py", "predict.mjs", "predict.cpp"):
+        text = (shipped[1] / name).read_text(encoding="utf-8")
+        assert not any(word in text for word in ("gnu", "rm -rf"))
+
+
+def test_the_shipped_reading_of_files_is_ours(tmp_path: Path) -> None:
+    """16 bits, transparency, palettes, grey, turned: pixels as `decode` gives them."""
+    from tellapart.data.decode import decode
+    from tellapart.data.square import coloured
+
+    noise = np.random.default_rng(0).integers(0, 256, (9, 14, 4), np.uint8)
+    grey16 = np.random.default_rng(1).integers(0, 65536, (9, 14), np.uint16)
+    turned = Image.Exif()
+    turned[0x0112] = 5
+    made = {
+        "rgba.png": Image.fromarray(noise),
+        "deep.png": Image.fromarray(grey16),
+        "palette.png": Image.fromarray(noise[..., :3]).quantize(16),
+        "grey.png": Image.fromarray(noise[..., 0]),
+        "one.png": Image.fromarray(noise[..., 0] > 128),
+        "la.png": Image.fromarray(noise).convert("LA"),
+        "cmyk.jpg": Image.fromarray(noise[..., :3]).convert("CMYK"),
+        "turned.jpg": Image.fromarray(noise[..., :3]),
+    }
+    for name, image in made.items():
+        image.save(tmp_path / name)
+    made["turned.jpg"].save(tmp_path / "turned.jpg", exif=turned)
+    large = Image.fromarray(np.random.default_rng(2).integers(0, 256, (70, 60, 3), np.uint8)).resize((2100, 2600))
+    large.save(tmp_path / "large.jpg")
+    for name in (*made, "large.jpg"):
+        for channels in (1, 3):
+            ours = coloured(decode((tmp_path / name).read_bytes()), channels)
+            theirs = opened(tmp_path / name, channels)
+            assert theirs.shape == ours.shape, name
+            assert np.abs(theirs.astype(int) - ours).max() <= (1 if name == "large.jpg" else 0), name
+
+
+def test_a_network_that_asks_for_the_version_of_its_weights_is_read_back() -> None:
+    """mnasnet: torch keeps the version beside the weights, and a model file has none."""
+    to = Preprocess(size=64, channels=3, mean=(0.5,) * 3, std=(0.25,) * 3)
+    architecture = Architecture(name="mnasnet0_5", num_classes=2, channels=3, size=64)
+    network = build(architecture)
+    made = Bundle(architecture=architecture, preprocess=to, classes=("a", "b"), state=dict(network.state_dict()))
+    given = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(made.module()(given), network.eval()(given))
