@@ -1,10 +1,15 @@
 """A child process of our own with bounds: what a file does to the child that reads it costs that file alone."""
 
+import contextlib
 import os
 import struct
+import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
+
+from tellapart.errors import WorkerError
 
 
 def command(module: str) -> tuple[str, ...]:
@@ -47,3 +52,32 @@ def write_frame(stream: IO[bytes], *pieces: bytes | memoryview) -> None:
     for piece in (struct.pack("<q", sum(map(len, pieces))), *pieces):  # one by one: joined, pixels would be there twice
         stream.write(piece)
     stream.flush()
+
+
+def started(words: Sequence[str], hello: bytes, *, does: str, at: str | None = None) -> "subprocess.Popen[bytes]":
+    """A child in the folder `at` that talks in frames, and has said `hello`. Raises WorkerError when it does not: the
+    process that `does` something.
+    """
+    alone, pipe = environment(OPENBLAS_NUM_THREADS="1"), subprocess.PIPE
+    try:
+        child = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=alone, cwd=at)
+    except OSError as error:
+        raise WorkerError(f"The process that {does} cannot be started: {error}.") from error
+    assert child.stdout  # noqa: S101 - it is a pipe
+    if read_frame(child.stdout) != hello:
+        ended(child)
+        raise WorkerError(
+            f"The process that {does} ended with {child.returncode} before it read one.",
+            f"Try it by hand: {' '.join(words)}",
+        )
+    return child
+
+
+def ended(child: "subprocess.Popen[bytes]") -> None:
+    """Kill a child, wait for it, and close its pipes."""
+    child.kill()
+    child.wait()
+    for pipe in (child.stdin, child.stdout):
+        with contextlib.suppress(OSError):  # what was still buffered has nowhere to go
+            if pipe is not None:
+                pipe.close()

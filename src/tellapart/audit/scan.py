@@ -1,6 +1,5 @@
 """The scan: every file read whole, in child processes with bounds, so that no picture can take the program down."""
 
-import contextlib
 import os
 import subprocess
 import time
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from tellapart.audit import worker
 from tellapart.audit.facts import FACT, Facts
-from tellapart.child import command, environment, read_frame, write_frame
+from tellapart.child import command, ended, read_frame, started, write_frame
 from tellapart.data.index import Index, Strings
 from tellapart.data.progress import Progress, quiet
 from tellapart.data.sources.folder import FileStore
@@ -108,7 +107,7 @@ class _Reader:
 
     def _obituary(self, child: "subprocess.Popen[bytes]") -> bytes:
         """The facts of a picture whose reader is gone."""
-        _end(child)
+        ended(child)
         self.child = None
         row = np.zeros((), FACT)
         row["fault"] = b"late" if self.late else b"died"
@@ -117,7 +116,7 @@ class _Reader:
 
     def _alive(self) -> "subprocess.Popen[bytes]":
         if self.child is None and not self.closed:
-            self.child = _started(self.bounds)
+            self.child = started([*self.bounds.command, str(self.bounds.memory)], worker.HELLO, does="reads pictures")
         if self.closed or self.child is None:  # perhaps just now, by another thread
             self.close()
             raise WorkerError("The check was stopped.")
@@ -134,33 +133,4 @@ class _Reader:
         """End the child for good."""
         self.closed = True
         if self.child is not None:
-            _end(self.child)
-
-
-def _started(bounds: Bounds) -> "subprocess.Popen[bytes]":
-    """A child that has said hello. Raises WorkerError when it does not."""
-    words = [*bounds.command, str(bounds.memory)]
-    alone = environment(OPENBLAS_NUM_THREADS="1")
-    try:
-        child = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=alone
-        )
-    except OSError as error:
-        raise WorkerError(f"The process that reads pictures cannot be started: {error}.") from error
-    assert child.stdout  # noqa: S101 - it is a pipe
-    if read_frame(child.stdout) != worker.HELLO:
-        _end(child)
-        raise WorkerError(
-            f"The process that reads pictures ended with {child.returncode} before it read one.",
-            f"Try it by hand: {' '.join(words)}",
-        )
-    return child
-
-
-def _end(child: "subprocess.Popen[bytes]") -> None:
-    child.kill()
-    child.wait()
-    for pipe in (child.stdin, child.stdout):
-        with contextlib.suppress(OSError):  # what was still buffered has nowhere to go
-            if pipe is not None:
-                pipe.close()
+            ended(self.child)

@@ -1,7 +1,6 @@
 """The children that decode, seen from the process that answers: one for each thread, started again when it is gone."""
 
 import asyncio
-import contextlib
 import os
 import subprocess
 import threading
@@ -14,8 +13,7 @@ from typing import IO, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.child import command, environment, read_frame, write_frame
-from tellapart.errors import WorkerError
+from tellapart.child import command, ended, started, write_frame
 from tellapart.web.reader import HELLO, MOST, SIZE
 from tellapart.web.refusal import Refusal
 
@@ -115,14 +113,15 @@ class Readers:
         if child is None or child.poll() is not None:
             if child is not None:
                 self._lost(child)
-            child = self._local.child = _started(self.bounds)
+            words = [*self.bounds.command, str(self.bounds.memory)]
+            child = self._local.child = started(words, HELLO, does="decodes pictures", at=os.sep)
             self._every.append(child)
             if self._closed.is_set():
                 child.kill()
         return child
 
     def _lost(self, child: "subprocess.Popen[bytes]") -> None:
-        _end(child)
+        ended(child)
         self._local.child = None
         self._every.remove(child)
         self.died()
@@ -134,7 +133,7 @@ class Readers:
             child.kill()
         self._threads.shutdown(cancel_futures=True)
         for child in self._every:
-            _end(child)
+            ended(child)
 
 
 def _asked(child: "subprocess.Popen[bytes]", raw: bytes, most: int) -> Pixels | None:
@@ -172,28 +171,3 @@ def _filled(stream: IO[bytes], view: memoryview) -> None:
         if not count:
             raise OSError("the child has ended")
         view = view[count:]
-
-
-def _started(bounds: Bounds) -> "subprocess.Popen[bytes]":
-    """A child that has said hello. Raises WorkerError when it does not."""
-    words, alone = [*bounds.command, str(bounds.memory)], environment(OPENBLAS_NUM_THREADS="1")
-    child = subprocess.Popen(
-        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=alone, cwd=os.sep
-    )
-    assert child.stdout  # noqa: S101 - it is a pipe
-    if read_frame(child.stdout) != HELLO:
-        _end(child)
-        raise WorkerError(
-            f"The process that decodes pictures ended with {child.returncode} before it read one.",
-            f"Try it by hand: {' '.join(words)}",
-        )
-    return child
-
-
-def _end(child: "subprocess.Popen[bytes]") -> None:
-    child.kill()
-    child.wait()
-    for pipe in (child.stdin, child.stdout):
-        with contextlib.suppress(OSError):  # what was still buffered has nowhere to go
-            if pipe is not None:
-                pipe.close()
