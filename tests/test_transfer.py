@@ -11,14 +11,17 @@ import torch
 from commands import Done, process, tellapart, train
 from pictures import draw, make_folder
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
+from tellapart.data.augment import network_input
 from tellapart.errors import UsageError
 from tellapart.models.bundle import load_bundle
 from tellapart.models.start import freeze, into_training
 from tellapart.models.zoo import build_torchvision
 from tellapart.training import probe
 from tellapart.training.checkpoint import load_checkpoint
+from tellapart.workflow.begin import recipe_of, same_pictures
 
 NET = "mobilenet_v3_small"
 SMALL = ("pets", "--set", "input.size=64", "--no-test")
@@ -71,6 +74,26 @@ def test_the_head_is_fitted_and_the_body_stays_as_it_was_to_the_last_bit(at: Pat
     assert f'name = "{NET}"  # told from the weights' in recipe
     assert "epochs = 0  # auto: the head is fitted at once" in recipe
     assert 'normalize = "imagenet"  # auto: as its weights know it' in recipe
+
+
+def test_the_verdict_stands_beside_the_nearest_pictures_by_what_the_body_makes_of_them(at: Path, fitted: Done) -> None:
+    """Against scikit-learn's neighbours on features that are made here once more."""
+    run, seen = fitted.run("fitted"), []
+    network = load_bundle(run.bundle).module()
+    network.get_submodule("classifier.3").register_forward_pre_hook(lambda _, given: seen.append(given[0].numpy()))
+    pictures = same_pictures(run, recipe_of(run)).pictures
+    index, told = pictures.index, {}
+    for part in ("train", "validation"):
+        with torch.no_grad():
+            network(network_input(torch.tensor(pictures.pixels.gather(index.rows(part))), pictures.preprocess))
+        told[part] = (seen.pop(), index.labels[index.rows(part)])
+    said = KNeighborsClassifier(5, metric="cosine").fit(*told["train"]).predict(told["validation"][0])
+    share = float((said == told["validation"][1]).mean())
+    (found,) = [one for one in run.status()["baselines"] if one["about"] == "the 5 nearest by pretrained features"]
+    assert (found["value"], found["n"], found["part"]) == (pytest.approx(share), len(said), "validation")
+    assert "the 5 nearest by pretrained features " in fitted.err + fitted.out
+    plain = train(at, "plain", *SMALL, "--epochs", "1", "--batch-size", "20")
+    assert "pretrained features" not in plain.err + plain.out
 
 
 def test_steps_change_the_head_alone_where_the_body_is_frozen_its_statistics_included(at: Path, fitted: Done) -> None:

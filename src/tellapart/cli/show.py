@@ -140,7 +140,10 @@ def verdict_lines(verdict: Verdict) -> Iterator[str]:
     headline = [figure for figure in verdict.figures if figure.name in SCORES]
     for figure in headline:
         yield f"{figure.part:>10} {figure.name}  {percent(figure)}  (95 % interval, n = {figure.n:,})"
-    simple = [f"{one.about} {percent(one)}" for one in verdict.baselines if one.part == verdict.part]
+    own = [one for one in verdict.baselines if one.part == verdict.part]
+    simple = [f"{one.about} {percent(one)}" for one in own]
+    others = [one for one in verdict.baselines if one.about not in {same.about for same in own}]
+    simple += [f"{one.about} {percent(one)} on {one.part}" for one in others]
     if simple:
         yield printable(f"            to compare with: {', '.join(simple)}")
     if verdict.test == "none":

@@ -30,7 +30,7 @@ from tellapart.workflow.openings import noted
 from tellapart.workflow.prepare import Prepared
 from tellapart.workflow.settle_marks import key_of
 from tellapart.workflow.stoppable import to_judge
-from tellapart.workflow.trivial import trivial
+from tellapart.workflow.trivial import BY_FEATURES, trivial
 
 
 def verdict(
@@ -45,7 +45,8 @@ def verdict(
     validation = predict_part(model, to_judge(prepared.pictures, asked), "validation", device=device)
     _refuse_other_score(run, validation)
     validation.save(run.predictions("validation"))
-    run.set_status(baselines=_trivial(prepared.pictures, "validation", device, asked))
+    found = [one for one in run.status().get("baselines", []) if one["about"] == BY_FEATURES]  # beside a fitted head
+    run.set_status(baselines=[*_trivial(prepared.pictures, "validation", device, asked), *found])
     yield from keep_network(run, model, bundle.preprocess)
     figures, by_class, test, before, seen = judge(validation), judge_classes(validation), None, None, 0
     known = _answering(bundle, validation)

@@ -5,7 +5,8 @@ what it has to beat.
 import hashlib
 import json
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +20,7 @@ from tellapart.data.chance import Purpose, uniform
 from tellapart.data.loader import Loader
 from tellapart.data.pictures import Pictures
 from tellapart.errors import UsageError
-from tellapart.evaluation.metrics import proportion
+from tellapart.evaluation.metrics import Figure, proportion, share
 from tellapart.models.frozen import head_of
 from tellapart.models.look import still
 from tellapart.run import Run
@@ -29,6 +30,7 @@ from tellapart.training.probe import FOLDS, Probe, probed
 from tellapart.training.world import ALONE
 from tellapart.workflow.events import Event, Said
 from tellapart.workflow.fitting import Pieces, state_of, validated
+from tellapart.workflow.trivial import BY_FEATURES, nearest
 
 BATCH, KEPT = 32, 8
 """Pictures at a time; sets of features that are kept."""
@@ -51,19 +53,31 @@ def headed(run: Run, pieces: Pieces, asked: Asked) -> Generator[Event, None, Che
             raise UsageError(f"The head cannot be fitted at once: it {why}.", "Train it by steps, with --epochs.")
         yield Said(stage=-1, text=f"the head, {name}, {why}: it is trained by steps from fresh weights")
         return None
-    found, n = _fitted(pieces, layer, asked)
+    found, known = _fitted(pieces, layer, asked)
     with torch.no_grad():
         layer.weight.copy_(found.weight)
         layer.bias.copy_(found.bias)
-    loss, accuracy, judged = validated(pieces.model, replace(pieces, world=ALONE), asked)  # the others wait
+    with _given(layer) as seen:
+        loss, accuracy, judged = validated(pieces.model, replace(pieces, world=ALONE), asked)  # the others wait
+    run.set_status(baselines=[_by_features(pieces.prepared.pictures, known, torch.cat(seen)).to_json()])
     figure = proportion("accuracy", round(accuracy * judged), judged, "validation")
     chosen = "by cross-validation" if found.accuracy == found.accuracy else "(too few to choose one)"
     yield Said(
-        text=f"head fitted to {n:,} pictures in {time.monotonic() - began:.1f} s, penalty {found.penalty:g} {chosen}: "
+        text=f"head fitted to {len(known):,} pictures in {time.monotonic() - began:.1f} s, "
+        f"penalty {found.penalty:g} {chosen}: "
         f"validation {100 * figure.value:.1f} % [{100 * figure.low:.1f}, {100 * figure.high:.1f}] (n = {judged})"
         f"{', which training has to beat' if pieces.plan.max_steps else ''}"
     )
     return _kept(run, state_of(pieces, Position(best_step=0, best_accuracy=accuracy, best_loss=loss)))
+
+
+def _by_features(pictures: Pictures, known: Tensor, asked: Tensor) -> Figure:
+    """What asking the nearest training pictures reaches on validation, by what comes to the head (N F) of both."""
+    index = pictures.index
+    rows, labels = index.rows("validation"), torch.from_numpy(index.labels[index.rows("train")])
+    said = nearest(known.cpu(), labels, asked, classes=len(index.classes)).numpy()
+    groups = None if index.groups is None else index.groups[rows]
+    return share("accuracy", said == index.labels[rows], "validation", BY_FEATURES, groups=groups)
 
 
 def _kept(run: Run, found: Checkpoint) -> Checkpoint:
@@ -76,14 +90,16 @@ def _kept(run: Run, found: Checkpoint) -> Checkpoint:
     return found
 
 
-def _fitted(pieces: Pieces, layer: nn.Linear, asked: Asked) -> tuple[Probe, int]:
-    """The head, by the training pictures as they are and, where they may be mirrored, by their mirror images."""
+def _fitted(pieces: Pieces, layer: nn.Linear, asked: Asked) -> tuple[Probe, Tensor]:
+    """The head, by the training pictures as they are and, where they may be mirrored, by their mirror images; and what
+    comes to it (N F) from the former.
+    """
     pictures = pieces.prepared.pictures
     rows, ways = pictures.index.rows("train"), [False, True] if pieces.prepared.recipe.augment.flip else [False]
     features = torch.cat([_features(pieces, layer, rows, turned, asked) for turned in ways])
     labels = torch.from_numpy(np.tile(pictures.index.labels[rows], len(ways))).to(features.device)
     folds = torch.from_numpy(np.tile(_folds(pictures, rows), len(ways))).to(features.device)
-    return probed(features, labels, folds, classes=len(pictures.index.classes)), len(rows)
+    return probed(features, labels, folds, classes=len(pictures.index.classes)), features[: len(rows)]
 
 
 def _folds(pictures: Pictures, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -117,18 +133,24 @@ def _features(pieces: Pieces, layer: nn.Linear, rows: NDArray[np.int64], turned:
 
 
 def _made(pieces: Pieces, layer: nn.Linear, loader: Loader, turned: bool, asked: Asked) -> NDArray[np.float32]:
+    with _given(layer) as seen, still(pieces.model), torch.inference_mode():
+        for batch in loader.epoch(0):
+            images = batch.images.flip(2) if turned else batch.images
+            pieces.model(network_input(images, loader.pictures.preprocess))
+            if (ending := asked()) is not None:
+                raise ending
+    return torch.cat(seen).numpy()
+
+
+@contextmanager
+def _given(layer: nn.Linear) -> Iterator[list[Tensor]]:
+    """All that a layer is given inside, on the CPU."""
     seen: list[Tensor] = []
-    hook = layer.register_forward_pre_hook(lambda _, given: seen.append(given[0].float().cpu()))
+    hook = layer.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach().float().cpu()))
     try:
-        with still(pieces.model), torch.inference_mode():
-            for batch in loader.epoch(0):
-                images = batch.images.flip(2) if turned else batch.images
-                pieces.model(network_input(images, loader.pictures.preprocess))
-                if (ending := asked()) is not None:
-                    raise ending
+        yield seen
     finally:
         hook.remove()
-    return torch.cat(seen).numpy()
 
 
 def _named(pieces: Pieces, rows: NDArray[np.int64], turned: bool) -> str:

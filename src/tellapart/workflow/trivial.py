@@ -16,6 +16,8 @@ from tellapart.evaluation.metrics import Figure, share
 
 SIDE, BATCH, NEIGHBOURS, ROWS = 16, 32, 5, 1024
 """The small grey copy is SIDE x SIDE; pictures at a time; neighbours that vote; rows compared at a time."""
+BY_FEATURES = f"the {NEIGHBOURS} nearest by pretrained features"
+"""What is said of asking the nearest pictures, where the body of a pretrained network has looked at all of them."""
 KNOWN, ASKED = 20_000, 2_000
 """Pictures that are compared with, and that are compared, at most, beside a verdict."""
 
