@@ -531,7 +531,7 @@ def meet(folder: Path, room: int) -> None:
     told += [_met(verb, work, str(good), ran) for verb, work in verbs.items()]  # and what is read once is read
     watching = [True]
     sys.addaudithook(
-        lambda event, given: ran.append(f"{event} {given!r:.80}") if watching and event in WATCHED else None
+        lambda event, given: ran.append(f"{event} {given!r:.600}") if watching and event in WATCHED else None
     )
     bound = _status("VmSize") + room
     resource.setrlimit(resource.RLIMIT_AS, (bound, bound))

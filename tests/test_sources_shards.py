@@ -172,7 +172,7 @@ def test_what_is_no_shard(tmp_path):
         ({"0.jpg": "", "0.cls": "1", "1.jpg": "", "1.cls": "1"}, "There is only one class, '1'"),
         ({"0.jpg": "", "0.json": "{"}, "a.tar/0.json is not JSON"),
         ({"0.jpg": "", "0.json": "[" * 100_000}, "a.tar/0.json is not JSON"),
-        ({"0.jpg": "", "0.json": '{"label": [1]}'}, "a.tar/0.json, 'label' is list"),
+        ({"0.jpg": "", "0.json": '{"label": [1]}'}, "a.tar/0.jpg: the label is a list"),
         ({"../0.jpg": ""}, "a member that points outside: '../0.jpg'"),
         ({"/etc/0.jpg": ""}, "a member that points outside"),
         ({"x/../../0.jpg": ""}, "a member that points outside"),

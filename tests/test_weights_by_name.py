@@ -91,7 +91,8 @@ def test_weights_by_name_are_fetched_once_proved_and_recorded(
     assert f"weights: {cache / file.name}" in done.err
     run = done.run("first")
     assert f'weights = "{file.name}"  # --weights: published by torchvision' in (run.folder / "recipe.toml").read_text()
-    assert run.status()["weights"] == {"file": file.name, "sha256": hashlib.sha256(server.raw).hexdigest()}
+    told = {"file": file.name, "sha256": hashlib.sha256(server.raw).hexdigest(), "licence": "not stated"}
+    assert run.status()["weights"] == told
     assert load_bundle(run.bundle).origin["weights"] == run.status()["weights"]
     train(place, "second", *HEADED, "--weights", file.name)
     assert f'name = "{NET}"  # told from the weights' in (place / "runs/second/recipe.toml").read_text()

@@ -96,7 +96,8 @@ def _layout(tensors: Mapping[str, Any], behind: int) -> Layout:
     for name, one in sorted(tensors.items(), key=lambda item: item[1]["data_offsets"]):
         kind, shape, (begin, end) = one["dtype"], one["shape"], one["data_offsets"]
         if kind not in SIZES:
-            raise ValueError(f"{name} has numbers of the kind {kind}; expected F32")
+            shown = {"F64": "float64", "F16": "float16", "BF16": "bfloat16"}.get(kind, kind)
+            raise ValueError(f"{name} has numbers of the kind {shown}; expected float32")
         if type(shape) is not list or len(shape) > AXES or not all(type(n) is int and 0 <= n < 2**40 for n in shape):
             raise ValueError(f"{name} has a shape that no layer has")
         if type(begin) is not int or (begin, end) != (at, at + math.prod(shape) * SIZES[kind]):

@@ -10,7 +10,7 @@ from torch import nn
 
 from tellapart.data.pictures import Pictures
 from tellapart.data.seal import open_test
-from tellapart.errors import DataError, StorageError
+from tellapart.errors import DataError, DivergedError, StorageError
 from tellapart.evaluation.marks import thresholds
 from tellapart.evaluation.metrics import Figure, judge, judge_classes
 from tellapart.evaluation.predict import predict_part
@@ -42,8 +42,7 @@ def verdict(
     """
     bundle = load_bundle(run.bundle)
     model = bundle.module(device)
-    validation = predict_part(model, to_judge(prepared.pictures, asked), "validation", device=device)
-    _refuse_other_score(run, validation)
+    validation = _validated(run, model, to_judge(prepared.pictures, asked), device)
     validation.save(run.predictions("validation"))
     found = [one for one in run.status().get("baselines", []) if one["about"] == BY_FEATURES]  # beside a fitted head
     run.set_status(baselines=[*_trivial(prepared.pictures, "validation", device, asked), *found])
@@ -129,6 +128,17 @@ def _answering(bundle: Bundle, validation: Predictions) -> Bundle:
         return replace(bundle, thresholds=tuple(one.value for one in thresholds(validation)))
     found = Answering.of(validation)
     return replace(bundle, temperature=found.temperature, known=found.known, promises=found.promises)
+
+
+def _validated(run: Run, model: nn.Module, pictures: Pictures, device: torch.device) -> Predictions:
+    """What the saved model says of validation. Raises StorageError where that is not what training saw."""
+    try:
+        found = predict_part(model, pictures, "validation", device=device)
+    except DivergedError as error:  # the best of a training has answered with numbers
+        said = f"The saved model has the weights of another than was trained. {error.message}"
+        raise StorageError(said, "Please report this; the checkpoints are untouched.") from error
+    _refuse_other_score(run, found)
+    return found
 
 
 def _refuse_other_score(run: Run, validation: Predictions) -> None:
