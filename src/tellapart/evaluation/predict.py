@@ -13,7 +13,9 @@ from tellapart.data.pictures import Pictures
 from tellapart.data.sources.listing import shown
 from tellapart.data.square import centre
 from tellapart.errors import DivergedError
+from tellapart.evaluation.metrics import sigmoid, softmax
 from tellapart.evaluation.predictions import Predictions
+from tellapart.models.bundle import Bundle
 from tellapart.models.look import still
 from tellapart.preprocess import Preprocess
 from tellapart.recipe import printable
@@ -46,6 +48,13 @@ def logits_of_rows(
     """The logits (N K) of some rows, in their order, as they are: no augmentation. `read` takes up the batches."""
     loader = Loader(pictures=pictures, rows=rows, batch_size=BATCH, device=device, shuffle=False)
     return np.concatenate(list(logits_of(model, read(loader.epoch(0)), pictures.preprocess)))
+
+
+def calibrated(bundle: Bundle, logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The probabilities (N K) that a model tells for its logits: by the softmax at its temperature; where a picture may
+    have several classes, by the sigmoid.
+    """
+    return sigmoid(logits) if bundle.thresholds else softmax(logits / bundle.temperature)
 
 
 def spans(n: int) -> list[slice]:

@@ -16,7 +16,8 @@ from tellapart.data.decode import decode
 from tellapart.data.index import Index
 from tellapart.data.square import fitted
 from tellapart.errors import DataError
-from tellapart.evaluation.metrics import sigmoid, softmax
+from tellapart.evaluation.metrics import softmax
+from tellapart.evaluation.predict import calibrated
 from tellapart.evaluation.predictions import Predictions
 from tellapart.models.bundle import Bundle
 from tellapart.models.golden import Golden
@@ -93,8 +94,7 @@ def made(bundle: Bundle, model: nn.Module, file: bytes, name: str, device: torch
     square = fitted(pixels, bundle.preprocess)
     with torch.inference_mode():
         logits = model(network_input(torch.tensor(square)[None].to(device), bundle.preprocess)).float().cpu().numpy()
-    logits = logits.astype(np.float64)
-    shares = (sigmoid(logits) if bundle.thresholds else softmax(logits / bundle.temperature))[0]
+    shares = calibrated(bundle, logits.astype(np.float64))[0]
     return Golden(name=name, file=file, pixels=_hash(pixels), square=_hash(square), shares=tuple(shares.tolist()))
 
 
@@ -104,6 +104,7 @@ def _hash(pixels: NDArray[np.uint8]) -> str:
 
 def chosen(
     bundle: Bundle,
+    model: nn.Module,
     index: Index,
     rows: NDArray[np.int64],
     validation: Predictions,
@@ -112,9 +113,8 @@ def chosen(
     count: int,
 ) -> tuple[Golden, ...]:
     """The surest right answers of up to `count` classes, evenly spaced, among the pictures at `rows` of validation;
-    made small, so that they travel with the model.
+    made small, so that they travel with the model. `model` is that of the bundle.
     """
-    model = bundle.module(device)
     small = ((_small(decode(index.store.read(int(rows[n])))), name) for n, name in _picked(validation, count))
     return tuple(made(bundle, model, file, name, device) for file, name in small)
 

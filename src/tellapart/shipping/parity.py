@@ -13,8 +13,8 @@ from torch import nn
 from tellapart.data.augment import network_input
 from tellapart.data.decode import decode
 from tellapart.data.square import fitted
-from tellapart.evaluation.metrics import softmax
 from tellapart.evaluation.paired import Paired, paired
+from tellapart.evaluation.predict import calibrated
 from tellapart.models.bundle import Bundle
 from tellapart.preprocess import Preprocess
 from tellapart.recipe import printable
@@ -125,7 +125,7 @@ def parity(
 def probabilities(bundle: Bundle, samples: Sequence[Sample]) -> Floats:
     """What the model itself says (N K) of files."""
     squares = [fitted(decode(one.file), bundle.preprocess) for one in samples]
-    return softmax(logits_of_squares(bundle.module(), squares, bundle.preprocess) / bundle.temperature)
+    return calibrated(bundle, logits_of_squares(bundle.module(), squares, bundle.preprocess))
 
 
 @torch.inference_mode()

@@ -44,8 +44,8 @@ def verdict(
     model = bundle.module(device)
     validation = _validated(run, model, to_judge(prepared.pictures, asked), device)
     validation.save(run.predictions("validation"))
-    found = [one for one in run.status().get("baselines", []) if one["about"] == BY_FEATURES]  # beside a fitted head
-    run.set_status(baselines=[*_trivial(prepared.pictures, "validation", device, asked), *found])
+    beside_head = [one for one in run.status().get("baselines", []) if one["about"] == BY_FEATURES]
+    run.set_status(baselines=[*_trivial(prepared.pictures, "validation", device, asked), *beside_head])
     yield from keep_network(run, model, bundle.preprocess)
     figures, by_class, test, before, seen = judge(validation), judge_classes(validation), None, None, 0
     known = _answering(bundle, validation)
@@ -56,7 +56,7 @@ def verdict(
     else:
         keep_heat(run, known, prepared.pictures, validation, device, asked=asked)
     found = diagnosed(run, prepared, model, validation=validation, test=test, device=device)
-    bundle = replace(bundle, goldens=_goldens(prepared, known, validation, device))
+    bundle = replace(bundle, goldens=_goldens(prepared, known, model, validation, device))
     finish(run, bundle, validation, [*figures, *by_class], found)
     yield Said(stage=9, text=f"saved: {run.folder}")
     run.append("log.txt", "\n".join(finding.line() for finding in found))
@@ -77,11 +77,13 @@ def verdict(
     )
 
 
-def _goldens(prepared: Prepared, bundle: Bundle, validation: Predictions, device: torch.device) -> tuple[Golden, ...]:
+def _goldens(
+    prepared: Prepared, bundle: Bundle, model: nn.Module, validation: Predictions, device: torch.device
+) -> tuple[Golden, ...]:
     """Validation pictures that travel with the model; none where the recipe wants none, or the files are gone."""
     index, count = prepared.pictures.index, prepared.recipe.train.goldens
     try:
-        return chosen(bundle, index, index.rows("validation"), validation, device=device, count=count)
+        return chosen(bundle, model, index, index.rows("validation"), validation, device=device, count=count)
     except (OSError, DataError):
         return ()
 

@@ -17,7 +17,7 @@ from tellapart.data.identity import digest
 from tellapart.data.sources.listing import PICTURES
 from tellapart.data.square import fitted
 from tellapart.errors import DataError, UsageError, refuse_marks
-from tellapart.evaluation.metrics import sigmoid, softmax
+from tellapart.evaluation.predict import calibrated
 from tellapart.evaluation.promises import STRANGE
 from tellapart.evaluation.views import kinds_of, seen_logits
 from tellapart.models.bundle import Bundle
@@ -255,10 +255,7 @@ def _said(
         many = plain
         if kinds:
             many = seen_logits(model, squares.to(device), bundle.preprocess, kinds, temperature=bundle.temperature)
-    if bundle.thresholds:
-        return list(zip(sigmoid(plain.numpy()), plain.max(1).values.tolist(), strict=True))
-    shares = softmax(many.numpy() / bundle.temperature)
-    return list(zip(shares, plain.max(1).values.tolist(), strict=True))
+    return list(zip(calibrated(bundle, many.numpy()), plain.max(1).values.tolist(), strict=True))
 
 
 def _answered(guess: Guess, shares: np.ndarray, score: float, bundle: Bundle, top_k: int, least: float) -> Guess:

@@ -23,8 +23,7 @@ from tellapart.data.augment import network_input
 from tellapart.data.decode import Pixels
 from tellapart.data.pictures import Pictures
 from tellapart.data.square import covered, fitted
-from tellapart.evaluation.metrics import softmax
-from tellapart.evaluation.predict import AT_ONCE
+from tellapart.evaluation.predict import AT_ONCE, calibrated
 from tellapart.figures.heat import over, sized
 from tellapart.models.bundle import Bundle
 from tellapart.shipping.card import card
@@ -135,8 +134,7 @@ class Service:
         batch = torch.from_numpy(np.stack(squares)).to(self.device)
         with torch.inference_mode():
             logits = self.model(network_input(batch, self.bundle.preprocess)).float().cpu().numpy().astype(np.float64)
-        shares = softmax(logits / self.bundle.temperature)
-        return list(zip(shares, logits.max(1).tolist(), strict=True))
+        return list(zip(calibrated(self.bundle, logits), logits.max(1).tolist(), strict=True))
 
     async def _predict(self, asked: Asked) -> Response:
         top = _number(asked.query.get("top", "5"), 1, TOP, "top")
