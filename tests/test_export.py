@@ -511,23 +511,34 @@ def test_the_python_program_answers_the_golden_samples_alone(shipped, goldens, b
     agree(text, goldens, bundle.classes)
 
 
-def test_the_javascript_program_answers_the_golden_samples(shipped, goldens, bundle) -> None:
-    node, modules = shutil.which("node"), os.environ.get("NODE_PATH", "")
-    if node is None or not (Path(modules) / "onnxruntime-web").is_dir():
+def modules(at: Path) -> str:
+    """The program node, with onnxruntime-web beside the exported files; the test is skipped without them."""
+    node, there = shutil.which("node"), os.environ.get("NODE_PATH", "")
+    if node is None or not (Path(there) / "onnxruntime-web").is_dir():
         pytest.skip("node is not installed, or NODE_PATH leads to no onnxruntime-web")
-    (shipped[1] / "node_modules").symlink_to(Path(modules).absolute())
-    agree(ran([node, "predict.mjs", *(ppm.name for _, ppm, _ in goldens)], shipped[1]), goldens, bundle.classes)
+    (at / "node_modules").symlink_to(Path(there).absolute())
+    return node
 
 
-def test_the_cpp_program_answers_the_golden_samples(shipped, goldens, bundle) -> None:
+def built(at: Path) -> None:
+    """Compile predict.cpp beside the exported files; the test is skipped without what that takes."""
     compiler, include = shutil.which("g++"), os.environ.get("ONNXRUNTIME_INCLUDE", "")
     library = next((Path(ort.__file__).parent / "capi").glob("libonnxruntime.so.*"), None)
     if compiler is None or library is None or not (Path(include) / "onnxruntime_cxx_api.h").is_file():
         pytest.skip("no g++, no libonnxruntime.so, or ONNXRUNTIME_INCLUDE leads to no onnxruntime_cxx_api.h")
-    at = shipped[1]
     (at / "libonnxruntime.so.1").symlink_to(library)
     words = ["-std=c++17", "-O0", "predict.cpp", "-I", include, "./libonnxruntime.so.1", f"-Wl,-rpath,{at}"]
     ran([compiler, *words, "-o", "predict"], at)
+
+
+def test_the_javascript_program_answers_the_golden_samples(shipped, goldens, bundle) -> None:
+    node = modules(shipped[1])
+    agree(ran([node, "predict.mjs", *(ppm.name for _, ppm, _ in goldens)], shipped[1]), goldens, bundle.classes)
+
+
+def test_the_cpp_program_answers_the_golden_samples(shipped, goldens, bundle) -> None:
+    at = shipped[1]
+    built(at)
     rows = [
         line.split("\t")
         for line in ran(["./predict", "model.onnx", *(ppm.name for _, ppm, _ in goldens)], at).splitlines()

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,12 @@ from tellapart.data.decode import decode
 from tellapart.data.identity import digest
 from tellapart.data.square import fitted
 from tellapart.models.bundle import Bundle, load_bundle, save_bundle
+from tellapart.recipe import Recipe
 from tellapart.shipping import goldens
+from tellapart.training.fit import Epoch
+from tellapart.workflow.events import Said
+from tellapart.workflow.train import Asking
+from tellapart.workflow.train import train as begin
 
 HOSTILE = "<script>alert(1)</script>|`x`\n# head [a](http://b.c) **"
 
@@ -190,3 +196,17 @@ def test_a_card_is_not_written_over_a_file_unless_told(pets: Done) -> None:
     assert (again.code, "card.md exists already." in again.err) == (2, True)
     assert tellapart(pets.at, *words, "--force").code == 0
     assert (pets.at / "card.md").read_text() == tellapart(pets.at, "model", "card", "a").out
+
+
+def test_pictures_that_are_gone_at_the_end_of_a_training_are_said_to_be_missing(tmp_path: Path) -> None:
+    make_folder(tmp_path / "pets", size=20)
+    recipe = Recipe.from_values({"data.source": str(tmp_path / "pets"), "train.epochs": 1})
+    said = []
+    for event in begin(recipe, Asking(runs=tmp_path / "runs", name="a", open_test=False)):
+        if isinstance(event, Epoch):
+            shutil.move(tmp_path / "pets", tmp_path / "away")
+        said += [event.text] if isinstance(event, Said) else []
+    (line,) = (one for one in said if "golden samples" in one)
+    assert line.startswith("no golden samples travel with the model, so `verify` proves nothing of it: ")
+    assert line.endswith(" cannot be read: No such file or directory")
+    assert load_bundle(tmp_path / "runs" / "a" / "model.safetensors").goldens == ()

@@ -269,6 +269,12 @@ def of_every_kind() -> dict[str, Evidence]:
 @pytest.mark.parametrize("kind", ["plain", "robust", "many", "sealed", "pictureless", "grey", "right", "one", "two"])
 def test_the_page_asks_for_nothing_runs_nothing_and_can_be_heard(kind: str) -> None:
     text = report(of_every_kind()[kind])
+    well_made(text)
+    assert report(of_every_kind()[kind]) == text
+
+
+def well_made(text: str) -> None:
+    """Nothing is fetched or run, every link and name leads somewhere, and no number is missing."""
     page = Page(text)
     names = Counter(tag for tag, _ in page.tags)
     assert not {"script", "link", "iframe", "object", "embed", "form", "base", "video", "audio"} & set(names)
@@ -295,7 +301,6 @@ def test_the_page_asks_for_nothing_runs_nothing_and_can_be_heard(kind: str) -> N
                 attrs["role"] == "img" and (attrs.get("aria-label") or attrs["aria-labelledby"])
             )
     assert not re.search(r"\bnan\b", re.sub(r'(href|src)="data:[^"]*"', "", text))
-    assert report(of_every_kind()[kind]) == text
 
 
 HOSTILE = (

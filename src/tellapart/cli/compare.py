@@ -14,6 +14,9 @@ from tellapart.recipe import printable
 if TYPE_CHECKING:
     from tellapart.workflow.compare import Comparison, Model, Pair, Picture
 
+MARKED = ("mean average precision", "micro F1", "exact match")
+"""The scores that are shown where a picture may have several classes."""
+
 
 @click.command(
     "compare", epilog="Examples: tellapart compare first second · tellapart compare first second --curves curves.png"
@@ -57,8 +60,12 @@ def comparison_lines(found: "Comparison") -> Iterator[str]:
     part = "out of fold" if found.part == "out of fold" else f"on the {found.part} part"
     yield f"{part}: {found.n:,} pictures{' that all of them judged' * (len(found.models) > 1)}"
     width = max(3, *(len(one.name) for one in found.models))
-    yield f"{'run':<{width}}  {'trainings':>9}  {'accuracy [95 % interval]':<24}  mean loss [95 % interval]"
-    yield from (_row(one, width) for one in found.models)
+    if _marked(found):
+        yield f"{'run':<{width}}  {'  '.join(f'{name:<24}' for name in MARKED)}  mean loss [95 % interval]"
+        yield from (_marked_row(one, width) for one in found.models)
+    else:
+        yield f"{'run':<{width}}  {'trainings':>9}  {'accuracy [95 % interval]':<24}  mean loss [95 % interval]"
+        yield from (_row(one, width) for one in found.models)
     for pair in found.pairs:
         yield ""
         yield pair.verdict
@@ -68,6 +75,18 @@ def comparison_lines(found: "Comparison") -> Iterator[str]:
         yield from _unlike(found)
     yield from [""] * bool(found.notes)
     yield from (f"note: {note}" for note in found.notes)
+
+
+def _marked(found: "Comparison") -> bool:
+    """Whether a picture may have several classes: the first score is then another one."""
+    return next(iter(found.models[0].trainings.values()))[0].name == MARKED[0]
+
+
+def _marked_row(one: "Model", width: int) -> str:
+    figures = {figure.name: figure for figure in next(iter(one.trainings.values()))}
+    shares, loss = [share(figures[name].to_json()) for name in MARKED], figures["loss"]
+    cells = "  ".join(f"{text:<24}" for text in shares)
+    return f"{one.name:<{width}}  {cells}  {loss.value:.4f} [{loss.low:.4f}, {loss.high:.4f}]"
 
 
 def _row(one: "Model", width: int) -> str:
@@ -85,7 +104,10 @@ def _row(one: "Model", width: int) -> str:
 
 
 def _about(first: str, pair: "Pair", *, most: int = 5) -> Iterator[str]:
-    """The difference of the mean loss, and the pictures that were won and lost."""
+    """The differences of the other scores and of the mean loss, and the pictures that were won and lost."""
+    for one in pair.gains:
+        ends = f"{100 * one.difference:+.1f} points [{100 * one.low:.1f}, {100 * one.high:.1f}]"
+        yield f"  {one.name} of {pair.name} less that of {first}: {ends} (paired bootstrap)"
     if pair.found.loss is not None:
         value, low, high = pair.found.loss
         less = f"{value:+.4f} [{low:.4f}, {high:.4f}] (paired bootstrap)"

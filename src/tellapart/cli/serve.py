@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tellapart.cli.options import device_option, runs_option
-from tellapart.errors import UsageError, refuse_marks
+from tellapart.errors import UsageError
 from tellapart.recipe import printable
 
 if TYPE_CHECKING:
@@ -108,7 +108,6 @@ def _service(model: str, runs: Path, device: str, guard: "Guard", nearest: bool)
     from tellapart.workflow.why import pictures_of
 
     bundle, name = find_model(runs, model)
-    refuse_marks(bundle.thresholds, "Serving", "`tellapart predict` says what is on pictures.")
     run, chosen = run_of(runs, model), devices.choose(device)
     if nearest and run is None:
         raise UsageError("Only a run knows its training pictures; this is a model file.", "Name the run.")

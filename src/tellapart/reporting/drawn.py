@@ -1,15 +1,15 @@
 """The sections of the report that are drawn: curves of the training, ranks, calibration, and answering when sure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tellapart.evaluation.calibration import Reliability
 from tellapart.evaluation.intervals import wilson
 from tellapart.evaluation.judgement import curves as ranked
-from tellapart.evaluation.metrics import Figure
+from tellapart.evaluation.metrics import Figure, class_curves
 from tellapart.evaluation.ranks import Curve
 from tellapart.figures.curve import Axis
 from tellapart.figures.plot import Layer, in_percent, plain, plot, smoothed
-from tellapart.reporting.evidence import Evidence
+from tellapart.reporting.evidence import Evidence, Facts, Marked
 from tellapart.reporting.markup import both, drawing, folded, interval, name, paragraph, sentence, shares, table, words
 from tellapart.reporting.story import spoiled
 from tellapart.reporting.words import Value, said, word
@@ -20,21 +20,22 @@ SHARE = Axis("", 0.0, 1.0)
 DIAGONAL = Layer(points=((0, 0), (1, 1)), look="ref")
 
 
-def measured(of: Evidence) -> tuple[list, float]:
+def measured(of: Facts) -> tuple[list, float]:
     """The epochs with both losses, and the one, from 1, of which the model was kept."""
     epochs = [one for one in of.epochs if one["train_loss"] is not None and one["val_loss"] is not None]
     last = epochs[-1]["epoch"] if epochs else 0
     return epochs, float((of.status.get("best") or {}).get("epoch", last)) + 1
 
 
-def curves(of: Evidence) -> Iterator[str]:
-    """Loss, accuracy and rate by epoch."""
+def curves(of: Facts) -> Iterator[str]:
+    """Loss, accuracy (or the mean average precision) and rate by epoch."""
     epochs, kept = measured(of)
     if not epochs:
         yield paragraph("no_curves")
         return
     yield '<div class="three">'
-    yield from (_loss(epochs, kept), _accuracy(epochs, kept), _rate(epochs))
+    score = _accuracy if of.shown.marks is None else _average_precision
+    yield from (_loss(epochs, kept), score(epochs, kept), _rate(epochs))
     yield "</div>" + paragraph("loss_note")
 
 
@@ -101,6 +102,16 @@ def _accuracy(epochs: Sequence, kept: float) -> str:
     return drawing(sentence("curve_accuracy", {"n": f"{epochs[-1]['val_n']:,}"}), drawn, "plot-acc")
 
 
+def _average_precision(epochs: Sequence, kept: float) -> str:
+    """The mean average precision on validation by epoch, as measured and smoothed."""
+    points = by_epoch(epochs, "val_mean_average_precision")
+    up = Axis("", max(0.0, min(y for _, y in points) - 0.02), 1.0)
+    best = Layer(points=[(x, y) for x, y in points if x == kept], look="dot", kind="dots")
+    layers = [_mark(kept, up), Layer(points=points, look="other faint"), Layer(points=calm(points), look="other"), best]
+    drawn = plot(layers, across=epochs_axis(epochs), up=up, named_by="plot-map", size=THIRD, words=(whole, in_percent))
+    return drawing(sentence("curve_average_precision", {"n": f"{epochs[-1]['val_n']:,}"}), drawn, "plot-map")
+
+
 def _rate(epochs: Sequence) -> str:
     points = by_epoch(epochs, "lr")
     up = Axis("", 0.0, max(y for _, y in points) or 1.0)
@@ -115,26 +126,37 @@ def _rate(epochs: Sequence) -> str:
     return drawing(sentence("curve_rate"), drawn, "plot-rate")
 
 
-def ranks(of: Evidence) -> Iterator[str]:
-    """The ROC and the precision-recall curve of up to ten classes, those with the smallest area."""
-    found = [(k, one) for k, one in enumerate(ranked(of.shown)) if one is not None]
+def ranks(of: Evidence | Marked) -> Iterator[str]:
+    """The ROC and the precision-recall curve of up to ten classes, those with the smallest area; where each has a
+    threshold, with what it reaches there.
+    """
+    every = ranked(of.shown) if of.shown.marks is None else class_curves(of.shown)
+    found = [(k, one) for k, one in enumerate(every) if one is not None]
     areas = {(one.about, one.name): one for one in of.judgement.by_class}
     shown = sorted(sorted(found, key=lambda pair: pair[1].area)[:DRAWN])
     if len(shown) < len(found):
         yield paragraph("ten", {"shown": f"{DRAWN}", "all": f"{len(found)}"})
     for kind, what in (("roc", "ROC area"), ("pr", "average precision")):
-        yield f'<p class="soft">{sentence(kind)}</p><div class="many">'
+        dots = sentence("pr_dots") if kind == "pr" and of.shown.marks is not None else ""
+        yield f'<p class="soft">{sentence(kind)} {dots}</p><div class="many">'
         for k, one in shown:
             figure, identity = areas[of.shown.classes[k], what], f"plot-{kind}-{k}"
             points = rank_points(kind, one)
             share = figure.n / len(of.shown)
             reference = DIAGONAL if kind == "roc" else Layer(points=((0, share), (1, share)), look="ref")
-            layers = [reference, Layer(points=points, look="main")]
+            layers = [reference, Layer(points=points, look="main"), *_chosen(of, kind, areas, k)]
             drawn = plot(layers, across=SHARE, up=SHARE, named_by=identity, size=SMALL, at=(0.0, 0.5, 1.0))
             area = f"{interval(figure, scale=1, digits=3)}, n&nbsp;=&nbsp;{figure.n:,}"
             title = f"<strong>{name(of.shown.classes[k], 24)}</strong> {area}"
             yield drawing(title, drawn, identity)
         yield "</div>"
+
+
+def _chosen(of: Facts, kind: str, figures: Mapping[tuple[str, str], Figure], k: int) -> Iterator[Layer]:
+    """Where a picture may have several classes: recall and precision at the threshold of a class, as a dot."""
+    recall, precision = (figures[of.shown.classes[k], what] for what in ("recall", "precision"))
+    if kind == "pr" and of.shown.marks is not None and recall.n and precision.n:
+        yield Layer(points=[(recall.value, precision.value)], look="dot", kind="dots")
 
 
 def rank_points(kind: str, one: Curve) -> list[tuple[float, float]]:

@@ -6,14 +6,15 @@ from typing import Any
 
 from tellapart.evaluation.judgement import Judgement
 from tellapart.evaluation.looks import Looks
+from tellapart.evaluation.marks import Marked as Judged
 from tellapart.evaluation.metrics import Figure
 from tellapart.evaluation.predictions import Predictions
 from tellapart.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """What stands in the folder of one finished training, and the judgement of what it predicted.
+class Facts:
+    """What stands in the folder of one finished training.
 
     origins: where each value of the recipe is from. counts: the pictures of each class, for each part. groups: how many
     the pictures were kept together in, None where none are known. left_out: files with the reason. remarks: what was
@@ -21,7 +22,6 @@ class Evidence:
     opened_before: the runs that opened the test earlier, None where that is not known, with how many pictures they saw.
     siblings: trainings of the same recipe beside it, with other seeds. robustness: accuracies on spoiled pictures.
     network: how a picture becomes its input, its layers and the boxes of its drawing, as network.json has them.
-    looks: heat maps of some mistakes among `shown`, None where none were kept.
     """
 
     name: str
@@ -37,23 +37,47 @@ class Evidence:
     remarks: Sequence[str]
     epochs: Sequence[Mapping[str, Any]]
     shown: Predictions
-    judgement: Judgement
     opened_before: Sequence[str] | None = None
     seen_before: int = 0
     siblings: int = 0
     robustness: Sequence[Figure] = ()
     network: Mapping[str, Any] = field(default_factory=dict)
-    looks: Looks | None = None
 
     @property
     def part(self) -> str:
         """The part that is judged."""
-        return self.judgement.part
+        return self.shown.part
 
     @property
     def sealed(self) -> bool:
         """Whether there is a test part that nobody opened."""
         return self.part != "test" and bool(self.status.get("test_part"))
+
+    @property
+    def diagnosis(self) -> Mapping[str, Mapping[str, Any]]:
+        """What the training was found to be, by label."""
+        return {one["label"]: one for one in self.status.get("diagnosis", ())}
+
+    def total(self, part: str) -> int:
+        """The pictures of one part."""
+        return int(self.status.get("counts", {}).get(part, 0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marked(Facts):
+    """The same of pictures that may have several classes each, with the judgement of what was predicted."""
+
+    judgement: Judged
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence(Facts):
+    """The same, with the judgement of what was predicted, and `looks`: heat maps of some mistakes among `shown`, None
+    where none were kept.
+    """
+
+    judgement: Judgement
+    looks: Looks | None = None
 
     @property
     def accuracy(self) -> Figure:
@@ -72,15 +96,6 @@ class Evidence:
         found = [Figure(**one) for one in self.status.get("figures", ()) if one["low"] is not None]
         mine = [one for one in found if (one.name, one.part) == ("accuracy", "validation")]
         return mine[0] if mine and self.part != "validation" else None
-
-    @property
-    def diagnosis(self) -> Mapping[str, Mapping[str, Any]]:
-        """What the training was found to be, by label."""
-        return {one["label"]: one for one in self.status.get("diagnosis", ())}
-
-    def total(self, part: str) -> int:
-        """The pictures of one part."""
-        return int(self.status.get("counts", {}).get(part, 0))
 
     def recall(self) -> list[Figure]:
         """The recall of each class, in order."""

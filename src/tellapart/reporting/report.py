@@ -8,10 +8,11 @@ from importlib import resources
 
 from tellapart.evaluation.several import Spread
 from tellapart.figures.inert import inert, short
-from tellapart.reporting import drawn, sections, shown
+from tellapart.reporting import drawn, marked, sections, shown
 from tellapart.reporting.album import Album
-from tellapart.reporting.evidence import Evidence
+from tellapart.reporting.evidence import Evidence, Facts, Marked
 from tellapart.reporting.markup import name, paragraph, sentence, table, words
+from tellapart.reporting.story import unknown
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
@@ -34,10 +35,33 @@ def report(of: Evidence) -> str:
         "robustness": drawn.robustness(of),
         "trained": sections.trained(of),
         "repeat": sections.repeat(of),
-        "unknown": sections.not_known(of),
+        "unknown": sections.not_known(unknown(of)),
     }
-    lead = {"model": short(of.recipe.model.name, 60), "source": short(of.status.get("source", ""), 80)}
-    return page(of.name, sentence("lead", lead), {key: "".join(lines) for key, lines in body.items()}, album.pictures)
+    return page(of.name, lead(of), {key: "".join(lines) for key, lines in body.items()}, album.pictures)
+
+
+def report_marked(of: Marked) -> str:
+    """The page of a training on pictures that may have several classes each."""
+    album = Album(of.shown)
+    body = {
+        "summary": marked.summary(of),
+        "quote": marked.quote(of),
+        "data": [*marked.counted(of), *sections.data(of)],
+        "curves": drawn.curves(of),
+        "classes": sections.classes(of, [f"{100 * one.value:.1f} %" for one in of.judgement.thresholds]),
+        "ranks": drawn.ranks(of),
+        "mistakes": marked.mistakes(of, album),
+        "trained": sections.trained(of),
+        "repeat": sections.repeat(of),
+        "unknown": sections.not_known(marked.unknown(of)),
+    }
+    return page(of.name, lead(of), {key: "".join(lines) for key, lines in body.items()}, album.pictures)
+
+
+def lead(of: Facts) -> str:
+    """Which network, on which pictures."""
+    values = {"model": short(of.recipe.model.name, 60), "source": short(of.status.get("source", ""), 80)}
+    return sentence("lead", values)
 
 
 def report_of_several(called: str, members: list[list[str]], pooled: list[list[str]], spreads: list[Spread]) -> str:

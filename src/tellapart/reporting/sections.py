@@ -1,14 +1,14 @@
 """The sections of the report that are words and tables: the story, what to report, the pictures, how it was made."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from tellapart.evaluation.metrics import Figure
 from tellapart.figures.inert import inert, short
 from tellapart.names import PARTS
 from tellapart.recipe import Recipe
-from tellapart.reporting.evidence import Evidence
+from tellapart.reporting.evidence import Evidence, Facts, Marked
 from tellapart.reporting.markup import both, code, folded, interval, name, paragraph, sentence, shares, table, words
-from tellapart.reporting.story import Sentence, about, chapters, percent, unknown
+from tellapart.reporting.story import Sentence, about, chapters, percent
 from tellapart.reporting.words import Value, said, word
 
 PLAIN = ("loss", "Brier", "Cohen's kappa", "MCC", "mean ROC area", "mean average precision")
@@ -53,22 +53,30 @@ def quote(of: Evidence) -> Iterator[str]:
     """One sentence that may be copied, and every score it is taken from."""
     one, n = of.accuracy, f"{of.judgement.n:,}"
     balanced = next(figure for figure in of.judgement.figures if figure.name == "balanced accuracy")
-    times = of.opened_before
-    again = "opened_unknown" if times is None else "opened_again" if times else "opened_first"
-    opened = said("not_opened" if of.part != "test" else again, {"times": f"{len(times or ())}"})
     simple = [said("simple", {"simple": about(base), "share": percent(base)}) for base in of.baselines]
     simple = simple or [said("nothing_simple", {})]
-    ours = of.environment.get("packages", {}).get("tellapart", "")
     values: dict[str, Value] = {
         **{"n": n, "part": word(of.part), "classes": f"{len(of.shown.classes):,}", "model": of.recipe.model.name},
         **{"accuracy": f"{100 * one.value:.1f}", "low": f"{100 * one.low:.1f}", "high": f"{100 * one.high:.1f}"},
-        **{"balanced": percent(balanced), "opened": opened, "seed": f"{of.recipe.train.seed}"},
+        **{"balanced": percent(balanced), **made_by(of)},
         "simple": (", ".join(a for a, _ in simple), "，".join(b for _, b in simple)),
-        "version": f"tellapart {ours}".strip(),
     }
     yield f"<blockquote><p>{sentence('quote', values)}</p></blockquote>"
-    rows = [[name(figure.name), _score(figure), f"{figure.n:,}"] for figure in of.judgement.figures]
-    yield folded(words("scores"), table([words("score"), words("value"), "n"], rows, named_by="quote-title"))
+    yield folded(words("scores"), scores(of.judgement.figures, "quote-title"))
+
+
+def made_by(of: Facts) -> dict[str, Value]:
+    """What is said of any training that is quoted: how often its test was opened, its seed, and the version."""
+    times, ours = of.opened_before, of.environment.get("packages", {}).get("tellapart", "")
+    again = "opened_unknown" if times is None else "opened_again" if times else "opened_first"
+    opened = said("not_opened" if of.part != "test" else again, {"times": f"{len(times or ())}"})
+    return {"opened": opened, "seed": f"{of.recipe.train.seed}", "version": f"tellapart {ours}".strip()}
+
+
+def scores(figures: Iterable[Figure], named_by: str) -> str:
+    """Every score with its interval and n."""
+    rows = [[name(figure.name), _score(figure), f"{figure.n:,}"] for figure in figures]
+    return table([words("score"), words("value"), "n"], rows, named_by=named_by)
 
 
 def _score(figure: Figure) -> str:
@@ -76,7 +84,7 @@ def _score(figure: Figure) -> str:
     return interval(figure, scale=1, digits=3) if plain else interval(figure)
 
 
-def data(of: Evidence) -> Iterator[str]:
+def data(of: Facts) -> Iterator[str]:
     """The pictures: how many of which class in which part, what was left out, and by what they are known again."""
     parts = [part for part in PARTS if of.total(part)]
     counts = [[of.counts.get(part, {}).get(one, 0) for part in parts] for one in of.shown.classes]
@@ -111,18 +119,19 @@ def _facts(facts: Iterable[tuple[str, object]], named_by: str) -> str:
     return table([words("what"), ""], rows, named_by=named_by, look="words facts")
 
 
-def classes(of: Evidence) -> Iterator[str]:
-    """Every class with its own numbers."""
+def classes(of: Evidence | Marked, least: Sequence[str] = ()) -> Iterator[str]:
+    """Every class with its own numbers; `least`: the threshold of each, where it has one."""
     names = ("recall", "precision", "F1", "ROC area", "average precision")
     found = {(one.about, one.name): one for one in of.judgement.by_class}
     yield paragraph("classes_note")
     rows = []
-    for one in of.shown.classes:
+    for k, one in enumerate(of.shown.classes):
         each = [found.get((one, what)) for what in names]
         cells = ["–" if figure is None else _of_class(figure) for figure in each]
         n, called = (f"{found[one, what].n:,}" for what in ("recall", "precision"))
-        rows.append([name(one), n, cells[0], called, *cells[1:]])
-    head = [words("class"), "n", words("recall"), words("called"), *(words(what) for what in names[1:])]
+        rows.append([name(one), *least[k : k + 1], n, cells[0], called, *cells[1:]])
+    head = [words("class"), *[words("least")] * bool(least), "n", words("recall"), words("called")]
+    head += [words(what) for what in names[1:]]
     yield table(head, rows, named_by="classes-title")
 
 
@@ -131,7 +140,7 @@ def _of_class(figure: Figure) -> str:
     return interval(figure) if figure.name in shares else interval(figure, scale=1, digits=3)
 
 
-def trained(of: Evidence) -> Iterator[str]:
+def trained(of: Facts) -> Iterator[str]:
     """What the training was: network, machine, versions, and every setting that is not a default."""
     machine, status = of.environment, of.status
     packages = ", ".join(f"{package} {version}" for package, version in machine.get("packages", {}).items())
@@ -154,7 +163,7 @@ def trained(of: Evidence) -> Iterator[str]:
     yield folded(words("recipe"), code(of.recipe_text))
 
 
-def changed(of: Evidence) -> list[tuple[str, object, str]]:
+def changed(of: Facts) -> list[tuple[str, object, str]]:
     """Every setting that is not a default, with its value and where that is from."""
     plain = {**Recipe().values(), "augment.crop": 1.0}  # what is left as it is says nothing
     return [
@@ -164,13 +173,13 @@ def changed(of: Evidence) -> list[tuple[str, object, str]]:
     ]
 
 
-def repeat(of: Evidence) -> Iterator[str]:
+def repeat(of: Facts) -> Iterator[str]:
     """The commands that repeat it."""
     yield paragraph("repeat") + code(f"tellapart reproduce {of.name}")
     yield paragraph("asked_as") + code(of.command)
     yield paragraph("rebuilt") + code(f"tellapart report {of.name}")
 
 
-def not_known(of: Evidence) -> Iterator[str]:
+def not_known(sentences: Iterable[Sentence]) -> Iterator[str]:
     """What the numbers do not say."""
-    yield f'<ul class="told">{"".join(f"<li>{told(one)}</li>" for one in unknown(of))}</ul>'
+    yield f'<ul class="told">{"".join(f"<li>{told(one)}</li>" for one in sentences)}</ul>'

@@ -7,7 +7,7 @@ from typing import Any
 
 from tellapart.evaluation.metrics import Figure, difference
 from tellapart.figures.inert import short
-from tellapart.reporting.evidence import Evidence
+from tellapart.reporting.evidence import Evidence, Facts
 from tellapart.reporting.words import Value, said, table, word
 
 FEW, WIDE, DULL, NAMED = 20, 0.05, 0.05, 6
@@ -62,9 +62,12 @@ def about(figure: Figure) -> Value:
 
 def chapters(of: Evidence) -> list[list[Sentence]]:
     """What may be said of a training, in the order in which it is told: from the data to how sure we are."""
-    return [
-        list(found) for found in (_data(of), _decided(of), _training(of), _result(of), _confused(of), _sureness(of))
-    ]
+    return [*beginning(of), *(list(found) for found in (_result(of), _confused(of), _sureness(of)))]
+
+
+def beginning(of: Facts) -> list[list[Sentence]]:
+    """The chapters that know of no result: the data, what was decided, and the training."""
+    return [list(found) for found in (_data(of), _decided(of), _training(of))]
 
 
 def story(of: Evidence) -> list[Sentence]:
@@ -72,7 +75,7 @@ def story(of: Evidence) -> list[Sentence]:
     return [one for chapter in chapters(of) for one in chapter]
 
 
-def _data(of: Evidence) -> Iterator[Sentence]:
+def _data(of: Facts) -> Iterator[Sentence]:
     parts = {part: f"{of.total(part):,}" for part in ("train", "validation", "test")}
     kind = "data_test" if of.total("test") else "data"
     total, classes = sum(map(of.total, parts)), f"{len(of.shown.classes):,}"
@@ -84,7 +87,7 @@ def _data(of: Evidence) -> Iterator[Sentence]:
         yield Sentence(key="left_out", at="data", values={"n": f"{len(of.left_out):,}"})
 
 
-def _decided(of: Evidence) -> Iterator[Sentence]:
+def _decided(of: Facts) -> Iterator[Sentence]:
     values = of.recipe.values()
     used = TOLD if of.recipe.train.epochs else UNTRAINED
     chosen = [path for path in used if of.origins.get(path, "").startswith("auto: ")]
@@ -93,7 +96,7 @@ def _decided(of: Evidence) -> Iterator[Sentence]:
         yield Sentence(key="decided", at="trained", values={"settings": why})
 
 
-def _training(of: Evidence) -> Iterator[Sentence]:
+def _training(of: Facts) -> Iterator[Sentence]:
     found = {"model": short(of.recipe.model.name, 60), "parameters": f"{of.status.get('parameters', 0):,}"}
     if of.epochs and (best := of.status.get("best")):
         found |= {"epochs": f"{len(of.epochs):,}", "best": f"{best['epoch'] + 1}"}
@@ -111,7 +114,7 @@ def _training(of: Evidence) -> Iterator[Sentence]:
     yield from _fit(of)
 
 
-def _fit(of: Evidence) -> Iterator[Sentence]:
+def _fit(of: Facts) -> Iterator[Sentence]:
     """How the model fits its pictures, as the diagnosis found it; when over-fitting began, where the curves show it."""
     risen = of.diagnosis.get("over-fitting")
     known = [epoch for epoch in of.epochs if epoch["val_loss"] is not None]
@@ -191,10 +194,11 @@ def spoiled(name: str) -> tuple[str, str]:
 
 def unknown(of: Evidence) -> list[Sentence]:
     """What the number does not say: only what applies to this training."""
-    return [*_of_the_test(of), *_of_few(of), *_of_the_pictures(of)]
+    return [*of_the_test(of), *_of_few(of), *of_the_pictures(of)]
 
 
-def _of_the_test(of: Evidence) -> Iterator[Sentence]:
+def of_the_test(of: Facts) -> Iterator[Sentence]:
+    """What is to be known of the part that is judged, and of the training."""
     if of.sealed:
         yield Sentence(key="sealed", at="quote", values={"n": f"{of.total('test'):,}", "run": of.name})
     elif of.part != "test":
@@ -202,11 +206,11 @@ def _of_the_test(of: Evidence) -> Iterator[Sentence]:
     elif of.opened_before is None:
         yield Sentence(key="no_ledger", at="quote")
     elif of.opened_before:
-        values = {"times": f"{len(of.opened_before):,}", "seen": f"{of.seen_before:,}", "n": f"{of.judgement.n:,}"}
+        values = {"times": f"{len(of.opened_before):,}", "seen": f"{of.seen_before:,}", "n": f"{len(of.shown):,}"}
         yield Sentence(key="opened_before", at="quote", values=values)
     if not of.siblings:
         yield Sentence(key="one_seed", at="trained", values={"seed": f"{of.recipe.train.seed}"})
-    if not of.robustness:
+    if not of.robustness and of.shown.marks is None:
         yield Sentence(key="no_robustness", at="robustness", values={"run": of.name})
 
 
@@ -227,7 +231,8 @@ def _of_few(of: Evidence) -> Iterator[Sentence]:
         yield Sentence(key="dull", at="calibration", values={"n": n, "chance": chance})
 
 
-def _of_the_pictures(of: Evidence) -> Iterator[Sentence]:
+def of_the_pictures(of: Facts) -> Iterator[Sentence]:
+    """What is to be known of the pictures and their labels."""
     data: Any = of.recipe.data
     if of.groups is None:
         yield Sentence(key="no_groups", at="data")

@@ -38,7 +38,7 @@ def _head(bundle: Bundle, name: str) -> str:
     values = {
         "library_name": "tellapart",
         "pipeline_tag": "image-classification",
-        "tags": ["image-classification", bundle.architecture.name],
+        "tags": ["image-classification", *["multi-label"] * bool(bundle.thresholds), bundle.architecture.name],
         "model-index": [{"name": name, "results": [_result(bundle, every)]}] if (every := _overall(bundle)) else [],
     }
     lines = (f"{key}: {json.dumps(value, ensure_ascii=True)}" for key, value in values.items())
@@ -62,7 +62,10 @@ def _overall(bundle: Bundle) -> list[Mapping[str, Any]]:
 
 def _lead(bundle: Bundle) -> str:
     network, takes = bundle.architecture.name, bundle.preprocess.words()
-    return f"A classifier of pictures into {len(bundle.classes)} classes. Network: {_text(network)}; it takes {takes}."
+    what = f"A classifier of pictures into {len(bundle.classes)} classes"
+    if bundle.thresholds:
+        what = f"It finds in a picture any of {len(bundle.classes)} classes, several or none"
+    return f"{what}. Network: {_text(network)}; it takes {takes}."
 
 
 def _classes(bundle: Bundle) -> Iterator[str]:
@@ -82,10 +85,37 @@ def _scores(bundle: Bundle) -> Iterator[str]:
         return
     part = every[0]["part"]
     chosen = "which nothing was chosen by" if part == "test" else "which it was chosen by"
+    chosen += ", and its thresholds fitted to" * bool(bundle.thresholds and part != "test")
     yield f"On {every[0]['n']:,} {part} pictures, {chosen}. Intervals are of 95 %."
     yield from ["", "| score | value | interval | n |", "|---|---|---|---|"]
     yield from (_row(score["name"], score) for score in every)
-    yield from _by_class(bundle, part)
+    yield from _marked_classes(bundle, part) if bundle.thresholds else _by_class(bundle, part)
+
+
+def _marked_classes(bundle: Bundle, part: str) -> Iterator[str]:
+    """The worst classes by F1 where a picture may have several, each with its threshold."""
+    own = {(one["name"], one["about"]): one for one in bundle.scores if one["part"] == part and one["about"]}
+    found = [name for name in bundle.classes if ("F1", name) in own]
+    if not found:
+        return
+    least = dict(zip(bundle.classes, bundle.thresholds, strict=True))
+    names = ("F1", "recall", "precision", "average precision")
+    yield from ["", f"| class | said from | {' | '.join(names)} | pictures |", "|---|---|---|---|---|---|---|"]
+    order = sorted(found, key=lambda name: own["F1", name]["value"] if own["F1", name]["value"] is not None else 2)
+    for name in order[:NAMED]:
+        cells = [_span(own.get((what, name))) for what in names]
+        n = own["recall", name]["n"] if ("recall", name) in own else 0
+        yield f"| {_text(short(name, 60))} | {100 * least[name]:.1f} % | {' | '.join(cells)} | {n:,} |"
+    if len(found) > NAMED:
+        yield from ["", f"The {NAMED} worst of {len(found):,} classes are listed."]
+
+
+def _span(score: Mapping[str, Any] | None) -> str:
+    """'83.1 % (70.2 % to 91.0 %)'."""
+    if score is None or score["value"] is None:
+        return "–"
+    value, low, high = (_number(score["name"], score[key]) for key in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
 
 
 def _by_class(bundle: Bundle, part: str) -> Iterator[str]:

@@ -14,12 +14,13 @@ from torch import Tensor
 
 from tellapart.data.decode import decode
 from tellapart.data.square import coloured, fitted
-from tellapart.evaluation.metrics import softmax
+from tellapart.evaluation.metrics import sigmoid, softmax
+from tellapart.evaluation.predict import calibrated
 from tellapart.models.bundle import Bundle
 from tellapart.names import FILTERS, FITS
 from tellapart.preprocess import Preprocess, fixed_statistics
 from tellapart.recipe import printable
-from tellapart.shipping.parity import Floats, Sample, logits_of_squares
+from tellapart.shipping.parity import Floats, Sample, logits_of_squares, said
 from tellapart.shipping.shipped import Square
 
 MOST, EXPLAINED, STILL, UNRELATED, PERMUTED = 64, 0.2, 0.02, 0.3, 2000
@@ -66,24 +67,23 @@ def named(bundle: Bundle, samples: Sequence[Sample], theirs: Floats) -> str:
         return "its answers are no finite numbers"
     network, tried = bundle.module(), {}
 
-    def answers(fault: Fault, temperature: float) -> Floats:
+    def logits(fault: Fault) -> Floats:
         squares = [fault.square(one.file, fault.to) for one in samples]
-        return softmax(logits_of_squares(network, squares, fault.to) / temperature)
+        return logits_of_squares(network, squares, fault.to)
 
-    ours = answers(Fault(words="", to=bundle.preprocess, square=_as_it_is), bundle.temperature)
-    if np.abs(theirs.sum(1) - 1).max() > 0.01:
-        return "it gives logits, or other numbers that are no probabilities" + _softened(ours, theirs)
+    plain = logits(Fault(words="", to=bundle.preprocess, square=_as_it_is))
+    ours = calibrated(bundle, plain)
+    if strange := _no_probabilities(bundle, ours, theirs):
+        return strange
     for fault in _faults(bundle.preprocess):
-        tried[fault.words] = answers(fault, bundle.temperature)
-    plain = Fault(words="", to=bundle.preprocess, square=_as_it_is)
-    if bundle.temperature != 1.0:
-        tried["the logits are not divided by the temperature"] = answers(plain, 1.0)
+        tried[fault.words] = calibrated(bundle, logits(fault))
+    tried |= _other_ends(bundle, plain)
     if order := _order(bundle, ours, theirs):
         tried[order[0]] = ours[:, order[1]]
     found = _best(ours, theirs, tried)
     if theirs.std(0).max() < STILL * ours.std(0).max():  # then it says little that a fault gives the same
         return f"{found or 'another scale of pixels'}, or other weights: its answers are the same for all pictures"
-    return found or _unrelated(ours, theirs)
+    return found or _unrelated(bundle, ours, theirs)
 
 
 def _best(ours: Floats, theirs: Floats, tried: dict[str, Floats]) -> str:
@@ -100,9 +100,13 @@ def _apart(first: Floats, second: Floats) -> float:
     return float(np.abs(first - second).max(1).mean())
 
 
-def _unrelated(ours: Floats, theirs: Floats) -> str:
-    """Whether its answers have nothing to do with ours, by Cohen's kappa of the classes."""
+def _unrelated(bundle: Bundle, ours: Floats, theirs: Floats) -> str:
+    """Whether its answers have nothing to do with ours, by Cohen's kappa of the classes; where a picture may have
+    several, of all decisions.
+    """
     first, second = ours.argmax(1), theirs.argmax(1)
+    if bundle.thresholds:
+        first, second = (said(bundle, one).ravel() for one in (ours, theirs))
     by_chance = sum((first == k).mean() * (second == k).mean() for k in np.unique(first))
     same = (first == second).mean()
     kappa = (same - by_chance) / max(1e-9, 1 - by_chance)
@@ -111,8 +115,23 @@ def _unrelated(ours: Floats, theirs: Floats) -> str:
     return f"its weights are not those of this model: its answers have nothing to do with ours (kappa {kappa:.2f})"
 
 
-def _softened(ours: Floats, theirs: Floats) -> str:
-    return "; they agree with ours after a softmax" if _apart(ours, softmax(theirs)) < 0.05 else ""
+def _no_probabilities(bundle: Bundle, ours: Floats, theirs: Floats) -> str:
+    """That its answers are no probabilities, and whether they would be ours as such; '' where they are."""
+    name, end = ("sigmoid", sigmoid) if bundle.thresholds else ("softmax", softmax)
+    off = np.abs(theirs - 0.5).max() - 0.5 if bundle.thresholds else np.abs(theirs.sum(1) - 1).max()
+    if off <= 0.01:
+        return ""
+    agree = f"; they agree with ours after a {name}" * (_apart(ours, end(theirs)) < 0.05)
+    return f"it gives logits, or other numbers that are no probabilities{agree}"
+
+
+def _other_ends(bundle: Bundle, logits: Floats) -> dict[str, Floats]:
+    """What another end of the network makes of our logits, by the fault in words."""
+    if bundle.thresholds:
+        return {"its probabilities are of a softmax over all classes instead of a sigmoid of each": softmax(logits)}
+    if bundle.temperature == 1.0:
+        return {}
+    return {"the logits are not divided by the temperature": softmax(logits)}
 
 
 def _order(bundle: Bundle, ours: Floats, theirs: Floats) -> tuple[str, NDArray[np.int64]] | None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,19 +115,21 @@ def chosen(
     """The surest right answers of up to `count` classes, evenly spaced, among the pictures at `rows` of validation;
     made small, so that they travel with the model. `model` is that of the bundle.
     """
-    small = ((_small(decode(index.store.read(int(rows[n])))), name) for n, name in _picked(validation, count))
+    picked = _picked(validation, count, bundle.thresholds)
+    small = ((_small(decode(index.store.read(int(rows[n])))), name) for n, name in picked)
     return tuple(made(bundle, model, file, name, device) for file, name in small)
 
 
-def _picked(validation: Predictions, count: int) -> Iterator[tuple[int, str]]:
+def _picked(validation: Predictions, count: int, thresholds: Sequence[float]) -> Iterator[tuple[int, str]]:
     """(row among validation, class) of each sample. A picture of several classes stands for the rarest of them."""
     marks = validation.marks
     if marks is None:
         said, sure = validation.logits.argmax(1), softmax(validation.logits).max(1)
         sure = np.where(said == validation.labels, sure, -1.0)
-    else:  # right for every class, and the surer the farther the nearest of them is from a coin
-        away = np.abs(validation.logits).min(1)
-        sure = np.where(((validation.logits > 0) == marks).all(1), away, -1.0)
+    else:  # right for every class, and the surer the farther the nearest of them is from its threshold
+        least = np.clip(thresholds, 1e-6, 1 - 1e-6)
+        away = validation.logits - np.log(least / (1 - least))
+        sure = np.where(((away > 0) == marks).all(1), np.abs(away).min(1), -1.0)
     there = [k for k in range(len(validation.classes)) if sure[validation.labels == k].max(initial=-1.0) > 0]
     for k in np.unique(np.linspace(0, len(there) - 1, count).round().astype(int)).tolist() if there else ():
         own = np.flatnonzero(validation.labels == there[k])

@@ -60,6 +60,7 @@ def facts(bundle: Bundle, name: str, front: str) -> dict[str, Any]:
         "input": f"pictures: uint8 {LAYOUT[front]}",
         "outputs": "probabilities and logits, float32 (N, K)",
         "classes": list(bundle.classes),
+        "thresholds": list(bundle.thresholds),
         "preprocess": bundle.preprocess.to_json(),
         "architecture": bundle.architecture.name,
         "temperature": bundle.temperature,
@@ -124,6 +125,7 @@ def onnx_bytes(
     _bare(model.graph)
     said = facts(bundle, name, front)
     singly = {f"class.{k}": printable(one) for k, one in enumerate(bundle.classes)}  # for programs that read no JSON
+    singly |= {f"threshold.{k}": repr(one) for k, one in enumerate(bundle.thresholds)}
     onnx.helper.set_model_props(model, {"tellapart": json.dumps(said), **singly})
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(deterministic=True)

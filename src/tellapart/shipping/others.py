@@ -20,12 +20,12 @@ from tellapart.recipe import printable
 from tellapart.shipping.onnx_file import FRONTS, facts, onnx_bytes, program, quiet
 from tellapart.shipping.parity import Answers
 from tellapart.shipping.predict_onnx import Model
-from tellapart.shipping.shipped import Shipped
+from tellapart.shipping.shipped import Shipped, shares_of
 from tellapart.shipping.snippets import snippets
 
 ARTEFACTS = {"onnx": "model.onnx", "torch-export": "model.pt2", "state-dict": "weights.pth", "openvino": "model.xml"}
 """Each way out, and the file it leads to."""
-CLASSES = "classes.json"
+CLASSES, THRESHOLDS = "classes.json", "thresholds.json"
 
 
 def write(
@@ -61,6 +61,8 @@ def write(
         with writable(file):
             torch.save(bundle.module().state_dict(), file)
         write_atomically(folder / CLASSES, json.dumps(list(bundle.classes)) + "\n")
+        if bundle.thresholds:
+            write_atomically(folder / THRESHOLDS, json.dumps(list(bundle.thresholds)) + "\n")
     if way != "state-dict":
         write_atomically(folder / "model.json", _about(bundle, name, front) + "\n")
 
@@ -105,7 +107,7 @@ class _Plain(nn.Module):
 
     def forward(self, squares: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         logits = self.network(network_input(squares, self.bundle.preprocess))
-        return (logits / self.bundle.temperature).softmax(1), logits
+        return shares_of(self.bundle, logits), logits
 
 
 def _by_torch(module: Any) -> Answers:

@@ -1,7 +1,7 @@
 """Parity: the same files, from their bytes, by the model and by what was exported of it; how far the two agree."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,7 +23,8 @@ from tellapart.shipping.predict_onnx import opened
 BATCH, WORST = 64, 5
 LEAST, CLEAR = 0.995, 0.1
 """Of the pictures whose two likeliest classes are further apart than CLEAR, or twice the bound if that is less, this
-share has to get the same class."""
+share has to get the same class; where a picture may have several, the same answer for each whose probability is so far
+from its threshold."""
 LOSS = 0.01
 """A smaller file fails when it is, surely, worse by more than this share of the pictures."""
 BOUNDS = {"square": 1e-4, "float32": 0.01, "fp16": 0.05, "int8": 1.0}
@@ -39,11 +40,14 @@ Answers = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.fl
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One file: what it is called, its bytes, and its class number, or None where that is not known."""
+    """One file: what it is called, its bytes, and its class number, or None where that is not known. `marks` (K): which
+    classes it has, where a picture may have several.
+    """
 
     key: str
     file: bytes
     label: int | None
+    marks: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +67,8 @@ class Parity:
     `same`: that get the same class; `clear` and `agreed`: those of which the class is clear, and those of them that get
     the same; `largest`: the largest difference of a probability. `accuracy`: of both where the classes are known, and
     `change`, what the exported one has more, paired. `about`: which pictures; `fault`: what makes the difference.
+    `several`: a picture may have several classes; then `same` get the same set of them, `clear` have a clear answer for
+    one at least, `agreed` the same for all that are clear, and `accuracy` is the share of exact matches.
     """
 
     about: str
@@ -77,6 +83,7 @@ class Parity:
     worst: tuple[Worst, ...]
     accuracy: tuple[float, float] | None
     change: Paired | None
+    several: bool = False
     fault: str = ""
 
     @property
@@ -96,8 +103,9 @@ class Parity:
             return "nothing is proved: there is no picture to compare on"
         off = f"{self.largest:.2g}" if self.finite else "not finite"
         return (
-            f"{self.agreed:,} of {self.clear:,} clear pictures get the same class ({self.same:,} of all {self.n:,} "
-            f"{self.about}); largest difference of a probability {off}, bound {self.bound:g}"
+            f"{self.agreed:,} of {self.clear:,} clear pictures get the same class{'es' * self.several} "
+            f"({self.same:,} of all {self.n:,} {self.about}); "
+            f"largest difference of a probability {off}, bound {self.bound:g}"
         )
 
     def change_words(self) -> str:
@@ -107,7 +115,9 @@ class Parity:
         change = [f"{100 * one:+.1f}" for one in (self.change.difference, self.change.low, self.change.high)]
         ours, theirs = (f"{100 * one:.1f} %" for one in self.accuracy)
         gain = f"{change[0]} points [{change[1]}, {change[2]}]"
-        return f"accuracy {ours} before, {theirs} exported: {gain}, n = {self.n:,}"
+        return (
+            f"{'exact match' if self.several else 'accuracy'} {ours} before, {theirs} exported: {gain}, n = {self.n:,}"
+        )
 
 
 def parity(
@@ -147,48 +157,82 @@ def compared(
     """What two tables of probabilities (N K) of the same samples have in common; the fault is left open."""
     bound = BOUNDS[arithmetic]
     finite = bool(np.isfinite(theirs).all())
-    off = np.nan_to_num(np.abs(ours - theirs), nan=np.inf).max(1, initial=0.0)
-    first, second = ours.argmax(1), np.nan_to_num(theirs, nan=-1.0).argmax(1)
-    top = np.sort(ours, axis=1)
-    clear = (top[:, -1] - top[:, -2] if ours.shape[1] > 1 else top[:, -1]) > min(2 * bound, CLEAR)
-    worst = [
-        Worst(
-            key=printable(samples[n].key),
-            ours=_said(bundle, ours[n], first[n]),
-            theirs=_said(bundle, theirs[n], second[n]),
-            off=float(off[n]),
-        )
-        for n in np.argsort(-off, kind="stable")[:WORST].tolist()
-    ]
+    off = np.nan_to_num(np.abs(ours - theirs), nan=np.inf)
+    first, second = said(bundle, ours), said(bundle, theirs)
+    clear = _clear(bundle, ours, min(2 * bound, CLEAR))
+    agreed = clear.any(1) & ((first == second) | ~clear).all(1)
     accuracy, change = _change(samples, first, second, np.stack([ours, theirs])) if finite else (None, None)
     return Parity(
         about=about,
         n=len(samples),
-        same=int((first == second).sum()),
-        clear=int(clear.sum()),
-        agreed=int((clear & (first == second)).sum()),
+        same=int((first == second).all(1).sum()),
+        clear=int(clear.any(1).sum()),
+        agreed=int(agreed.sum()),
         largest=float(off.max(initial=0.0)),
         bound=bound,
         least=LOWEST.get(arithmetic, LEAST),
         finite=finite,
-        worst=tuple(worst),
+        worst=tuple(_worst(bundle, samples, ours, theirs, off)),
         accuracy=accuracy,
         change=change,
+        several=bool(bundle.thresholds),
     )
 
 
-def _said(bundle: Bundle, shares: Floats, k: np.int64) -> str:
-    return f"{printable(bundle.classes[int(k)])} {shares[k]:.4f}"
+def said(bundle: Bundle, shares: Floats) -> NDArray[np.bool_]:
+    """Which classes each picture is said to have (N K): the likeliest; where it may have several, all whose probability
+    reaches their threshold.
+    """
+    shares = np.nan_to_num(shares, nan=-1.0)
+    if bundle.thresholds:
+        return shares >= np.array(bundle.thresholds)
+    return np.eye(shares.shape[1], dtype=np.bool_)[shares.argmax(1)]
+
+
+def _clear(bundle: Bundle, shares: Floats, apart: float) -> NDArray[np.bool_]:
+    """Which answers are clear (N K); the one answer (N 1) where a picture has one class."""
+    if bundle.thresholds:
+        return np.abs(shares - np.array(bundle.thresholds)) > apart
+    top = np.sort(shares, axis=1)
+    return (top[:, -1:] - top[:, -2:-1] if shares.shape[1] > 1 else top) > apart
+
+
+def _worst(bundle: Bundle, samples: Sequence[Sample], ours: Floats, theirs: Floats, off: Floats) -> Iterator[Worst]:
+    """The pictures that differ most, each with its likeliest class; with the class that differs most where it may have
+    several.
+    """
+    for n in np.argsort(-off.max(1, initial=0.0), kind="stable")[:WORST].tolist():
+        words = []
+        for shares in (ours[n], theirs[n]):
+            k = int((off[n] if bundle.thresholds else np.nan_to_num(shares, nan=-1.0)).argmax())
+            words.append(f"{printable(bundle.classes[k])} {shares[k]:.4f}")
+        yield Worst(key=printable(samples[n].key), ours=words[0], theirs=words[1], off=float(off[n].max()))
 
 
 def _change(
-    samples: Sequence[Sample], first: NDArray[np.int64], second: NDArray[np.int64], shares: Floats
+    samples: Sequence[Sample], first: NDArray[np.bool_], second: NDArray[np.bool_], shares: Floats
 ) -> tuple[tuple[float, float] | None, Paired | None]:
-    """The accuracy of both, and what the second has more."""
-    if len(samples) < 2 or any(one.label is None for one in samples):
+    """The share of right answers of both, all classes of a picture together, and what the second has more."""
+    own = _own(samples, first.shape[1]) if len(samples) > 1 else None
+    if own is None:
         return None, None
-    labels = np.array([one.label for one in samples])
-    right = [(said == labels).astype(np.float64) for said in (first, second)]
-    losses = -np.log(np.clip(shares[:, np.arange(len(labels)), labels], 1e-12, None))
+    right = [(said == own).all(1).astype(np.float64) for said in (first, second)]
+    losses = [_losses(samples, one, own) for one in shares]
     change = paired((right[0], losses[0]), (right[1], losses[1]))
     return (float(right[0].mean()), float(right[1].mean())), change
+
+
+def _own(samples: Sequence[Sample], classes: int) -> NDArray[np.bool_] | None:
+    """Which classes each sample has (N K); None where that is not known of all."""
+    marks = [one.marks for one in samples if one.marks is not None]
+    if len(marks) == len(samples):
+        return np.stack(marks)
+    labels = [one.label for one in samples if one.label is not None]
+    return np.eye(classes, dtype=np.bool_)[labels] if len(labels) == len(samples) else None
+
+
+def _losses(samples: Sequence[Sample], shares: Floats, own: NDArray[np.bool_]) -> Floats:
+    """The loss of each sample: -ln p of its class; where it may have several, the mean over all classes."""
+    if samples[0].marks is None:
+        return -np.log(np.clip(shares[own], 1e-12, None))
+    return -np.log(np.clip(np.where(own, shares, 1 - shares), 1e-12, None)).mean(1)

@@ -31,7 +31,9 @@ def opened(file: str | Path | IO[bytes], channels: int) -> np.ndarray:
 
 
 class Model:
-    """A model in an .onnx file: `classes`, what is said of it (`about`), and its answers."""
+    """A model in an .onnx file: `classes`, what is said of it (`about`), and its answers. Where a picture may have
+    several classes, it is said to have those whose probability reaches the one of `thresholds`.
+    """
 
     def __init__(self, file: str | Path) -> None:
         import onnxruntime
@@ -43,6 +45,7 @@ class Model:
         said = self.session.get_modelmeta().custom_metadata_map
         self.about: dict[str, Any] = json.loads(said["tellapart"])
         self.classes: list[str] = self.about["classes"]
+        self.thresholds: list[float] = self.about.get("thresholds", [])
         self.channels: int = self.about["preprocess"]["channels"]
 
     def answers(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -52,15 +55,19 @@ class Model:
 
 
 def main() -> None:
-    """Print the three likeliest classes of each picture; names are quoted, so that they cannot command a terminal."""
+    """Print the three likeliest classes of each picture and, where it may have several, all that it is said to have;
+    names are quoted, so that they cannot command a terminal.
+    """
     model = Model(Path(__file__).with_name("model.onnx"))
     for file in sys.argv[1:]:
         probabilities, logits = (one[0] for one in model.answers(opened(file, model.channels)[None]))
-        best = [int(k) for k in np.argsort(-probabilities, kind="stable")[:3]]
+        best = [int(k) for k in np.argsort(-probabilities, kind="stable")]
         known = model.about["known"]
-        top = [[model.classes[k], round(float(probabilities[k]), 6)] for k in best]
+        every = [[model.classes[k], round(float(probabilities[k]), 6)] for k in best]
         unknown = known is not None and float(logits.max()) < known
-        sys.stdout.write(json.dumps({"file": file, "top": top, "unknown": unknown}) + "\n")
+        least = model.thresholds
+        more = {"said": [every[n] for n, k in enumerate(best) if float(probabilities[k]) >= least[k]]} if least else {}
+        sys.stdout.write(json.dumps({"file": file, "top": every[:3], "unknown": unknown, **more}) + "\n")
 
 
 if __name__ == "__main__":

@@ -96,6 +96,11 @@ def _cubic(far: Tensor) -> Tensor:
 KERNELS = {"bilinear": _triangle, "bicubic": _cubic}
 
 
+def shares_of(bundle: Bundle, logits: Tensor) -> Tensor:
+    """The probabilities (B K) that a model tells for its logits (B K), as `evaluation.predict.calibrated` has them."""
+    return logits.sigmoid() if bundle.thresholds else (logits / bundle.temperature).softmax(1)
+
+
 class Shipped(nn.Module):
     """A model as one module: uint8 (B H W C) to probabilities (B K) and logits (B K). The logits are those before the
     temperature, which the bound of *unknown* is about. `half`: the network computes in float16.
@@ -107,7 +112,7 @@ class Shipped(nn.Module):
     def __init__(self, bundle: Bundle, front: nn.Module, *, kind: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.front, self.network, self.kind = front, bundle.module().to(kind), kind
-        self.temperature = bundle.temperature
+        self.bundle = bundle
         for name in ("mean", "std"):
             values = torch.tensor(getattr(bundle.preprocess, name), dtype=torch.float64)[:, None, None] * 255
             self.register_buffer(name, values.float())
@@ -115,4 +120,4 @@ class Shipped(nn.Module):
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         squares = (self.front(pictures) - self.mean) / self.std
         logits = self.network(squares.to(self.kind)).float()
-        return (logits / self.temperature).softmax(1), logits
+        return shares_of(self.bundle, logits), logits

@@ -15,15 +15,18 @@ from numpy.typing import NDArray
 from tellapart.errors import MismatchError, UsageError, did_you_mean
 from tellapart.evaluation.metrics import Figure, cross_entropies, headline, top_k_hits
 from tellapart.evaluation.paired import Paired, holm, majorities, over_trainings, paired
+from tellapart.evaluation.paired_marks import Gain
 from tellapart.evaluation.predictions import Predictions
 from tellapart.evaluation.several import Spread, spreads
 from tellapart.recipe import printable
 from tellapart.workflow.common import Rows, common_rows, groups_of, one_part
+from tellapart.workflow.compare_marks import FITTED, Answers, answers_of, gained, refuse_mixed
 from tellapart.workflow.contender import Contender, contender, in_a_row, names_of
 from tellapart.workflow.differences import Data, Difference, data_of, differences
 
 SEED_ALONE = " Their recipes differ in the seed alone: this is the luck of a training."
 THESE = " This is of these trainings; --seeds 3 tells how far seeds alone differ."
+OTHERS = " This is of these trainings; others, by --seed 1, tell how far seeds alone differ."
 CHOOSING = "these are test pictures: a model that is chosen by them has to be judged by others"
 CHOSEN = "the epoch of each was chosen by validation pictures, which flatters it; only a test part is free of that"
 
@@ -55,7 +58,9 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A model against the first one. `seeds`: the difference over trainings with its interval, if both have several."""
+    """A model against the first one. `seeds`: the difference over trainings with its interval, if both have several.
+    Where a picture may have several classes, `found` is of exact matches, and `gains` of the other scores.
+    """
 
     name: str
     found: Paired
@@ -63,6 +68,7 @@ class Pair:
     verdict: str
     won: list[Picture]
     lost: list[Picture]
+    gains: list[Gain]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,16 +108,19 @@ def compare(runs: Path, names: Sequence[str]) -> Comparison:
             raise UsageError(f"{one.name} is named twice.", "Name another run to compare it with.")
     part = "test" if all(one.opened for one in every) else "validation"
     every = [one.heard(part) for one in every]
+    refuse_mixed(every)
     _refuse_other_classes(every)
     common, said = common_rows(every, part)
     groups, told = groups_of(every, common)
     notes = [*(note for one in every for note in one.notes), *_about_part(every, part), *said, *_about_input(every)]
+    notes += [FITTED] * (_marked(every) and part == "validation")
+    answers = [answers_of(one, rows) for one, rows in zip(every, common, strict=True)] if _marked(every) else []
     small = every[0].said[0].thumbnails
     return Comparison(
         part="out of fold" if all(one.folds for one in every) else part,
         n=len(common[0]),
-        models=[_model(one, rows, part, groups) for one, rows in zip(every, common, strict=True)],
-        pairs=_pairs(every, common, groups),
+        models=[_model(one, common[n], part, groups, answers[n : n + 1]) for n, one in enumerate(every)],
+        pairs=_pairs(every, common, groups, answers),
         notes=[*notes, *told],
         recipe=differences([one.recipe for one in every], [one.origins for one in every]),
         environment=differences([one.environment for one in every], [{} for _ in every]),
@@ -149,10 +158,19 @@ def _about_input(every: Sequence[Contender]) -> list[str]:
     return [f"they see the pictures differently: {', '.join(found)}"] * bool(found)
 
 
-def _model(one: Contender, rows: Rows, part: str, groups: NDArray[np.int64] | None) -> Model:
+def _marked(every: Sequence[Contender]) -> bool:
+    """Whether a picture may have several classes."""
+    return every[0].said[0].marks is not None
+
+
+def _model(
+    one: Contender, rows: Rows, part: str, groups: NDArray[np.int64] | None, answers: Sequence[Answers]
+) -> Model:
     names = [run.name for run in one.trainings] if len(one.said) == len(one.trainings) else _seeds(one)
-    answers = [(said.logits[rows], said.labels[rows]) for said in one.said]
-    figures = [headline(*both, one_part(one, part), groups=groups) for both in answers]
+    every = [(said.logits[rows], said.labels[rows]) for said in one.said]
+    figures = [own.figures(part, groups) for own in answers] or [
+        headline(*both, one_part(one, part), groups=groups) for both in every
+    ]
     return Model(
         name=one.name,
         folder=str(one.run.folder),
@@ -167,8 +185,13 @@ def _seeds(one: Contender) -> list[str]:
     return [f"out of fold {n + 1}" if len(one.said) > 1 else "out of fold" for n in range(len(one.said))]
 
 
-def _pairs(every: Sequence[Contender], common: Sequence[Rows], groups: Rows | None) -> list[Pair]:
-    judged = [[_judged(said, rows) for said in one.said] for one, rows in zip(every, common, strict=True)]
+def _pairs(
+    every: Sequence[Contender], common: Sequence[Rows], groups: Rows | None, answers: Sequence[Answers]
+) -> list[Pair]:
+    """Every model against the first; with `answers` where a picture may have several classes."""
+    judged = [[one.judged()] for one in answers] or [
+        [_judged(said, rows) for said in one.said] for one, rows in zip(every, common, strict=True)
+    ]
     means = [(np.mean([hit for hit, _ in of], axis=0), np.mean([loss for _, loss in of], axis=0)) for of in judged]
     found = [paired(means[0], mean, groups) for mean in means[1:]]
     found = [replace(one, adjusted=p) for one, p in zip(found, holm([one.p for one in found]), strict=True)]
@@ -177,10 +200,13 @@ def _pairs(every: Sequence[Contender], common: Sequence[Rows], groups: Rows | No
     for n, one in enumerate(found, start=1):
         several = len(shares[0]) > 1 and len(shares[n]) > 1
         seeds = over_trainings(shares[0], shares[n]) if several else None
-        won, lost = (_pictures(every, common, (0, n), rows) for rows in majorities(means[0][0], means[n][0]).T)
-        verdict = in_words(every[0].name, every[n].name, one, seeds, comparisons=len(found))
+        two = [_said(every[k], common[k], answers[k : k + 1]) for k in (0, n)]
+        won, lost = (_pictures(every[0], common[0], two, rows) for rows in majorities(means[0][0], means[n][0]).T)
+        score = "exact match" if answers else "accuracy"
+        verdict = in_words(every[0].name, every[n].name, one, seeds, comparisons=len(found), score=score)
         verdict += _of_luck(every[0], every[n]) * told_apart(one, seeds)
-        pairs.append(Pair(name=every[n].name, found=one, seeds=seeds, verdict=verdict, won=won, lost=lost))
+        more = gained(answers[0], answers[n], groups) if answers else []
+        pairs.append(Pair(name=every[n].name, found=one, seeds=seeds, verdict=verdict, won=won, lost=lost, gains=more))
     return pairs
 
 
@@ -189,7 +215,7 @@ def _of_luck(first: Contender, second: Contender) -> str:
     if len(first.said) > 1 and len(second.said) > 1:
         return ""
     unlike = [one.name for one in differences([first.recipe, second.recipe], [{}, {}])]
-    return SEED_ALONE if unlike == ["train.seed"] else THESE
+    return SEED_ALONE if unlike == ["train.seed"] else OTHERS if _marked([first]) else THESE
 
 
 def _judged(said: Predictions, rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -197,18 +223,22 @@ def _judged(said: Predictions, rows: Rows) -> tuple[NDArray[np.float64], NDArray
     return top_k_hits(logits, labels, 1).astype(np.float64), cross_entropies(logits, labels)
 
 
-def _pictures(
-    every: Sequence[Contender], common: Sequence[Rows], two: tuple[int, int], chosen: NDArray[np.bool_]
-) -> list[Picture]:
-    """The chosen pictures with what most trainings of both models said, by name."""
-    words = []
-    for k in two:
-        said, rows = every[k].said, common[k][chosen]
-        votes = sum(np.eye(len(one.classes))[one.logits[rows].argmax(axis=1)] for one in said)
-        words.append([said[0].classes[guess] for guess in np.asarray(votes).argmax(axis=1)])
-    first, rows = every[0].said[0], common[0][chosen]
-    about = zip(np.flatnonzero(chosen).tolist(), rows.tolist(), names_of(first, rows), *words, strict=True)
-    found = [Picture(key=first.keys[at], label=label, first=a, second=b, row=n) for n, at, label, a, b in about]
+def _said(one: Contender, rows: Rows, answers: Sequence[Answers]) -> list[str]:
+    """What most trainings said of the common pictures, by name."""
+    if answers:
+        return answers[0].words()
+    votes = sum(np.eye(len(said.classes))[said.logits[rows].argmax(axis=1)] for said in one.said)
+    return [one.said[0].classes[guess] for guess in np.asarray(votes).argmax(axis=1)]
+
+
+def _pictures(one: Contender, rows: Rows, two: Sequence[Sequence[str]], chosen: NDArray[np.bool_]) -> list[Picture]:
+    """The chosen pictures with what both models said, by name."""
+    first, places = one.said[0], np.flatnonzero(chosen).tolist()
+    about = zip(places, rows[chosen].tolist(), names_of(first, rows[chosen]), strict=True)
+    found = [
+        Picture(key=first.keys[row], label=label, first=two[0][at], second=two[1][at], row=at)
+        for at, row, label in about
+    ]
     return sorted(found, key=lambda one: one.key)
 
 
@@ -218,7 +248,13 @@ def told_apart(found: Paired, seeds: tuple[float, float, float] | None) -> bool:
 
 
 def in_words(
-    first: str, second: str, found: Paired, seeds: tuple[float, float, float] | None, *, comparisons: int = 1
+    first: str,
+    second: str,
+    found: Paired,
+    seeds: tuple[float, float, float] | None,
+    *,
+    comparisons: int = 1,
+    score: str = "accuracy",
 ) -> str:
     """The verdict as a sentence: better, worse, or not told apart, and from what difference on it could have been."""
     holm = f", after Holm's correction for {comparisons} comparisons {_p(found.adjusted)}" if comparisons > 1 else ""
@@ -229,10 +265,11 @@ def in_words(
             ("better", (found.low, found.high)) if found.difference > 0 else ("worse", (-found.high, -found.low))
         )
         by = f"{100 * abs(found.difference):.1f} points [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
+        by += f" of {score}" * (score != "accuracy")
         return f"{second} is {word} than {first} by {by} {about}.{over}"
     could = f"these {found.n:,} pictures resolve differences from about {100 * found.resolves:.1f} points"
     value = points((found.difference, found.low, found.high))
-    return f"No difference in accuracy between {first} and {second} can be told apart: {value} {about}; {could}.{over}"
+    return f"No difference in {score} between {first} and {second} can be told apart: {value} {about}; {could}.{over}"
 
 
 def points(found: tuple[float, float, float]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tellapart.data.index import NONE
 from tellapart.errors import MismatchError, StorageError, UsageError, refuse_marks
 from tellapart.evaluation.predictions import Predictions
 from tellapart.evaluation.several import OUT_OF_FOLD
@@ -75,7 +76,7 @@ class Contender:
                 hint = "A training has them when it came to its end; `tellapart runs` lists how each stands."
                 raise StorageError(f"{printable(run.name)} is {state}, and has no final predictions {what}.", hint)
         found = [Predictions.load(path) for _, path in stored]
-        refuse_marks(found[0].marks is not None, "A comparison", "`tellapart runs` lists the scores of each.")
+        refuse_marks(found[0].marks is not None and len(found) > 1, "A comparison of several trainings", "Name two.")
         return replace(self, said=_in_one_order(self.name, found))
 
     @property
@@ -195,5 +196,8 @@ def in_a_row(names: Sequence[str]) -> str:
 
 
 def names_of(said: Predictions, rows: NDArray[np.int64]) -> list[str]:
-    """The class of some pictures, in words."""
+    """The class of some pictures, in words; of several all: 'cat + dog'."""
+    if said.marks is not None:
+        each = (sorted(said.classes[k] for k in np.flatnonzero(row)) for row in said.marks[rows])
+        return [" + ".join(names) or NONE for names in each]
     return [said.classes[label] for label in said.labels[rows].tolist()]

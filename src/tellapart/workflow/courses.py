@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tellapart.errors import UsageError
+from tellapart.errors import MismatchError, UsageError
 from tellapart.figures.grid import save_picture
 from tellapart.figures.lines import COLOURS, Line, Panel, lines
 from tellapart.figures.plot import smoothed
@@ -16,7 +16,14 @@ from tellapart.files import csv_text, write_atomically
 from tellapart.workflow.contender import Contender, contender, in_a_row
 
 KINDS = (".png", ".svg", ".csv")
-WORDS = {"train_loss": "training loss", "val_loss": "validation loss", "val_accuracy": "validation accuracy"}
+WORDS = {
+    "train_loss": "training loss",
+    "val_loss": "validation loss",
+    "val_accuracy": "validation accuracy",
+    "val_mean_average_precision": "validation mean average precision",
+}
+ONE_EACH, MARKED = ("train_loss", "val_loss", "val_accuracy"), ("train_loss", "val_loss", "val_mean_average_precision")
+"""What is drawn where each picture has one class, and where it may have several."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +50,8 @@ def draw_courses(runs: Path, names: Sequence[str], path: Path, *, smooth: float)
     if len(every) > len(COLOURS) and path.suffix != ".csv":
         many = f"{len(every)} runs in one figure cannot be told apart."
         raise UsageError(many, f"Name {len(COLOURS)} at most, or write a .csv.")
-    found = [[_course(one, quantity, smooth) for quantity in WORDS] for one in every]
+    quantities = MARKED if _marked(every) else ONE_EACH
+    found = [[_course(one, quantity, smooth) for quantity in quantities] for one in every]
     if path.suffix == ".csv":
         columns = ("run", "trainings", "quantity", "epoch", "value", "sd", "smoothed")
         write_atomically(path, csv_text(columns, (row for three in found for one in three for row in _rows(one))))
@@ -76,6 +84,16 @@ def _course(one: Contender, quantity: str, weight: float) -> Course:
     )
 
 
+def _marked(every: Sequence[Contender]) -> bool:
+    """Whether the pictures of all runs may have several classes. Raises MismatchError where those of some have one."""
+    kinds = {one.recipe.get("data.several", '""') != '""' for one in every}
+    if len(kinds) > 1:
+        raise MismatchError(
+            "The pictures of some runs may have several classes each, those of others have one.", "Draw them apart."
+        )
+    return kinds == {True}
+
+
 def _rows(one: Course) -> Iterator[tuple[object, ...]]:
     for n, (epoch, value, smooth) in enumerate(zip(one.epochs, one.values, one.smoothed, strict=True)):
         yield one.name, one.trainings, one.quantity, epoch, value, one.sd[n] if one.sd else "", smooth
@@ -93,7 +111,7 @@ def _drawn(found: Sequence[Sequence[Course]], weight: float) -> Sheet:
         train, loss, accuracy = found[0]
         panels = [
             Panel(across="epoch", up="mean loss", lines=[line(train, 0), line(loss, 1)]),
-            Panel(across="epoch", up="accuracy", lines=[line(accuracy, 1)]),
+            Panel(across="epoch", up=WORDS[accuracy.quantity].removeprefix("validation "), lines=[line(accuracy, 1)]),
         ]
         return lines(f"{names[0]}: {title}", panels, ["training", "validation"])
     panels = [

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tellapart.data.decode import decode
 from tellapart.data.pictures import Pictures
-from tellapart.errors import TellapartError, UsageError, refuse_marks
+from tellapart.errors import TellapartError, UsageError
 from tellapart.files import writable, write_atomically
 from tellapart.models.bundle import Bundle
 from tellapart.run import Run
@@ -47,7 +47,6 @@ def export(runs: Path, model: str, way: str, *, out: Path, front: str, precision
     Raises UsageError where a library is missing or training pictures are needed and not there, StorageError.
     """
     bundle, name = find_model(runs, model)
-    refuse_marks(bundle.thresholds, "An export")
     need(way)
     pictures, why = _pictures(runs, model)
     calibration: tuple[NDArray[np.uint8], ...] = ()
@@ -70,7 +69,6 @@ def export(runs: Path, model: str, way: str, *, out: Path, front: str, precision
 def check(runs: Path, model: str, file: Path) -> Parity:
     """Compare an .onnx file that takes pictures as ours do with a model. Raises UsageError, StorageError."""
     bundle, _ = find_model(runs, model)
-    refuse_marks(bundle.thresholds, "A comparison")
     need("onnx")
     pictures, why = _pictures(runs, model)
     answers = opened("onnx", bundle, file)
@@ -85,7 +83,7 @@ def certified(
         samples = _samples(pictures, "validation", JUDGED if arithmetic in SMALLER else COMPARED)
         about = "validation pictures"
     else:
-        names = {name: k for k, name in enumerate(bundle.classes)}
+        names = {} if bundle.thresholds else {name: k for k, name in enumerate(bundle.classes)}
         samples = [Sample(key=one.name, file=one.file, label=names.get(one.name)) for one in bundle.goldens]
         about = f"golden samples, because {why}"
     how = "square" if (front, arithmetic) == ("square", "float32") else arithmetic
@@ -112,8 +110,12 @@ def _samples(pictures: Pictures, part: str, most: int) -> list[Sample]:
     index = pictures.index
     rows = index.rows(part)
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64))]
-    read, labels = index.store.read, index.labels
-    return [Sample(key=index.keys[row], file=_bytes(read(row)), label=int(labels[row])) for row in rows.tolist()]
+    read, labels, marks = index.store.read, index.labels, index.marked(rows)
+    own = [None] * len(rows) if marks is None else marks
+    return [
+        Sample(key=index.keys[row], file=_bytes(read(row)), label=int(labels[row]), marks=has)
+        for row, has in zip(rows.tolist(), own, strict=True)
+    ]
 
 
 def _bytes(read: bytes | NDArray[np.uint8]) -> bytes:

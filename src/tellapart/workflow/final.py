@@ -11,7 +11,7 @@ from torch import nn
 from tellapart.data.pictures import Pictures
 from tellapart.data.seal import open_test
 from tellapart.errors import DataError, DivergedError, StorageError
-from tellapart.evaluation.marks import thresholds
+from tellapart.evaluation.marks import judged_marks, thresholds
 from tellapart.evaluation.metrics import Figure, judge, judge_classes
 from tellapart.evaluation.predict import predict_part
 from tellapart.evaluation.predictions import Predictions
@@ -31,6 +31,8 @@ from tellapart.workflow.prepare import Prepared
 from tellapart.workflow.settle_marks import key_of
 from tellapart.workflow.stoppable import to_judge
 from tellapart.workflow.trivial import BY_FEATURES, trivial
+
+NO_SAMPLES = "no golden samples travel with the model, so `verify` proves nothing of it"
 
 
 def verdict(
@@ -56,8 +58,10 @@ def verdict(
     else:
         keep_heat(run, known, prepared.pictures, validation, device, asked=asked)
     found = diagnosed(run, prepared, model, validation=validation, test=test, device=device)
-    bundle = replace(bundle, goldens=_goldens(prepared, known, model, validation, device))
-    finish(run, bundle, validation, [*figures, *by_class], found)
+    goldens, why = _goldens(prepared, known, model, validation, device)
+    if why:
+        yield Said(stage=-1, text=why)
+    finish(run, replace(bundle, goldens=goldens), validation, [*figures, *by_class], found, test=test)
     yield Said(stage=9, text=f"saved: {run.folder}")
     run.append("log.txt", "\n".join(finding.line() for finding in found))
     yield Verdict(
@@ -79,13 +83,17 @@ def verdict(
 
 def _goldens(
     prepared: Prepared, bundle: Bundle, model: nn.Module, validation: Predictions, device: torch.device
-) -> tuple[Golden, ...]:
-    """Validation pictures that travel with the model; none where the recipe wants none, or the files are gone."""
+) -> tuple[tuple[Golden, ...], str]:
+    """Validation pictures that travel with the model; none where the recipe wants none, or where the files are gone,
+    with what to say of that.
+    """
     index, count = prepared.pictures.index, prepared.recipe.train.goldens
     try:
-        return chosen(bundle, model, index, index.rows("validation"), validation, device=device, count=count)
-    except (OSError, DataError):
-        return ()
+        rows = index.rows("validation")
+        return chosen(bundle, model, index, rows, validation, device=device, count=count), ""
+    except (OSError, DataError, StorageError) as error:
+        reason = getattr(error, "message", "") or getattr(error, "strerror", "") or str(error)
+        return (), f"{NO_SAMPLES}: {reason.rstrip('.')}"
 
 
 def baselines_of(run: Run) -> list[Figure]:
@@ -158,11 +166,28 @@ def _refuse_other_score(run: Run, validation: Predictions) -> None:
             )
 
 
-def finish(run: Run, bundle: Bundle, validation: Predictions, figures: list[Figure], found: list[Finding]) -> None:
+def _scores_of_marks(validation: Predictions, test: Predictions | None) -> list[Figure]:
+    """What a model file keeps of scores where a picture may have several classes: all that `tellapart test` has."""
+    if validation.marks is None:
+        return []
+    by = thresholds(validation)
+    parts = [judged_marks(one, by, fitted_here=one is validation) for one in (validation, test) if one is not None]
+    return [*(figure for one in parts for figure in one.figures), *parts[-1].by_class]
+
+
+def finish(
+    run: Run,
+    bundle: Bundle,
+    validation: Predictions,
+    figures: list[Figure],
+    found: list[Finding],
+    *,
+    test: Predictions | None,
+) -> None:
     """Put the figures, and what validation says of its answers, into the model file, read it back, and only then say in
-    status.json that the run is finished, with the findings.
+    status.json that the run is finished, with the findings. `test`: what it said of the test part, where that is open.
     """
-    scores = tuple(figure.to_json() for figure in figures)
+    scores = tuple(figure.to_json() for figure in (_scores_of_marks(validation, test) or figures))
     save_bundle(replace(_answering(bundle, validation), scores=scores), run.bundle)
     saved, wrong = load_bundle(run.bundle).state, f"{run.bundle} does not hold the weights that were judged."
     if saved.keys() != bundle.state.keys() or not all(torch.equal(saved[k], v) for k, v in bundle.state.items()):

@@ -64,7 +64,8 @@ def judge_run(run: Run, *, device: torch.device, index: Index | None = None) -> 
         return _judged(run, validation, None, None, began)
     before, test = _open_now(run, device, index)
     found = [*_found(run), tuned(validation, test)]
-    finish(run, load_bundle(run.bundle), validation, [*judge(validation), *judge(test), *judge_classes(test)], found)
+    figures = [*judge(validation), *judge(test), *judge_classes(test)]
+    finish(run, load_bundle(run.bundle), validation, figures, found, test=test)
     now = _judged(run, validation, test, before, began)
     return replace(now, notes=tuple(_on_board(run, now.verdict)))
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from tellapart.data.augment import network_input
 from tellapart.data.decode import Pixels
 from tellapart.data.square import fitted
-from tellapart.errors import UsageError, did_you_mean, refuse_marks
+from tellapart.errors import UsageError, did_you_mean
 from tellapart.evaluation.fields import fields_of, in_fields
-from tellapart.evaluation.metrics import softmax
 from tellapart.evaluation.neighbours import last_layer
+from tellapart.evaluation.predict import calibrated
 from tellapart.evaluation.saliency import ENOUGH, Map, Place, cam, occlusion, place_of, places_of
 from tellapart.evaluation.trust import REDRAWN, SHARES, Trust, ordered, randomised, taken, trust
 from tellapart.models.build import build
@@ -27,6 +27,8 @@ from tellapart.workflow import devices
 
 AUTO = "hirescam"
 """What `auto` means where the last places of a network are enough; docs/why.md says what was measured."""
+SHOWN = 3
+"""Classes that are explained at most where a picture is said to have several."""
 
 Progress = Callable[[int, int, str], None]
 
@@ -40,17 +42,37 @@ class Subject:
     true: str = ""
 
 
+class Alone(nn.Module):
+    """One logit of a network beside 0 (B 2): the softmax of both is its sigmoid, their log-odds the logit itself."""
+
+    def __init__(self, network: nn.Module, number: int) -> None:
+        super().__init__()
+        self.network, self.number = network, number
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        logit = self.network(pixels)[:, self.number]
+        return torch.stack([logit, torch.zeros_like(logit)], dim=1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """How heat is found: by which method, and at which layer; None for occlusion, which needs none."""
+    """How heat is found: by which method, and at which layer; None for occlusion, which needs none. `alone`: a picture
+    may have several classes, and each is judged by its own logit.
+    """
 
     method: str
     place: Place | None = None
+    alone: bool = False
+
+    def asked(self, model: nn.Module, number: int) -> tuple[nn.Module, int]:
+        """The network, and the class of its answer, whose log-odds are looked at."""
+        return (Alone(model, number), 0) if self.alone else (model, number)
 
     def heat(self, model: nn.Module, pixels: Tensor, number: int) -> Map:
         """The heat (S S) for one class of a picture (1 C S S)."""
         if self.place is None:
-            return occlusion(model, pixels, number)
+            network, at = self.asked(model, number)
+            return occlusion(network, pixels, at)
         return cam(model, pixels, number, self.place, self.method)
 
 
@@ -96,12 +118,15 @@ class Heat:
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What the model says of one picture, with its probability, and the heat for that class and for the true one."""
+    """What the model says of one picture, with its probability, and the heat for that class and for the true one. Where
+    it may have several, `said` is the likeliest, and `every` has all that are said, with their probabilities.
+    """
 
     subject: Subject
     said: str
     share: float
     heats: tuple[Heat, ...]
+    every: tuple[tuple[str, float], ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +141,6 @@ class Eye:
     @classmethod
     def of(cls, bundle: Bundle, device: torch.device, progress: Progress = lambda done, total, name: None) -> "Eye":
         """The eye of a model file."""
-        refuse_marks(bundle.thresholds, "`tellapart why`")
         devices.reuse_memory()
         model = bundle.module(device).to(memory_format=torch.channels_last)  # half the time on a CPU
         return cls(bundle=bundle, model=model, device=device, progress=progress)
@@ -129,11 +153,12 @@ class Eye:
     def shares(self, pixels: Tensor) -> NDArray[np.float64]:
         """The probabilities (K) of one picture (1 C S S)."""
         with still(self.model):
-            return softmax(self.model(pixels).float().cpu().numpy() / self.bundle.temperature)[0]
+            return calibrated(self.bundle, self.model(pixels).float().cpu().numpy())[0]
 
 
 def explain(eye: Eye, subjects: Sequence[Subject], *, wanted: str = "", method: str = "auto") -> tuple[list[Seen], Way]:
-    """For each picture the heat for the class `wanted`, else for the one said, and for its true one, with checks.
+    """For each picture the heat for the class `wanted`, else for the one said, and for its true one, with checks. Where
+    a picture may have several classes, for those said, SHOWN at most.
 
     Raises UsageError for a class that the model does not know, or a method that does not apply to its network.
     """
@@ -142,35 +167,59 @@ def explain(eye: Eye, subjects: Sequence[Subject], *, wanted: str = "", method: 
         raise UsageError(f"The model does not know the class '{printable(wanted)}'.", did_you_mean(wanted, classes))
     asked = [(one, eye.input(one.pixels)) for one in subjects]
     shares = [eye.shares(pixels) for _, pixels in asked]
-    numbers = [_numbers(classes, shares[n], wanted, one.true) for n, (one, _) in enumerate(asked)]
+    every = [_every(eye.bundle, own) for own in shares]
+    numbers = [_numbers(classes, shares[n], wanted, one.true, every[n]) for n, (one, _) in enumerate(asked)]
     looks = [(pixels, k) for (_, pixels), several in zip(asked, numbers, strict=True) for k in several]
     way = _way(eye, looks, method)
     heats = iter(_heats(eye, looks, way))
     return [
-        Seen(subject=one, said=classes[int(p.argmax())], share=float(p.max()), heats=tuple(islice(heats, len(several))))
-        for (one, _), p, several in zip(asked, shares, numbers, strict=True)
+        Seen(
+            subject=one,
+            said=classes[int(p.argmax())],
+            share=float(p.max()),
+            heats=tuple(islice(heats, len(several))),
+            every=names,
+        )
+        for (one, _), p, several, names in zip(asked, shares, numbers, every, strict=True)
     ], way
 
 
-def _numbers(classes: tuple[str, ...], shares: NDArray[np.float64], wanted: str, true: str) -> list[int]:
+def _every(bundle: Bundle, shares: NDArray[np.float64]) -> tuple[tuple[str, float], ...] | None:
+    """The classes that a picture is said to have, the likeliest first, where it may have several."""
+    if not bundle.thresholds:
+        return None
+    order = np.argsort(-shares, kind="stable").tolist()
+    return tuple((bundle.classes[k], float(shares[k])) for k in order if shares[k] >= bundle.thresholds[k])
+
+
+def _numbers(
+    classes: tuple[str, ...],
+    shares: NDArray[np.float64],
+    wanted: str,
+    true: str,
+    every: tuple[tuple[str, float], ...] | None,
+) -> list[int]:
     """The classes that heat is shown for, by number: the one that is wanted or said, and the true one."""
+    if every and not wanted:
+        return [classes.index(name) for name, _ in every[:SHOWN]]
     first = classes.index(wanted) if wanted else int(shares.argmax())
     return list(dict.fromkeys([first, *([classes.index(true)] if true in classes else [])]))
 
 
 def _way(eye: Eye, looks: list[tuple[Tensor, int]], method: str) -> Way:
     """The way for a network; its layer is found on the first picture."""
+    alone = bool(eye.bundle.thresholds)
     if method == "occlusion" or not looks:
-        return Way(method="occlusion")
+        return Way(method="occlusion", alone=alone)
     places = places_of(eye.model, *looks[0])
     place = place_of(places)
     if method == "auto":
         fine = place is not None and places[-1].side >= ENOUGH
-        return Way(method=AUTO, place=place) if fine else Way(method="occlusion")
+        return Way(method=AUTO, place=place, alone=alone) if fine else Way(method="occlusion", alone=alone)
     if place is None:
         said = f"No layer of {printable(eye.bundle.architecture.name)} keeps the places of a picture"
         raise UsageError(f"{said}, so {method} does not apply.", "--method occlusion works with any network.")
-    return Way(method=method, place=place)
+    return Way(method=method, place=place, alone=alone)
 
 
 def _heats(eye: Eye, looks: list[tuple[Tensor, int]], way: Way) -> Iterator[Heat]:
@@ -179,7 +228,8 @@ def _heats(eye: Eye, looks: list[tuple[Tensor, int]], way: Way) -> Iterator[Heat
     random = _random(eye, looks, way)
     for at, ((pixels, number), one) in enumerate(zip(looks, maps, strict=True)):
         fields, like = in_fields(one), {kind: [each[at] for each in several] for kind, several in random.items()}
-        known = trust(eye.model, pixels, number, fields, random=like, temperature=eye.bundle.temperature)
+        network, k = way.asked(eye.model, number)
+        known = trust(network, pixels, k, fields, random=like, temperature=eye.bundle.temperature)
         yield Heat(name=eye.bundle.classes[number], map=one, fields=fields, trust=known)
         eye.progress(at + 1, len(looks), "taking fields away")
 

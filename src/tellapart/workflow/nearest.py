@@ -55,7 +55,7 @@ def nearest_of(eye: Eye, subjects: Sequence[Subject], pictures: Pictures, count:
 
 def _named(pictures: Pictures, row: int, distance: float, square: Pixels) -> Near:
     index = pictures.index
-    return Near(key=index.keys[row], name=index.classes[index.labels[row]], distance=distance, square=square)
+    return Near(key=index.keys[row], name=index.called(row), distance=distance, square=square)
 
 
 def _features(eye: Eye, head: str, pictures: Pictures, rows: NDArray[np.int64]) -> FEATURES:

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from tellapart.errors import StorageError, UsageError, refuse_marks
 from tellapart.evaluation.judgement import judged
 from tellapart.evaluation.looks import Looks
+from tellapart.evaluation.marks import judged_marks, thresholds
 from tellapart.evaluation.metrics import Figure
 from tellapart.evaluation.predictions import Predictions
 from tellapart.evaluation.promises import Answering
@@ -20,9 +21,11 @@ from tellapart.files import read_text, write_atomically
 from tellapart.names import PARTS
 from tellapart.recipe import Recipe
 from tellapart.recipe_values import origins_of
-from tellapart.reporting.evidence import Evidence
-from tellapart.reporting.report import report, report_of_several
-from tellapart.reporting.story import story, unknown
+from tellapart.reporting.evidence import Evidence, Marked
+from tellapart.reporting.marked import chapters as marked_chapters
+from tellapart.reporting.marked import unknown as marked_unknown
+from tellapart.reporting.report import report, report_marked, report_of_several
+from tellapart.reporting.story import Sentence, story, unknown
 from tellapart.run import Run, json_object
 from tellapart.workflow.openings import opened_before
 from tellapart.workflow.recipes import recipe_text
@@ -50,49 +53,91 @@ def write_report(run: Run, out: Path | None = None) -> Reported:
     file = (out or run.folder / FILE).absolute()
     if run.several:
         text, said, left = _several(run), (), ()
+    elif (validation := _validation(run)).marks is not None:
+        marked = _marked_of(run, validation)
+        chapters, limits = marked_chapters(marked), marked_unknown(marked)
+        text, said, left = report_marked(marked), _told(one for each in chapters for one in each), _told(limits)
     else:
-        of = evidence_of(run)
-        text, said, left = report(of), *(tuple(one.text[0] for one in found) for found in (story(of), unknown(of)))
+        of = _evidence_of(run, validation)
+        text, said, left = report(of), _told(story(of)), _told(unknown(of))
     raw = text.encode("utf-8")
     write_atomically(file, raw)
     return Reported(file, len(raw), said, left)
 
 
+def _told(sentences: Iterable[Sentence]) -> tuple[str, ...]:
+    """The sentences in English."""
+    return tuple(one.text[0] for one in sentences)
+
+
 def evidence_of(run: Run) -> Evidence:
-    """What stands in the folder of a finished run. The test is judged where it was opened, else validation."""
-    status = run.status()
-    if (state := status.get("state")) != "finished":
+    """What stands in the folder of a finished run. The test is judged where it was opened, else validation.
+
+    Raises UsageError where a picture may have several classes.
+    """
+    validation = _validation(run)
+    refuse_marks(validation.marks is not None, "A thesis pack", f"`tellapart report {run.called}` has every score.")
+    return _evidence_of(run, validation)
+
+
+def _validation(run: Run) -> Predictions:
+    """What a finished run said of validation. Raises UsageError for any other run."""
+    if (state := run.status().get("state")) != "finished":
         hint = f"`tellapart resume {run.called}` goes on with it." if (run.folder / "recipe.toml").is_file() else ""
         raise UsageError(f"The run {run.name} is {state}, so there is nothing to report yet.", hint)
-    validation = Predictions.load(run.predictions("validation"))
-    refuse_marks(validation.marks is not None, "A report", f"`tellapart test {run.called}` has every score.")
-    opened = run.predictions("test").is_file()
-    shown = Predictions.load(run.predictions("test")) if opened else validation
-    before, seen = opened_before(run, status.get("test_part", "")) if opened and _in_ledger(run) else (None, 0)
-    text, counts = recipe_text(run), _split(run)
-    log = read_text(run.folder / "log.txt", errors="surrogateescape").splitlines()[:MANY]
+    return Predictions.load(run.predictions("validation"))
+
+
+def _evidence_of(run: Run, validation: Predictions) -> Evidence:
+    shown = _shown(run, validation)
     return Evidence(
-        name=run.name,
-        status=status,
-        recipe=Recipe.from_toml(text, where=str(run.folder / "recipe.toml")),
-        recipe_text=text,
-        origins=origins_of(text),
-        command=_text(run, "command.txt"),
-        environment=json_object(_text(run, "environment.json")) or {},
-        counts=counts[0],
-        groups=counts[1],
-        left_out=tuple(_left_out(log)),
-        remarks=tuple(_remarks(log)),
-        epochs=[record for _, record in run.records() if record["kind"] == "epoch"],
-        shown=shown,
+        **_facts(run, shown),
         judgement=judged(shown, Answering.of(validation)),
-        opened_before=before,
-        seen_before=seen,
-        siblings=_siblings(run),
-        robustness=_robustness(run, shown.part),
-        network=json_object(_text(run, "network.json")) or {},
         looks=Looks.load(run.heat(shown.part), shown),
     )
+
+
+def _marked_of(run: Run, validation: Predictions) -> Marked:
+    shown = _shown(run, validation)
+    return Marked(
+        **_facts(run, shown),
+        judgement=judged_marks(shown, thresholds(validation), fitted_here=shown is validation),
+    )
+
+
+def _shown(run: Run, validation: Predictions) -> Predictions:
+    """The predictions that are judged."""
+    opened = run.predictions("test").is_file()
+    return Predictions.load(run.predictions("test")) if opened else validation
+
+
+def _facts(run: Run, shown: Predictions) -> dict[str, Any]:
+    """What both kinds of evidence share."""
+    status = run.status()
+    opened = shown.part == "test" and _in_ledger(run)
+    before, seen = opened_before(run, status.get("test_part", "")) if opened else (None, 0)
+    text, counts = recipe_text(run), _split(run, () if shown.marks is None else shown.classes)
+    log = read_text(run.folder / "log.txt", errors="surrogateescape").splitlines()[:MANY]
+    return {
+        "name": run.name,
+        "status": status,
+        "recipe": Recipe.from_toml(text, where=str(run.folder / "recipe.toml")),
+        "recipe_text": text,
+        "origins": origins_of(text),
+        "command": _text(run, "command.txt"),
+        "environment": json_object(_text(run, "environment.json")) or {},
+        "counts": counts[0],
+        "groups": counts[1],
+        "left_out": tuple(_left_out(log)),
+        "remarks": tuple(_remarks(log)),
+        "epochs": [record for _, record in run.records() if record["kind"] == "epoch"],
+        "shown": shown,
+        "opened_before": before,
+        "seen_before": seen,
+        "siblings": _siblings(run),
+        "robustness": _robustness(run, shown.part),
+        "network": json_object(_text(run, "network.json")) or {},
+    }
 
 
 def _siblings(run: Run) -> int:
@@ -116,17 +161,24 @@ def _in_ledger(run: Run) -> bool:
     return bool(own) and ledger.is_file() and str(own) in read_text(ledger)
 
 
-def _split(run: Run) -> tuple[Mapping[str, Mapping[str, int]], int | None]:
-    """The pictures of each class in each part, and the number of groups, None where no picture names one."""
+def _split(run: Run, several: Sequence[str]) -> tuple[Mapping[str, Mapping[str, int]], int | None]:
+    """The pictures of each class in each part, and the number of groups, None where no picture names one. `several`:
+    the classes, where a picture may have more than one and counts for each.
+    """
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     groups, alone = set[str](), 0
     for row in csv.DictReader(io.StringIO(_text(run, "split.csv"))):
         if row.get("part") in PARTS:
-            counts[row["part"]][row["class"]] += 1
+            counts[row["part"]].update(_classes_of(row["class"], several))
             alone += not row["group"]
             groups.add(row["group"])
     groups.discard("")
     return counts, len(groups) + alone if groups else None
+
+
+def _classes_of(text: str, several: Sequence[str]) -> list[str]:
+    """The classes of a row of split.csv: 'cat + dog' names two where a picture may have several."""
+    return [text] if not several or text in several else text.split(" + ")
 
 
 def _left_out(log: list[str]) -> Iterator[tuple[str, str]]:

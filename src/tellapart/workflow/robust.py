@@ -68,6 +68,7 @@ def robustness(run: Run, *, device: torch.device, index: Index | None = None, pr
     MismatchError when the pictures are others, StorageError, UsageError for a run without a model.
     """
     bundle, pictures = judged_with(run, index)
+    refuse_marks(bundle.thresholds, "Robustness")
     model, rows = bundle.module(device), pictures.index.rows("validation")
     rows = rows[:: -(-len(rows) // MOST)]
     groups = None if pictures.index.groups is None else pictures.index.groups[rows]
@@ -89,7 +90,6 @@ def judged_with(run: Run, index: Index | None) -> tuple[Bundle, Pictures]:
     if (state := run.status().get("state")) != "finished":
         raise UsageError(f"The run {run.name} is {state} and has no model that was judged.", "Choose another run.")
     bundle = load_bundle(run.bundle)
-    refuse_marks(bundle.thresholds, "This")
     prepared = same_pictures(run, recipe_of(run), index=index)
     return bundle, replace(prepared.pictures, preprocess=bundle.preprocess)
 

@@ -148,16 +148,18 @@ class Service:
         return (pixels.shape[1], pixels.shape[0]), fitted(pixels, self.bundle.preprocess)
 
     def _answer(self, shares: NDArray[np.float64], score: float, top: int) -> dict[str, Any]:
+        """The answer; where a picture may have several classes, all that are said stand in `said`, not in `answer`."""
         bundle, sure = self.bundle, float(shares.max())
         unknown = bundle.known is not None and score < bundle.known
         held = [precision for precision, least in bundle.promises.items() if sure >= least and not unknown]
-        best = np.argsort(-shares, kind="stable")[:top].tolist()
+        best, least = np.argsort(-shares, kind="stable").tolist(), bundle.thresholds
         return {
-            "answer": None if unknown else bundle.classes[best[0]],
+            "answer": None if unknown or least else bundle.classes[best[0]],
             "unknown": unknown,
             "promise": max(held, default=None),
-            "top": [{"class": bundle.classes[k], "index": k, "probability": float(shares[k])} for k in best],
+            "top": [{"class": bundle.classes[k], "index": k, "probability": float(shares[k])} for k in best[:top]],
             "score": score,
+            **({"said": [bundle.classes[k] for k in best if shares[k] >= least[k]]} if least else {}),
         }
 
     async def _heat(self, asked: Asked) -> Response:

@@ -21,6 +21,7 @@ def described(bundle: Bundle, name: str, limits: Limits) -> dict[str, Any]:
         "network": bundle.architecture.name,
         "takes": bundle.preprocess.words(),
         "classes": list(bundle.classes),
+        "thresholds": list(bundle.thresholds),
         "known_from": bundle.known,
         "promises": [{"precision": of, "from": least} for of, least in sorted(bundle.promises.items())],
         "temperature": bundle.temperature,

@@ -8,6 +8,7 @@ import torch
 
 from tellapart.data.index import Index
 from tellapart.data.loader import Loader
+from tellapart.errors import refuse_marks
 from tellapart.evaluation.metrics import Figure, cross_entropies, share, top_k_hits
 from tellapart.evaluation.paired import Paired, paired
 from tellapart.evaluation.predict import AT_ONCE
@@ -41,6 +42,7 @@ def gain(
 ) -> Gain:
     """Judge validation by one look at each picture and by several. Raises as `robustness` does."""
     bundle, pictures = judged_with(run, index)
+    refuse_marks(bundle.thresholds, "Judging several views")
     model = bundle.module(device)
     rows, once = pictures.index.rows("validation"), max(1, AT_ONCE // bundle.preprocess.size**2)
     found: dict[int, list[np.ndarray]] = {0: [], 1: []}

@@ -11,7 +11,7 @@ from tellapart.data.decode import decode
 from tellapart.data.identity import digest
 from tellapart.data.pictures import Pictures
 from tellapart.data.square import covered
-from tellapart.errors import DataError, MismatchError, TellapartError, UsageError
+from tellapart.errors import DataError, MismatchError, TellapartError, UsageError, refuse_marks
 from tellapart.evaluation.predictions import Predictions
 from tellapart.figures.heat import Row, heat_sheet, over, sized
 from tellapart.preprocess import Preprocess
@@ -77,6 +77,7 @@ def why_mistakes(
     Raises UsageError for a model without its run, or a test part that is sealed, MismatchError when the pictures are no
     longer those of the run.
     """
+    refuse_marks(eye.bundle.thresholds, "--mistakes", "Name pictures, and with --class the class to explain.")
     if run is None:
         raise UsageError("Only a run has mistakes of its own; this is a model file.", "Name the run, or pictures.")
     if part == "test":
@@ -144,9 +145,10 @@ def _subjects(run: Run, pictures: Pictures, said: Predictions, rows: Sequence[in
 
 
 def title(one: Seen) -> str:
-    """What was said of a picture: 'ants/1.jpg: bee 93.1 %; it is ant'."""
+    """What was said of a picture: 'ants/1.jpg: bee 93.1 %; it is ant'; of several: '1.jpg: cat 93.1 %, dog 80.0 %'."""
     true = f"; it is {one.subject.true}" if one.subject.true else ""
-    return printable(f"{one.subject.name}: {one.said} {100 * one.share:.1f} %{true}")
+    said = ", ".join(f"{name} {100 * share:.1f} %" for name, share in one.every or [(one.said, one.share)])
+    return printable(f"{one.subject.name}: {'none of the classes; likeliest ' * (one.every == ())}{said}{true}")
 
 
 def verdict(heat: Heat) -> str:
@@ -193,6 +195,7 @@ def _entry(one: Seen, near: Sequence[Near]) -> dict[str, Any]:
         "path": one.subject.name,
         "said": one.said,
         "probability": one.share,
+        **({} if one.every is None else {"every": [{"class": name, "probability": p} for name, p in one.every]}),
         **({"class": one.subject.true} if one.subject.true else {}),
         "heat": [{**heat.to_json(), "fields": heat.fields.tolist()} for heat in one.heats],
         "nearest": [{"key": n.key, "class": n.name, "distance": n.distance} for n in near],

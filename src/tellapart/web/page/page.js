@@ -8,7 +8,9 @@ const WORDS = {
     shoot: "Take the picture", close: "Close the camera", paste: "or paste one",
     samples: "Or try one of these", sample: "Sample: {name}",
     said: "What it says", nothing: "The answer will stand here.", busy: "Looking at it …",
-    lead: "Tells {n} classes apart: {names}", more: " and {n} more",
+    lead: "Tells {n} classes apart: {names}", finds: "Finds in a picture any of {n} classes: {names}", more: " and {n} more",
+    not_one: "None of the classes", least: "from {p}", each: "A picture may have several classes, or none: each is said from "
+      + "its own threshold on, the line across its bar.",
     unknown: "Unknown", like: "The picture is like none of the {n} classes. If it had to be one, it would be:",
     promise: "Answers as sure as this one are right in at least {p} of cases.",
     unsure: "Too unsure for a promise. The probabilities are calibrated: of answers at 60 %, about 60 of 100 are right.",
@@ -37,7 +39,8 @@ const WORDS = {
     shoot: "拍照", close: "关闭摄像头", paste: "或直接粘贴",
     samples: "或试试这些样例", sample: "样例：{name}",
     said: "判断结果", nothing: "结果会显示在这里。", busy: "正在看……",
-    lead: "可区分 {n} 类：{names}", more: "等，另有 {n} 类",
+    lead: "可区分 {n} 类：{names}", finds: "可在一张图片中找出 {n} 类：{names}", more: "等，另有 {n} 类",
+    not_one: "不含任何一类", least: "阈值 {p}", each: "一张图片可以有多个类别，也可以没有：每一类的概率达到各自的阈值（条上的竖线）就会说出。",
     unknown: "未知", like: "这张图片不像 {n} 类中的任何一类。若一定要选，会是：",
     promise: "把握达到这个程度的回答，至少 {p} 是对的。",
     unsure: "把握不够，不作保证。概率已经校准：概率为 60 % 的回答，100 个里约有 60 个是对的。",
@@ -62,6 +65,9 @@ const WORDS = {
 const SCORES = {
   accuracy: "准确率", "top-5 accuracy": "前五准确率", "balanced accuracy": "平衡准确率", "macro precision": "宏平均精确率",
   "macro recall": "宏平均召回率", "macro F1": "宏平均 F1", "weighted F1": "加权 F1", loss: "损失", Brier: "Brier 分数",
+  "mean average precision": "平均 AP（mAP）", "micro average precision": "微平均 AP", "mean ROC area": "平均 ROC 面积",
+  "micro F1": "微平均 F1", "micro precision": "微平均精确率", "micro recall": "微平均召回率", "Hamming loss": "Hamming 损失",
+  "exact match": "完全匹配率", "sample F1": "样本平均 F1",
   "Cohen's kappa": "Cohen κ", "macro ROC area": "宏平均 ROC 面积", "macro average precision": "宏平均 AP",
 };
 const TROUBLES = {
@@ -187,7 +193,7 @@ function showModel() {
   const model = state.model, some = model.classes.slice(0, 12), rest = model.classes.length - some.length;
   document.title = model.name + " · tellapart";
   $("name").firstChild.textContent = model.name;
-  const [before, after] = say("lead", { n: model.classes.length.toLocaleString("en"), names: "\n" }).split("\n");
+  const [before, after] = say(model.thresholds.length ? "finds" : "lead", { n: model.classes.length.toLocaleString("en"), names: "\n" }).split("\n");
   const between = state.language === "en" ? ", " : "、";
   const names = some.flatMap((name, n) => (n ? [between, foreign(name)] : [foreign(name)]));
   $("lead").replaceChildren(before, ...names, after + (rest ? say("more", { n: rest.toLocaleString("en") }) : ""));
@@ -253,7 +259,8 @@ async function predict(picture, work) {
   $("answer").replaceChildren(make("p", say("busy"), { class: "soft" }));
   $("looking").hidden = true;
   try {
-    state.answer = await (await ask("/api/predict", sent(picture, work))).json();
+    const every = state.model.thresholds.length ? "?top=" + state.model.limits.top : "";
+    state.answer = await (await ask("/api/predict" + every, sent(picture, work))).json();
   } catch (error) {
     trouble(error);
   } finally {
@@ -283,10 +290,8 @@ function showAnswer() {
       $("answer").replaceChildren(make("p", say("nothing"), { class: "soft" }));
     return;
   }
-  const said = state.answer, n = state.model.classes.length;
-  const sure = make("small", percent(said.top[0].probability));
-  const headline = said.unknown ? say("unknown") : [foreign(said.answer), sure];
-  const below = said.unknown ? say("like", { n }) : said.promise ? say("promise", { p: 100 * said.promise + " %" }) : say("unsure");
+  const said = state.answer;
+  const [headline, below] = said.said ? several(said) : one(said);
   $("answer").replaceChildren(make("p", headline, { class: "headline" }), make("p", below, { class: "soft" }), bars(said));
   const chosen = $("of").value || said.top[0].class;
   const options = said.top.map((one) => make("option", one.class, { value: one.class }));
@@ -294,13 +299,31 @@ function showAnswer() {
   $("of").value = said.top.some((one) => one.class === chosen) && state.heat ? chosen : said.top[0].class;
 }
 
+function one(said) {
+  const n = state.model.classes.length;
+  if (said.unknown) return [say("unknown"), say("like", { n })];
+  const below = said.promise ? say("promise", { p: 100 * said.promise + " %" }) : say("unsure");
+  return [[foreign(said.answer), make("small", percent(said.top[0].probability))], below];
+}
+
+function several(said) {
+  const between = state.language === "en" ? ", " : "、";
+  const names = said.said.flatMap((name, n) => (n ? [between, foreign(name)] : [foreign(name)]));
+  return [names.length ? names : say("not_one"), say("each")];
+}
+
 function bars(said) {
   const rows = said.top.map((one) => {
-    const bar = make("b");
+    const bar = make("b"), line = make("s"), least = state.model.thresholds[one.index];
     bar.style.width = 100 * one.probability + "%";
-    return make("li", [foreign(one.class), make("span", percent(one.probability)), make("i", bar, { "aria-hidden": "true" })]);
+    line.style.left = 100 * least + "%";
+    const from = said.said ? [make("small", say("least", { p: percent(least) }))] : [];
+    const track = make("i", said.said ? [bar, line] : bar, { "aria-hidden": "true" });
+    const over = said.said ? said.said.includes(one.class) : !said.unknown;
+    const cells = [foreign(one.class), ...from, make("span", percent(one.probability)), track];
+    return make("li", cells, over ? {} : { class: "faint" });
   });
-  return make("ol", rows, { class: said.unknown ? "bars faint" : "bars" });
+  return make("ol", rows, { class: said.said ? "bars several" : "bars" });
 }
 
 // --- where it looks ---------------------------------------------------------------------------------------------------
