@@ -220,7 +220,7 @@ def _bounds_of_mean(predictions: Predictions, found: Mapping[int, Curve], what: 
         float(np.mean([area for area, _ in own])),
         np.mean([adds for _, adds in own], axis=0),
         predictions.groups,
-        worth=sum(one.worth for one in found.values()),
+        worth=min(one.worth for one in found.values()),
         excess=float(np.mean(more)),
     )
 
