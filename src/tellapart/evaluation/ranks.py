@@ -99,8 +99,11 @@ def bounds(
 
 def excess(scores: Floats, own: NDArray[np.bool_], groups: NDArray[np.int64] | None) -> float:
     """By how much the average precision of so few pictures is too high on average: that falls as one over their number,
-    so halves of them, every other picture of each side or every other group, are too high by as much again.
+    so halves of them, every other picture of each side or every other group, are too high by as much again. Of too few
+    groups no half tells anything: 0.
     """
+    if groups is not None and min(len(np.unique(groups[side])) for side in (own, ~own)) < 2 * FEWEST:
+        return 0.0
     turn = np.zeros(len(own), np.int64)
     for side in (own, ~own):
         turn[side] = np.arange(np.count_nonzero(side))
