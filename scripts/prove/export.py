@@ -114,8 +114,9 @@ def with_head(network: nn.Module, inputs: Tensor, labels: Tensor) -> nn.Module:
             features = features.mean((2, 3))
         weight, bias = ridge(features.double(), labels)
         head.weight.copy_(weight.view_as(head.weight))  # type: ignore[operator]
-        # A convolution as a head is followed by a ReLU (squeezenet): all logits are lifted above it.
-        head.bias.copy_(bias + SHIFT * isinstance(head, nn.Conv2d))  # type: ignore[operator]
+        if head.bias is not None:  # maxvit has none
+            # A convolution as a head is followed by a ReLU (squeezenet): all logits are lifted above it.
+            head.bias.copy_(bias + SHIFT * isinstance(head, nn.Conv2d))  # type: ignore[operator]
     return network
 
 
