@@ -112,7 +112,7 @@ def test_delongs_interval_of_an_example():
     variance = beats.mean(1).var(ddof=1) / 12 + beats.mean(0).var(ddof=1) / 15
     far = [(row.mean() - area) / n * math.sqrt(n / (n - 1)) for n, of in ((12, beats), (15, beats.T)) for row in of]
     known_from = 3 * sum(one**2 for one in far) ** 2 / sum(one**4 for one in far)  # few of them make the variance
-    half = stats.t.ppf(0.975, int(min(12, known_from)) - 1) * math.sqrt(variance) / (area * (1 - area))
+    half = stats.t.ppf(0.975, max(6, int(min(12, known_from)) - 1)) * math.sqrt(variance) / (area * (1 - area))
     centre = math.log(area / (1 - area))
     assert bounds(area, found.to_area, None, worth=12) == pytest.approx(
         [1 / (1 + math.exp(half - centre)), 1 / (1 + math.exp(-half - centre))], rel=1e-5

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from tellapart.evaluation.intervals import t_point, wilson
 
 Floats = NDArray[np.float64]
-FEWEST = 10
-"""Pictures, or groups, that a class must have for an interval of its areas."""
+FEWEST, FREEDOM = 10, 6
+"""Pictures, or groups, that a class must have for an interval of its areas; degrees of freedom that it has at least."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def bounds(
     if not 1e-12 < value < 1 - 1e-12:
         return wilson(round(value) * worth, worth)
     even = 3 * spread**2 / float((parts**4).sum()) if spread > 0 else worth
-    half = t_point(max(1, int(min(worth, even)) - 1)) * math.sqrt(spread) / (value * (1 - value))
+    half = t_point(max(FREEDOM, int(min(worth, even)) - 1)) * math.sqrt(spread) / (value * (1 - value))
     moved = min(max(value - excess, 1e-12), 1 - 1e-12)
     centre = math.log(moved / (1 - moved))
     low, high = (1 / (1 + math.exp(-max(-700.0, centre + side * half))) for side in (-1, 1))
