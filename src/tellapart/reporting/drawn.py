@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tellapart.evaluation.calibration import Reliability
 from tellapart.evaluation.intervals import wilson
-from tellapart.evaluation.judgement import curves as ranked
 from tellapart.evaluation.metrics import Figure, class_curves
 from tellapart.evaluation.ranks import Curve
 from tellapart.figures.curve import Axis
@@ -130,8 +129,7 @@ def ranks(of: Evidence | Marked) -> Iterator[str]:
     """The ROC and the precision-recall curve of up to ten classes, those with the smallest area; where each has a
     threshold, with what it reaches there.
     """
-    every = ranked(of.shown) if of.shown.marks is None else class_curves(of.shown)
-    found = [(k, one) for k, one in enumerate(every) if one is not None]
+    found = [(k, one) for k, one in enumerate(class_curves(of.shown)) if one is not None]
     areas = {(one.about, one.name): one for one in of.judgement.by_class}
     shown = sorted(sorted(found, key=lambda pair: pair[1].area)[:DRAWN])
     if len(shown) < len(found):
