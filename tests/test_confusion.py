@@ -1,15 +1,17 @@
 """The picture of a confusion matrix and the numbers of the curves: by their pixels, by naive loops, by scikit-learn."""
 
+import re
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, features
 from sklearn.metrics import precision_recall_curve
 
 from tellapart.evaluation.predictions import Predictions
 from tellapart.evaluation.thresholds import STEPS, at_thresholds, curves, worst_classes
 from tellapart.figures import confusion as drawing
 from tellapart.figures.confusion import RIGHT, WRONG, confusion_picture, shade
-from tellapart.figures.letters import font_for, shortened
+from tellapart.figures.letters import apart, cut, font_for, in_order, length, shortened, write
 
 THRESHOLDS = np.linspace(0, 1, STEPS + 1)
 
@@ -71,14 +73,64 @@ def test_the_picture_has_a_bounded_size_and_room_for_its_legend(number: int) -> 
     assert image.mode == "RGB"
 
 
-def test_names_of_any_letters_are_drawn_and_long_ones_end_in_dots() -> None:
+def test_names_of_any_letters_are_drawn_and_long_ones_lose_their_middle() -> None:
     image = confusion_picture(table(3), ["短靴", "", "<b>né\\n</b>"], title="验证: n = 5")
     assert image.size[0] >= 680
     font = font_for("abc", 12)
     assert shortened("abc", font, 200) == "abc"
-    cut = shortened("abc" * 40, font, 60)
-    assert cut.endswith("…")
-    assert font.getlength(cut) <= 60
+    short = shortened("abc" * 40 + "xyz", font, 60)
+    assert re.fullmatch("abca?b?…[a-c]*xyz", short), short
+    assert font.getlength(short) <= 60
+
+
+def test_names_that_begin_alike_are_told_apart_in_rows_and_columns() -> None:
+    long = [f"a butterfly of the family nymphalidae, {end}" for end in ("aglais", "apatura")]
+    odd = [f"{k} of a family of butterflies {'and so on ' * 9}of the end" for k in ("one", "two")]
+    odd = [f"the very same beginning of all {name}" for name in odd]
+    for names_ in (long, odd):
+        image = np.asarray(confusion_picture(table(2), names_, title="t"))
+        at = drawing._layout(names_)
+        rows = [image[at.top + k * at.cell : at.top + (k + 1) * at.cell, : at.left - 1] for k in range(2)]
+        above = [image[: at.top - 1, at.left + k * at.cell : at.left + (k + 1) * at.cell] for k in range(2)]
+        assert (rows[0] != rows[1]).any()
+        assert (above[0][20:] != above[1][20:]).any()
+
+
+def test_names_that_would_look_alike_have_their_number_in_front() -> None:
+    def short(name: str) -> str:
+        return cut(name, len, 9)
+
+    assert [short(one) for one in ("cat", "exactly 9", "ten letter")] == ["cat", "exactly 9", "ten …tter"]
+    found = apart(["begin and the end", "begin but the end", "other"], short)
+    assert found == ["0 be… end", "1 be… end", "other"]
+    assert apart([f"the same {k} the same" for k in range(300)], short)[299] == "299 …same"
+
+
+def dark_columns(text: str) -> np.ndarray:
+    """Where the letters of a line stand, in pixels from its left."""
+    image = Image.new("L", (400, 60), 0)
+    write(ImageDraw.Draw(image), (10, 10), text, font=font_for(text, 30), fill=255)
+    return np.asarray(image).max(axis=0) > 128
+
+
+@pytest.mark.parametrize("name", ["כלב גדול", "قطة سوداء", "ארנב"])
+def test_a_number_stands_behind_a_name_that_runs_from_right_to_left(name: str) -> None:
+    """What is drawn of the name alone is drawn first, also where a number follows."""
+    if not features.check("raqm"):
+        pytest.skip("Pillow without Raqm draws letters as they come")
+    font = font_for(name, 30)
+    alone = round(length(name, font))
+    assert length(f"{name} 98 %", font) > alone + 40
+    both, first = dark_columns(f"{name} 98 %"), dark_columns(name)
+    assert (both[: 10 + alone] == first[: 10 + alone]).mean() > 0.98
+    assert not first[12 + alone :].any()
+    assert both[12 + alone :].any()
+    assert in_order(f"is {name} (12)") == f"is {name}\u200e (12)"
+    assert in_order("cat 98 %") == "cat 98 %"
+
+
+def test_a_name_that_was_cut_runs_as_one() -> None:
+    assert in_order("קטה…לבן 2") == "קטה…לבן\u200e 2"
 
 
 def test_another_shape_is_refused() -> None:

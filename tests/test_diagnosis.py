@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from commands import tellapart, train
 from numpy.typing import NDArray
 from pictures import make_folder
@@ -20,6 +21,7 @@ from PIL import Image
 from tellapart.data.pictures import MemoryPixels
 from tellapart.evaluation.metrics import difference, proportion
 from tellapart.evaluation.predictions import Predictions
+from tellapart.models.build import build
 from tellapart.recipe import Recipe
 from tellapart.reporting.diagnosis import (
     About,
@@ -33,7 +35,10 @@ from tellapart.reporting.diagnosis import (
     tuned,
     watched,
 )
-from tellapart.workflow.diagnosing import Watching
+from tellapart.workflow.assemble import put_together
+from tellapart.workflow.diagnosing import Watching, about_of
+from tellapart.workflow.prepare import prepare
+from tellapart.workflow.settle import Settled
 
 SETTLED = {"optim.lr": 0.1, "train.epochs": 20, "input.size": 64, "machine.threads": 1, "augment.preset": "none"}
 ABOUT = About(
@@ -187,6 +192,18 @@ def test_causes_are_named_from_pictures_and_parameters() -> None:
     assert "--model small" in ended(OVER, 1.0, 0.8, few).remedies
     assert causes(ABOUT) == ""
     assert causes(about(num_train=500)).endswith("(500 training pictures, 20,000 parameters: too little data)")
+
+
+@pytest.mark.parametrize(("what", "trained"), [("", 16_794), ("body", 330), ("body,head.bias", 320)])
+def test_weights_that_stay_as_they_are_count_for_nothing(what: str, trained: int) -> None:
+    recipe = Recipe.from_values({"data.source": "digits", "data.limit": 60, "model.freeze": what})
+    pieces = put_together(prepare(Settled(recipe, {})), torch.device("cpu"))
+    loaded = build(pieces.architecture)  # as a model is in the end: nothing of it is frozen
+    for model in (pieces.model, loaded):
+        found = about_of(pieces.prepared, model, pieces.device)
+        assert found.parameters == trained
+        words = f"40 training pictures, {trained:,}{' trained' * bool(what)} parameters: too little data)"
+        assert causes(found).endswith(words), causes(found)
 
 
 def every_finding() -> list[Finding]:

@@ -115,8 +115,11 @@ def test_what_fits_no_network_is_asked_for_and_another_name_is_refused(tmp_path,
         DataError, match=rf"be told\. The nearest is {NAME}, .*: features\.3\.squeeze\.bias is not there"
     ):
         frozen(given(tmp_path / "lost.safetensors", ""))
-    with pytest.raises(DataError, match=r"does not fit resnet18: it has no features\.\S+\. Another --model may"):
+    told = r"resnet18: it has no \S+, nor \d+ more, and conv1\.weight is not there, nor are \d+ more"
+    with pytest.raises(DataError, match=rf"{told}\. It fits {NAME}: give --model {NAME}; without --model"):
         frozen(given(weights, "resnet18"))
+    with pytest.raises(DataError, match=r"does not fit resnet18: .*\. Another --model may; without --model"):
+        frozen(given(tmp_path / "lost.safetensors", "resnet18"))
     with pytest.raises(UsageError, match=r"Unknown pretrained model 'resnet81'. Did you mean 'resnet18'"):
         given(weights, "resnet81")
     with pytest.raises(StorageError, match=r"none.pth cannot be read: No such file or directory. Check the path."):

@@ -120,6 +120,16 @@ def test_what_cannot_be_is_said(at: Path, name: str, said: str) -> None:
     assert "Traceback" not in done.err
 
 
+def test_a_folder_is_no_file_and_the_hint_names_its_hubconf(at: Path) -> None:
+    done = tellapart(at, "--code", "repo", "train", *WORDS, "hub:repo:net")
+    assert done.code == 2
+    assert "It is a folder. For hub:FOLDER:ENTRY name its hubconf.py: --code repo/hubconf.py." in done.err
+    (at / "empty").mkdir()
+    done = tellapart(at, "--code", "empty", "train", *WORDS, "hub:repo:net")
+    assert (done.code, "It is a folder, and has no hubconf.py; name a file in it." in done.err) == (2, True)
+    assert not (at / "ran").exists()
+
+
 def test_a_network_of_ones_own_still_runs_because_it_was_named(at: Path) -> None:
     (at / "net.py").write_text(
         PARTS.replace("channels, classes", "channels, num_classes").replace("16, classes", "16, num_classes")

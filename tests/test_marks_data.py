@@ -69,6 +69,30 @@ def test_every_kind_of_table_says_the_same(here: Path) -> None:
         assert called(table(here / name, {}, several=";")) == MEANT, name
 
 
+def test_no_label_at_all_is_none_of_the_classes_and_counted(here: Path) -> None:
+    from pyarrow import Table
+    from pyarrow.parquet import write_table
+
+    lists = [["cat", "dog"], None, ["dog"], ["cat"], [], ["dog"], ["fox"]]
+    rows = [{"path": f"{n}.png", "tags": cell} for n, cell in enumerate(lists)]
+    (here / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (here / "b.jsonl").write_text("\n".join(json.dumps({k: v for k, v in r.items() if v is not None}) for r in rows))
+    write_table(Table.from_pylist(rows), here / "c.parquet")
+    for name in ("a.jsonl", "b.jsonl", "c.parquet"):
+        index = table(here / name, {}, several=";")
+        assert called(index) == ["cat + dog", NONE, "dog", "cat", NONE, "dog", "fox"]
+        assert "several classes, 2 none (1 for want of a label: an empty cell, or null)." in " ".join(index.said), name
+        assert "have the class" not in " ".join(index.said)
+
+
+def test_a_class_that_is_called_as_nothing_is_said(here: Path) -> None:
+    index = table(csv_of(here, ["cat;dog", "null", "dog", "cat", "NaN", "null", "fox"]), {}, several=";")
+    said = "2 pictures have the class 'null'; a cell for none of the classes is empty."
+    assert said in index.said
+    assert "1 picture has the class 'NaN'; a cell for none of the classes is empty." in index.said
+    assert index.classes == ("cat", "dog", "fox", "NaN", "null")  # a class may be called so
+
+
 def test_class_numbers_of_a_schema_become_names(here: Path) -> None:
     from pyarrow import Table
     from pyarrow.parquet import write_table

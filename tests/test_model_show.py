@@ -463,6 +463,23 @@ def test_the_notes_network_without_a_mistake_is_accepted() -> None:
     assert [remark[:25] for remark in remarks] == ["the head of net (fc1, fc2"]
 
 
+@pytest.mark.parametrize("average", ["mean", "layer"])
+def test_one_layer_behind_an_average_is_no_heavy_head(average: str) -> None:
+    class Averaged(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.fc = nn.Conv2d(1, 8, 3), nn.Linear(8, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            maps = self.conv(x).relu()
+            kept = maps.mean((2, 3)) if average == "mean" else nn.functional.adaptive_avg_pool2d(maps, 1).flatten(1)
+            return self.fc(kept)
+
+    seen, remarks = examine(Averaged(), (2, 1, 32, 32), classes=10, name="net")
+    assert sum(step.parameters for step in seen.head()) == 90 > seen.trained / 2
+    assert remarks == []
+
+
 def test_a_network_that_gives_two_things_is_refused() -> None:
     class Two(nn.Module):
         def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -506,6 +523,11 @@ REMARKS: dict[str, tuple[nn.Module, nn.Module, str]] = {
         ending(*top(3)),
         ending(*top(1)),
         "the head of net (4) holds 5,770 of 7,562 parameters (76%); an average over the map before it would need far",
+    ),
+    "head behind an average": (
+        ending(*top(1)[:2], nn.Linear(64, 90), nn.ReLU(), nn.Linear(90, 10)),
+        ending(*top(1)[:2], nn.Linear(64, 10), nn.ReLU(), nn.Linear(10, 10)),
+        "the head of net (4, 6) holds 6,760 of 8,552 parameters (79%); narrower layers before its last one would need",
     ),
     "softmax": (
         ending(*top(1), nn.Softmax(dim=1)),
@@ -577,6 +599,30 @@ def test_vgg16_has_its_known_parameters_and_most_in_its_head(tmp_path: Path) -> 
     assert "parameters     138,357,544" in out
     assert "remark: the head of vgg16 (classifier.0, classifier.3, classifier.6) holds 123,642,856 of" in out
     assert tellapart(tmp_path, "model", "check", "vgg16", "--size", "224").code == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("t-smal", "t-small"),
+        ("runs/t-smal", "t-small"),
+        ("net.tom", "net.toml"),
+        ("./there/model.safetensor", "there/model.safetensors"),
+        ("smal", "small"),
+        ("resnet81", "resnet18"),
+    ],
+)
+def test_what_was_meant_may_be_a_run_or_a_file(tmp_path: Path, typed: str, meant: str) -> None:
+    for file in ("runs/t-small/status.json", "net.toml", "there/model.safetensors"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("{}")
+    done = tellapart(tmp_path, "model", "show", typed)
+    assert (done.code, f"hint: Did you mean '{meant}'?" in done.err) == (2, True), done.err
+
+
+def test_a_name_that_no_file_can_have_is_refused_like_any_other(tmp_path: Path) -> None:
+    done = tellapart(tmp_path, "model", "show", "q" * 400)
+    assert (done.code, "is no network, no run in runs and no model file." in done.err) == (2, True), done.err
 
 
 def test_several_networks_stand_side_by_side(tmp_path: Path) -> None:

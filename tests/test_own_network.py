@@ -113,6 +113,16 @@ class Lazy(nn.Module):
 class Plain: pass
 def make(): pass
 """
+COLOUR = """\
+import torch
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(8, 10)
+    def forward(self, x):
+        return self.fc(nn.functional.conv2d(x, torch.ones(8, 3, 3, 3)).relu().mean((2, 3)))
+"""
 ODD_CASES = [
     ("qqqqqq.py:Net", "There is no Python file qqqqqq.py.", "FILE.py:CLASS"),
     ("od.py:Net", "There is no Python file od.py.", "Did you mean odd.py?"),
@@ -267,6 +277,19 @@ def test_another_class_in_a_branch_is_another_file(trained: Path) -> None:
     ok(trained, "train", *typed[:2], "--model", "quick", "--set", "train.max_steps=1", "--run", "ours")
     assert 'sha256 = ""' in (trained / "runs/ours/recipe.toml").read_text()
     ok(trained, "model", "show", "ours")
+
+
+@pytest.mark.parametrize("verb", ["check", "show"])
+def test_the_hint_of_a_look_names_flags_that_it_has(tmp_path: Path, verb: str) -> None:
+    (tmp_path / "net.py").write_text(COLOUR)
+    refused = call(tmp_path, "model", verb, "net.py:Net", "--channels", "1")
+    hint = refused.err.partition("hint: ")[2]
+    assert (refused.code, "model check and model show have --size and --channels" in hint) == (2, True), refused.err
+    assert call(tmp_path, "model", verb, "net.py:Net", "--channels", "3", "--size", "8").code == 0
+    lines = call(tmp_path, "model", verb, "layers").err
+    assert "or give model check and model show a recipe (.toml) with these two settings." in lines
+    (tmp_path / "a.toml").write_text('[model]\nname = "layers"\nlayers = ["flatten", "linear classes"]\n')
+    assert call(tmp_path, "model", verb, "a.toml").code == 0
 
 
 @pytest.mark.parametrize(("name", "said", "hint"), ODD_CASES, ids=[name.encode().hex()[:40] for name, *_ in ODD_CASES])

@@ -23,6 +23,8 @@ from commands import process, tellapart, train
 from pictures import make_folder
 from PIL import Image
 
+from tellapart.evaluation.calibration import Bin
+from tellapart.evaluation.intervals import wilson
 from tellapart.evaluation.judgement import judged
 from tellapart.evaluation.metrics import Figure, proportion
 from tellapart.evaluation.predictions import Predictions
@@ -30,6 +32,7 @@ from tellapart.evaluation.promises import Answering
 from tellapart.figures.curve import Axis
 from tellapart.figures.plot import MOST, Layer, plot, smoothed
 from tellapart.recipe import Recipe
+from tellapart.reporting.drawn import pooled, reliability_layers
 from tellapart.reporting.evidence import Evidence
 from tellapart.reporting.report import report
 from tellapart.reporting.shown import DOUBTFUL, EACH, NUMBERED
@@ -126,6 +129,25 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_folder(at / "pets", per_class=30)
     train(at, "r", "pets", "--epochs", "3")
     return at
+
+
+def test_bins_that_would_lie_on_each_other_are_drawn_as_one() -> None:
+    shares = [(10, 0.5, 0.4), (10, 0.90, 1.0), (10, 0.91, 0.8), (20, 0.93, 1.0), (10, 0.99, 1.0)]
+    bins = [Bin(n, sure, right, *wilson(round(n * right), n)) for n, sure, right in shares]
+    assert pooled(bins, 0.0) == bins
+    found = pooled(bins, 0.03)
+    assert [(one.n, round(one.sure, 4), round(one.right, 4)) for one in found] == [
+        (10, 0.5, 0.4),
+        (40, 0.9175, 0.95),
+        (10, 0.99, 1.0),
+    ]
+    assert (found[1].low, found[1].high) == wilson(38, 40)
+    layers, axis = reliability_layers(evidence(predicted(900, right=0.97)))
+    for dots in (layer for layer in layers if layer.kind == "dots"):
+        places = [axis.share(x) for x, _ in dots.points]
+        assert min(places) > 0.04
+        assert all(later - sooner > 0.03 for sooner, later in pairwise(places))
+    assert sum(one.n for one in pooled(bins, 1.0)) == sum(one.n for one in bins)
 
 
 # --- the verb ---------------------------------------------------------------------------------------------------------

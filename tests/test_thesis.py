@@ -601,6 +601,31 @@ def test_the_document_compiles_and_nothing_is_undefined_or_juts_out(run: Path, t
     assert [float(far) for far in re.findall(r"Overfull \\hbox \(([\d.]+)pt", log) if float(far) > 20] == []
 
 
+def test_no_page_but_the_last_is_half_empty(run: Path, tmp_path: Path) -> None:
+    needs("latex")
+    needs("dots")
+    shutil.copytree(run / "runs/r/thesis", tmp_path / "pack")
+    compiled(tmp_path / "pack")
+    words = ["pdftoppm", "-r", "20", "-gray", "-png", "thesis.pdf", "page"]
+    assert subprocess.run(words, cwd=tmp_path / "pack", capture_output=True, timeout=60).returncode == 0
+    pages = [np.asarray(Image.open(page)) for page in sorted((tmp_path / "pack").glob("page-*.png"))]
+    body = [page[: int(0.9 * len(page))] for page in pages]  # without its number
+    ends = [np.flatnonzero((page < 200).any(axis=1)).max() / len(page) for page in body]
+    assert len(ends) > 3
+    assert min(ends[:-1]) > 0.6, ends
+
+
+def test_narrow_figures_stand_two_in_a_row_and_wide_ones_alone() -> None:
+    narrow, wide_ = (pack(evidence(), width=width)["thesis.tex"].decode() for width in (84, 150))
+    drawn = narrow.count(r"\includegraphics")
+    assert drawn == wide_.count(r"\includegraphics") > 6
+    assert narrow.count(r"\includegraphics[width=77.6mm]") == narrow.count(r"\begin{minipage}[t]") == drawn - drawn % 2
+    assert r"\begin{minipage}[t]" not in wide_
+    for text in (narrow, wide_):
+        assert text.count(r"\caption{") == drawn + text.count(r"\begin{shown}{table}")
+        assert [name for name in re.findall(r"\\includegraphics.*?\{(.*?)\}", text) if text.count(name) != 1] == []
+
+
 @pytest.mark.parametrize("kind", ["hostile", "many", "one"])
 def test_odd_packs_compile_too(tmp_path: Path, kind: str) -> None:
     needs("latex")

@@ -5,6 +5,7 @@ import json
 import click
 
 from tellapart.cli import model_card, model_convert, model_inside, model_list, model_show
+from tellapart.cli.model_named import described
 from tellapart.cli.options import json_option, network_options
 from tellapart.cli.verbs import Verbs
 
@@ -40,7 +41,7 @@ def check(
     from tellapart.models.table import totals
 
     asked = {"size": size, "channels": channels, "num_classes": classes, "changes": changes or None}
-    a = model_show.described(name, asked) or Architecture(name=name, num_classes=10, channels=3, size=32)
+    a = described(name, asked) or Architecture(name=name, num_classes=10, channels=3, size=32)
     picture = (2, a.channels, a.size, a.size)
     seen, remarks = examine(outline(a), picture, classes=a.num_classes, name=name)
     sums = totals(seen)

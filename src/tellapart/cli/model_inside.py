@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tellapart.cli.model_show import architecture_of, columns
+from tellapart.cli.model_named import architecture_of
+from tellapart.cli.model_show import columns
 from tellapart.cli.options import PATH, json_option, runs_option, sized
 from tellapart.errors import UsageError
 from tellapart.recipe import printable

@@ -4,24 +4,19 @@ import json
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from tellapart.cli.model_named import architecture_of
 from tellapart.cli.options import PATH, json_option, network_options, runs_option
-from tellapart.errors import UsageError, did_you_mean
-from tellapart.files import read_text
-from tellapart.models.allowed import allow_class
-from tellapart.names import OWN_MODELS, TORCHVISION_MODELS, is_model
-from tellapart.recipe import Recipe, printable
+from tellapart.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import nn
 
     from tellapart.models.build import Architecture
-    from tellapart.models.bundle import Bundle
     from tellapart.models.table import Row
     from tellapart.models.trace import Trace
 
@@ -77,43 +72,6 @@ def command(
         click.echo(columns([COMPARED, *map(_summary, every)], numbers=range(2, 6)))
     elif forms or svg is None:
         click.echo((FORMS[forms[0]] if forms else _text)(every[0]))
-
-
-def described(name: str, asked: dict[str, Any]) -> "Architecture | None":
-    """A network by its name, or that of a recipe in a .toml file, with what was asked besides; None for other words."""
-    from tellapart.workflow.models import architecture_of
-
-    if name.endswith(".toml") and Path(name).is_file():
-        recipe = Recipe.from_toml(read_text(Path(name)), where=name)
-    elif is_model(name):
-        allow_class(name)
-        recipe = Recipe.from_values({"model.name": name})
-    else:
-        return None
-    asked = {key: value for key, value in asked.items() if value is not None}
-    asked["changes"] = (*recipe.model.changes, *asked.get("changes", ()))
-    return replace(architecture_of(recipe, 10), **asked)
-
-
-def architecture_of(name: str, runs: Path, asked: dict[str, Any]) -> "tuple[Architecture, str, Bundle | None]":
-    """What is to be built, what to call it, and the model it is of, if that is trained.
-
-    Raises UsageError for a word that is neither a network nor a run nor a model file.
-    """
-    from tellapart.workflow.models import find_model
-
-    if (found := described(name, asked)) is not None:
-        return found, name, None
-    known = [*OWN_MODELS, "mlp:256", *TORCHVISION_MODELS]
-    if not (runs / name).exists() and not Path(name).exists():
-        raise UsageError(
-            f"'{printable(name)}' is no network, no run in {runs} and no model file.", did_you_mean(name, known)
-        )
-    bundle, called = find_model(runs, name)
-    if given := [key for key, value in asked.items() if value is not None]:
-        flag = f"--{given[0]}".replace("num_", "").replace("changes", "change")
-        raise UsageError(f"{called} is a trained model, and {flag} cannot change it.", f"Leave {flag} out.")
-    return bundle.architecture, called, bundle
 
 
 def _passed(architecture: "Architecture", name: str, batch: int) -> Shown:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from tellapart.figures.letters import font_for, shortened
+from tellapart.figures.letters import apart, font_for, length, shortened, write
 
 PAPER, INK, QUIET = (255, 255, 255), (20, 20, 20), (205, 205, 205)
 RIGHT, WRONG = (8, 64, 129), (166, 54, 3)
@@ -45,7 +45,7 @@ def confusion_picture(counts: NDArray[np.int64], classes: Sequence[str], *, titl
     image = Image.new("RGB", (max(at.left + wide + 64, LEAST), at.top + wide + 58), PAPER)
     image.paste(_cells(counts, at.cell), (at.left, at.top))
     draw = ImageDraw.Draw(image)
-    draw.text((GAP, GAP), shortened(title, font_for(title, 15), image.width), fill=INK, font=font_for(title, 15))
+    write(draw, (GAP, GAP), shortened(title, font_for(title, 15), image.width), fill=INK, font=font_for(title, 15))
     _names(image, draw, classes, counts.sum(axis=1), at)
     if number <= WITH_NUMBERS:
         _numbers(draw, counts, at)
@@ -73,7 +73,7 @@ def _layout(classes: Sequence[str]) -> Layout:
     number = len(classes)
     cell = next((side for most, side in SIDES if number <= most), max(1, WIDEST // number))
     font = font_for("".join(classes), _size(cell))
-    names = min(NAME, max(40, *(round(font.getlength(name)) + 2 * GAP for name in classes)))
+    names = min(NAME, max(40, *(round(length(name, font)) + 2 * GAP for name in classes)))
     return Layout(cell, names, names + 24, names + 52, -(-14 // cell))
 
 
@@ -95,11 +95,12 @@ def _names(
 ) -> None:
     """Class names left and, turned, above; where cells are small, of every few; on the right the pictures of each."""
     font, high = font_for("".join(classes), _size(at.cell)), max(at.cell, 14)
+    called = apart(classes, lambda name: shortened(name, font, at.names - GAP))
     for k in range(0, len(classes), at.every):
-        name, middle = shortened(classes[k], font, at.names - GAP), (k + 0.5) * at.cell
-        draw.text((at.left - GAP, at.top + middle), name, fill=INK, font=font, anchor="rm")
+        name, middle = called[k], (k + 0.5) * at.cell
+        write(draw, (at.left - GAP, at.top + middle), name, fill=INK, font=font, anchor="rm")
         strip = Image.new("RGB", (at.names, high), PAPER)
-        ImageDraw.Draw(strip).text((0, high / 2), name, fill=INK, font=font, anchor="lm")
+        write(ImageDraw.Draw(strip), (0, high / 2), name, fill=INK, font=font, anchor="lm")
         image.paste(strip.rotate(90, expand=True), (round(at.left + middle - high / 2), at.top - GAP - at.names))
         right = at.left + len(classes) * at.cell + GAP
         draw.text((right, at.top + middle), f"{n[k]:,}", fill=INK, font=font, anchor="lm")

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from tellapart.errors import StorageError
-from tellapart.figures.letters import font_for, shortened
+from tellapart.figures.letters import font_for, shortened, write
 from tellapart.files import write_atomically
 
 GAP = 6
@@ -26,9 +26,9 @@ def grid(
     """The pictures (H, W, 1 or 3) uint8 row by row, each in a square of `tile` pixels with its caption below.
 
     Small pictures grow by a whole factor without smoothing, so that single pixels show; large ones shrink with
-    antialiasing; neither changes its shape. A caption may have several lines; a line too wide for its tile ends in "…".
-    `columns`: 0 makes the sheet about square. Returns an RGB image; saving it is the caller's business.
-    Raises ValueError when there are no pictures, or not as many captions.
+    antialiasing; neither changes its shape. A caption may have several lines; a line too wide for its tile
+    loses its middle. `columns`: 0 makes the sheet about square. Returns an RGB image; saving it is the caller's
+    business. Raises ValueError when there are no pictures, or not as many captions.
     """
     if not images or len(images) != len(captions):
         raise ValueError(
@@ -46,7 +46,7 @@ def grid(
         left, top = GAP + number % columns * (tile + GAP), GAP + number // columns * (height + GAP)
         sheet.paste(_tile(image, tile), (left, top))
         for row, line in enumerate(caption):
-            draw.text((left + tile / 2, top + tile + 2 + row * step), line, fill=INK, font=font, anchor="ma")
+            write(draw, (left + tile / 2, top + tile + 2 + row * step), line, fill=INK, font=font, anchor="ma")
     return sheet
 
 

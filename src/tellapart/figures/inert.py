@@ -3,9 +3,10 @@
 from html import escape
 
 from tellapart.data.sources.listing import shown
+from tellapart.figures.letters import cut
 
 LONGEST = 160
-"""Letters of a name that are shown; what is longer ends in "…"."""
+"""Letters of a name that are shown; what is longer has "…" for its middle."""
 
 
 def inert(text: object) -> str:
@@ -14,6 +15,5 @@ def inert(text: object) -> str:
 
 
 def short(name: object, most: int = LONGEST) -> str:
-    """The beginning of a name that is too long to be read."""
-    text = str(name)
-    return text if len(text) <= most else text[: most - 1] + "…"
+    """The beginning and the end of a name that is too long to be read."""
+    return cut(str(name), len, most)

@@ -1,9 +1,15 @@
-"""Letters on a picture: a font that has them, and a line cut to the width there is."""
+"""Letters on a picture: a font that has them, numbers beside names that run from right to left, and a line cut to the
+width there is.
+"""
 
 import functools
+import re
 from bisect import bisect
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, features
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -65,10 +71,65 @@ def _font(file: str, size: float) -> Font:
     return ImageFont.truetype(file, size) if file else ImageFont.load_default(size)
 
 
+_RTL = "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]"
+RIGHT_TO_LEFT = re.compile(f"{_RTL}(?:[ '’.,…_-]*{_RTL})*")
+"""Words of Hebrew, Arabic and their kin."""
+
+
+def in_order(text: str) -> str:
+    """The text with a mark (U+200E, of no width) behind each name that runs from right to left, so that what follows it
+    does not turn round with it: a number stays on its right side.
+    """
+    return RIGHT_TO_LEFT.sub(lambda name: f"{name[0]}\u200e", text)
+
+
+def write(draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, *, font: Font, **how: Any) -> None:
+    """Draw a line from left to right, whichever way the names in it run. `how`: fill and anchor."""
+    words, way = _turned(text)
+    draw.text(at, words, font=font, **way, **how)
+
+
+def length(text: str, font: Font) -> float:
+    """How many pixels wide `write` draws a line."""
+    words, way = _turned(text)
+    return font.getlength(words, **way)
+
+
+def _turned(text: str) -> tuple[str, dict[str, Any]]:
+    """Pillow turns names round where it has Raqm; without it the letters stand as they come."""
+    turns = RIGHT_TO_LEFT.search(text) and features.check("raqm")
+    return (in_order(text), {"direction": "ltr"}) if turns else (text, {})
+
+
 def shortened(line: str, font: Font, width: float) -> str:
-    """The line as far as it fits into `width` pixels, with "…" in place of what does not."""
-    if font.getlength(line) <= width:
+    """The line as far as it fits into `width` pixels, with "…" in place of its middle: ends tell names apart, too."""
+    return cut(line, lambda part: length(part, font), width)
+
+
+def cut(line: str, measure: Callable[[str], float], room: float) -> str:
+    """The line where its measure is at most the room; else as much of its beginning and of its end as is.
+
+    >>> cut("species aglais", len, 9)
+    'spec…lais'
+    """
+    if measure(line) <= room:
         return line
-    letters = range(1, len(line) + 1)
-    kept = bisect(letters, width, key=lambda n: font.getlength(f"{line[:n]}…"))
-    return f"{line[:kept]}…"
+    kept = bisect(range(1, len(line)), room, key=lambda n: measure(_without_middle(line, n)))
+    return _without_middle(line, kept)
+
+
+def _without_middle(line: str, letters: int) -> str:
+    return f"{line[: letters - letters // 2]}…{line[len(line) - letters // 2 :]}"
+
+
+def apart(names: Sequence[str], short: Callable[[str], str]) -> list[str]:
+    """The names made short; those that would look the same get their number, from 0, in front.
+
+    >>> apart(["number one of all", "number two of all", "cat"], lambda name: cut(name, len, 9))
+    ['0 nu… all', '1 nu… all', 'cat']
+    """
+    found = [short(name) for name in names]
+    often = Counter(found)
+    return [
+        one if often[one] == 1 else short(f"{n} {name}") for n, (one, name) in enumerate(zip(found, names, strict=True))
+    ]

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tellapart.figures.curve import Axis
-from tellapart.figures.sheet import QUIET, Mark, Point, Sheet
+from tellapart.figures.letters import cut
+from tellapart.figures.sheet import QUIET, Mark, Point, Sheet, wide
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#7F7F7F", "#56B4E9", "#B79F00", "#000000")
 """Eight that can be told apart, by people who see no red or green as well (after M. Okabe and K. Ito, 2008)."""
@@ -44,7 +45,8 @@ def lines(title: str, panels: Sequence[Panel], legend: Sequence[str]) -> Sheet:
     for n, name in enumerate(legend):
         x, y = EDGE + n % 2 * WIDE, 34 + n // 2 * ROW + ROW / 2
         marks.append(Mark("line", [(x, y), (x + 24, y)], COLOURS[n % len(COLOURS)], 3))
-        marks.append(Mark("words", [(x + 32, y + 5)], words=name, width=14))
+        short = cut(name, lambda part: wide(part, 14), WIDE - 40 - EDGE)
+        marks.append(Mark("words", [(x + 32, y + 5)], words=short, width=14))
     for n, panel in enumerate(panels):
         marks += _panel(panel, (n * WIDE, top))
     return Sheet(WIDE * len(panels), top + HIGH, marks)

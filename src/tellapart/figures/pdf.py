@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from tellapart.data.sources.listing import shown
 from tellapart.errors import UsageError
-from tellapart.figures.letters import FINE, drawable, font_for, in_plain
+from tellapart.figures.letters import FINE, drawable, font_for, in_plain, length, write
 from tellapart.figures.sheet import Mark, Point, Sheet, full, outline, rounded, text_of, tip, wide
 from tellapart.recipe import printable
 
@@ -145,8 +145,8 @@ def _image(image: Image.Image) -> str:
 def _stencil(words: str) -> Image.Image:
     """Words as black dots, the line on which they stand a third above the lower edge."""
     font = font_for(words, STENCIL)
-    image = Image.new("1", (max(1, round(font.getlength(words))), round(1.5 * STENCIL)), 0)
-    ImageDraw.Draw(image).text((0, STENCIL), words, fill=1, font=font, anchor="ls")
+    image = Image.new("1", (max(1, round(length(words, font))), round(1.5 * STENCIL)), 0)
+    write(ImageDraw.Draw(image), (0, STENCIL), words, fill=1, font=font, anchor="ls")
     return image
 
 

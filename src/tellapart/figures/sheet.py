@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from tellapart.data.sources.listing import shown
-from tellapart.figures.letters import FINE, drawable, font_for
+from tellapart.figures.letters import FINE, drawable, font_for, in_order, length, write
 from tellapart.recipe import printable
 
 PAPER, INK, QUIET = "#ffffff", "#222222", "#e2e2e2"
@@ -120,7 +120,7 @@ def _as_svg(mark: Mark) -> Iterator[str]:
     if mark.kind == "words":
         at = f'font-size="{mark.width:.4g}" text-anchor="{mark.anchor}" fill="{mark.colour}"'
         where = f'transform="translate({x:.2f} {y:.2f}) rotate(-90)"' if mark.turned else f'x="{x:.2f}" y="{y:.2f}"'
-        yield f"<text {where} {at}>{escape(text_of(mark))}</text>"
+        yield f"<text {where} {at}>{escape(in_order(text_of(mark)))}</text>"
     elif mark.kind == "area":
         yield f'<polygon points="{points}" fill="{mark.colour}" fill-opacity="{solid}"/>'
     elif mark.kind == "line":
@@ -203,17 +203,17 @@ def _write(image: Image.Image, draw: ImageDraw.ImageDraw, mark: Mark, at: Point,
     words, size = drawable(text_of(mark)), max(1.0, size)
     font, anchor = font_for(words, size), {"start": "ls", "middle": "ms", "end": "rs"}[mark.anchor]
     if not mark.turned:
-        draw.text(at, words, fill=mark.colour, font=font, anchor=anchor)
+        write(draw, at, words, fill=mark.colour, font=font, anchor=anchor)
         return
-    length, high = round(font.getlength(words)) + 2, round(1.5 * size)
-    strip = Image.new("L", (length, high), 0)
-    ImageDraw.Draw(strip).text((1, size), words, fill=255, font=font, anchor="ls")
-    below = {"start": 0.0, "middle": length / 2, "end": float(length)}[mark.anchor]
-    corner = round(at[0] - size), round(at[1] + below - length)
+    long, high = round(length(words, font)) + 2, round(1.5 * size)
+    strip = Image.new("L", (long, high), 0)
+    write(ImageDraw.Draw(strip), (1, size), words, fill=255, font=font, anchor="ls")
+    below = {"start": 0.0, "middle": long / 2, "end": float(long)}[mark.anchor]
+    corner = round(at[0] - size), round(at[1] + below - long)
     image.paste(mark.colour, corner, strip.rotate(90, expand=True))
 
 
 def wide(words: str, size: float) -> float:
     """How wide words of a size are, in the unit of the size, in the font of pixels and PDF."""
     words = drawable(printable(shown(words)))
-    return font_for(words, FINE).getlength(words) * size / FINE
+    return length(words, font_for(words, FINE)) * size / FINE

@@ -39,10 +39,18 @@ def allow_code(path: str | Path) -> None:
     """Let this Python file be run from now on. Raises UsageError where there is none."""
     place = Path(path).absolute()
     if place.suffix != ".py" or not place.is_file():
-        guess = nearest(place.name, (one.name for one in place.parent.glob("*.py")))
-        hint = f"Did you mean {printable(guess)}?" if guess else "A network of your own is FILE.py:CLASS."
-        raise UsageError(f"There is no Python file {printable(str(path))}.", hint)
+        raise UsageError(f"There is no Python file {printable(str(path))}.", _instead(Path(path)))
     os.environ[ALLOWED] = "\n".join(dict.fromkeys([*map(str, _allowed()), str(place)]))
+
+
+def _instead(path: Path) -> str:
+    """What to name in place of a path that is no Python file."""
+    if (path / CONF).is_file():
+        return f"It is a folder. For hub:FOLDER:ENTRY name its {CONF}: --code {printable(str(path / CONF))}."
+    if path.is_dir():
+        return f"It is a folder, and has no {CONF}; name a file in it."
+    guess = nearest(path.name, (one.name for one in path.absolute().parent.glob("*.py")))
+    return f"Did you mean {printable(guess)}?" if guess else "A network of your own is FILE.py:CLASS."
 
 
 def allow_class(name: str) -> None:

@@ -75,7 +75,8 @@ def prove(network: nn.Module, name: str, picture: Shape, classes: int | None) ->
     Raises UsageError when it cannot take them, gives anything else than (2, classes), or could not be saved and loaded.
     """
     given, called = "2 x " + " x ".join(map(str, picture)), printable(name)
-    hint = "--set input.size=N and --set input.channels=3 give it other pictures."
+    hint = "Give it other pictures: model check and model show have --size and --channels; "
+    hint += "all else takes --set input.size=N and --set input.channels=3."
     with _told(name, f"{called} cannot take {given}", hint), torch.no_grad():
         first = _passed(network.eval(), torch.zeros(2, *picture), called)
         kept = {key: buffer.clone() for key, buffer in network.named_buffers()}  # training changes statistics

@@ -9,6 +9,7 @@ from tellapart.errors import DataError
 from tellapart.models.pretrained import Pretrained
 from tellapart.models.weights import read
 from tellapart.models.zoo import build_torchvision
+from tellapart.names import TORCHVISION_MODELS
 from tellapart.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from tellapart.recipe import printable
 
@@ -42,10 +43,10 @@ def body_of(pretrained: Pretrained) -> tuple[str, dict[str, Tensor]]:
     name = pretrained.name or _guess(state, path)
     network, head = _shell(name)
     if misfit := _misfit(network, state, head):
-        raise DataError(
-            f"{printable(str(path))} does not fit {name}: {misfit}.",
-            "Another --model may; without --model, the network is told from the tensors.",
-        )
+        own = _fitting(state, path)
+        hint = f"It fits {own}: give --model {own}" if own else "Another --model may"
+        hint += "; without --model, the network is told from the tensors."
+        raise DataError(f"{printable(str(path))} does not fit {name}: {misfit}.", hint)
     body = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
     if not all(bool(torch.isfinite(value).all()) for value in body.values()):
         raise DataError(f"{printable(str(path))} holds numbers that are not finite.", "Take another file.")
@@ -70,16 +71,29 @@ def _shell(name: str) -> tuple[nn.Module, str]:
 def _misfit(network: nn.Module, state: dict[str, Tensor], head: str) -> str:
     """The first way in which the tensors are not those of the network; '' when they fit."""
     own = network.state_dict()
-    if more := [key for key in state if key not in own and not key.startswith(head)]:
-        return f"it has no {printable(more[0])}"
+    more = [key for key in state if key not in own and not key.startswith(head)]
     lost = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    if lost:
-        return f"{lost[0]} is not there" + (f", nor are {len(lost) - 1} more" if len(lost) > 1 else "")
+    if more or lost:
+        said = [f"it has no {printable(min(more))}" + f", nor {len(more) - 1:,} more" * (len(more) > 1)] if more else []
+        said += [f"{lost[0]} is not there" + f", nor are {len(lost) - 1:,} more" * (len(lost) > 1)] if lost else []
+        return ", and ".join(said)
     odd = next((key for key in own if own[key].is_floating_point() and not state[key].is_floating_point()), "")
     if odd:
         return f"{odd} holds {str(state[odd].dtype).removeprefix('torch.')} where it has floating-point numbers"
     odd = next((key for key in own if key in state and state[key].shape != own[key].shape), "")
     return f"{odd} is {tuple(state[odd].shape)} where it has {tuple(own[odd].shape)}" if odd else ""
+
+
+def _misfit_of(name: str, state: dict[str, Tensor]) -> str:
+    network, head = _shell(name)
+    return _misfit(network, state, head)
+
+
+def _fitting(state: dict[str, Tensor], path: Path) -> str:
+    """The network that the tensors fit, of those that are guessed and the one that the file is called after; or ''."""
+    called = path.name.partition("-")[0]
+    names = [called] * (called in TORCHVISION_MODELS) + [name for name in GUESSES if name != called]
+    return next((name for name in names if not _misfit_of(name, state)), "")
 
 
 def _guess(state: dict[str, Tensor], path: Path) -> str:

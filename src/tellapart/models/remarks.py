@@ -1,6 +1,7 @@
 """What a person should know of a network before training it, from one pass through it."""
 
 from collections.abc import Callable, Iterator
+from math import prod
 
 import torch
 from torch import nn
@@ -66,14 +67,26 @@ def _is_large(step: Step) -> bool:
 
 
 def _top_heavy(seen: Trace, name: str) -> Iterator[str]:
-    """Most parameters in the linear layers at the end (a network without a body is not meant)."""
-    head, every = sum(step.parameters for step in seen.head()), seen.trained + seen.frozen
-    if every > head > every / 2:
-        layers = ", ".join(step.path or step.name for step in seen.head())
-        yield (
-            f"the head of {name} ({layers}) holds {head:,} of {every:,} parameters ({head / every:.0%}); "
-            "an average over the map before it would need far fewer"
-        )
+    """Most parameters in the linear layers at the end, where there is a way to fewer: a network without a body is not
+    meant, nor one linear layer behind an average.
+    """
+    steps, every = seen.head(), seen.trained + seen.frozen
+    head = sum(step.parameters for step in steps)
+    if not every > head > every / 2:
+        return
+    fewer = "narrower layers before its last one would need fewer" if len(steps) > 1 else ""
+    if _takes_whole_maps(seen, steps[0]):
+        fewer = "an average over the map before it would need far fewer"
+    if fewer:
+        layers = ", ".join(step.path or step.name for step in steps)
+        yield f"the head of {name} ({layers}) holds {head:,} of {every:,} parameters ({head / every:.0%}); {fewer}"
+
+
+def _takes_whole_maps(seen: Trace, first: Step) -> bool:
+    """Whether the first layer of the head is given every number of the last maps (B C H W), not an average of each."""
+    before = seen.steps[: next(n for n, step in enumerate(seen.steps) if step is first)]
+    maps = next((step.output for step in reversed(before) if len(step.output) == 4), ())
+    return max(maps[2:], default=1) > 1 and first.inputs[0][-1] >= prod(maps[1:])
 
 
 def _softmax(seen: Trace, name: str) -> Iterator[str]:

@@ -44,27 +44,36 @@ def keep_head(model: nn.Module, weights: str) -> None:
 
 
 def freeze(model: nn.Module, what: str) -> None:
-    """Let weights stay as they are: `body` is all but the head, `12` the first twelve blocks as `depths` has them; else
-    patterns of names, `features.*,conv1.*`.
+    """Let weights stay as they are: those that `staying` names.
 
     Raises UsageError for a pattern that fits no weight, and when nothing would be left to train.
     """
-    weights, head = dict(model.named_parameters()), head_of(model)
+    weights, names = dict(model.named_parameters()), staying(model, what)
+    for name in names:
+        weights[name].requires_grad_(False)
+    if not any(weight.requires_grad for weight in weights.values()):
+        raise UsageError(f"model.freeze: {what} leaves nothing to train.", f"The head is {head_of(model)}.")
+
+
+def staying(model: nn.Module, what: str) -> set[str]:
+    """The weights that stay as they are: `body` is all but the head, `12` the first twelve blocks as `depths` has them;
+    else patterns of names, `features.*,conv1.*`. Raises UsageError for a pattern that fits no weight.
+    """
+    names, every = [name for name, _ in model.named_parameters()], set[str]()
     for pattern in filter(None, (part.strip() for part in what.split(","))):
-        found = fnmatch.filter(weights, pattern)
+        found = fnmatch.filter(names, pattern)
         if pattern == BODY:
-            found = [name for name in weights if not name.startswith(f"{head}.")]
+            head = head_of(model)
+            found = [name for name in names if not name.startswith(f"{head}.")]
         elif pattern.isdecimal():
             away = depths(model)
-            found = [name for name in weights if away[name] > max(away.values()) - int(pattern)]
+            found = [name for name in names if away[name] > max(away.values()) - int(pattern)]
         if not found:
             raise UsageError(
-                f"model.freeze: no weight is called {pattern}.", f"The first ones: {', '.join([*weights][:4])}."
+                f"model.freeze: no weight is called {pattern}.", f"The first ones: {', '.join(names[:4])}."
             )
-        for name in found:
-            weights[name].requires_grad_(False)
-    if not any(weight.requires_grad for weight in weights.values()):
-        raise UsageError(f"model.freeze: {what} leaves nothing to train.", f"The head is {head}.")
+        every |= set(found)
+    return every
 
 
 def into_training(model: nn.Module, *, keep_norms: bool = False) -> None:

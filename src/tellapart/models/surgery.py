@@ -58,7 +58,8 @@ def refuse_odd(name: str, layers: Sequence[str], changes: Sequence[str]) -> None
         told = f"model.layers has the layers of the network {LINES}, and the network is {printable(name)}."
         if not layers:
             told = f"{LINES} is a network of your own lines, and model.layers has none."
-        raise UsageError(told, f"""Say --model {LINES} --set 'model.layers=["flatten", "linear classes"]'.""")
+        say = f"""Say --model {LINES} --set 'model.layers=["flatten", "linear classes"]'"""
+        raise UsageError(told, f"{say}, or give model check and model show a recipe (.toml) with these two settings.")
     for where, lines, read, most in (("layers", layers, parsed, MOST_LINES), ("changes", changes, change_of, MOST)):
         if len(lines) > most:
             raise UsageError(f"model.{where} has {len(lines):,} lines; at most {most} are possible.")

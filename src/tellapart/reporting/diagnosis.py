@@ -44,8 +44,8 @@ class Finding:
 class About:
     """What must be known beside the records: the settled recipe, and facts of data, network and machine.
 
-    commonest: the share of the commonest class in training. usual_lr: the optimiser's default. decoded_gb: the size of
-    all pictures when they are decoded anew in every epoch; 0 when they are kept. leaked: pictures judged again.
+    commonest: the share of the commonest class in training. parameters: those that are trained. usual_lr: the usual
+    one. decoded_gb: the size of all pictures if they are decoded in every epoch, else 0. leaked: pictures judged again.
     """
 
     recipe: Recipe
@@ -146,9 +146,9 @@ def overfitting(epochs: Epochs, about: About) -> Finding | None:
 
 def causes(about: About) -> str:
     """Why a network may learn its pictures by heart, from how many there are and how large it is; or nothing."""
-    found = ["too little data"] * (about.num_train < FEW)
-    found += ["too large a network"] * (about.parameters > LARGE * about.num_train)
-    count = f"{about.parameters / 1e6:,.0f} million" if about.parameters >= 1e6 else f"{about.parameters:,}"
+    found, n = ["too little data"] * (about.num_train < FEW), about.parameters
+    found += ["too large a network"] * (n > LARGE * about.num_train)
+    count = (f"{n / 1e6:,.0f} million" if n >= 1e6 else f"{n:,}") + " trained" * bool(about.recipe.model.freeze)
     return f" ({about.num_train:,} training pictures, {count} parameters: {' for '.join(found)})" if found else ""
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from tellapart.evaluation.calibration import Reliability
+from tellapart.evaluation.calibration import Bin, Reliability
 from tellapart.evaluation.intervals import wilson
 from tellapart.evaluation.metrics import Figure, class_curves
 from tellapart.evaluation.ranks import Curve
@@ -15,6 +15,8 @@ from tellapart.reporting.words import Value, said, word
 
 DRAWN, SMALL, THIRD = 10, (200, 170), (320, 220)
 """Classes whose ranks are drawn; the sizes of small plots, and of three beside each other."""
+BESIDE = 25
+"""How many bins have room beside each other."""
 SHARE = Axis("", 0.0, 1.0)
 DIAGONAL = Layer(points=((0, 0), (1, 1)), look="ref")
 
@@ -193,9 +195,24 @@ def calibration(of: Evidence) -> Iterator[str]:
 def reliability_layers(of: Evidence) -> tuple[list[Layer], Axis]:
     """How sure and how right, before and after the temperature; and both axes."""
     raw = of.judgement.raw
-    low = min([one.sure for one in raw.bins] + [one.low for one in raw.bins])
-    bins = [*_bins(raw, "other faint", "hollow"), *_bins(of.judgement.calibrated, "bar", "dot")]
-    return [DIAGONAL, *bins], Axis("", max(0.0, min(low, 0.9)), 1.0)
+    low = min([0.9] + [one.sure for one in raw.bins] + [one.low for one in raw.bins])
+    low = max(0.0, low - 0.05 * (1 - low))
+    kinds = (raw, "other faint", "hollow"), (of.judgement.calibrated, "bar", "dot")
+    bins = [layer for one, bar, dot in kinds for layer in _bins(pooled(one.bins, (1 - low) / BESIDE), bar, dot)]
+    return [DIAGONAL, *bins], Axis("", low, 1.0)
+
+
+def pooled(bins: Sequence[Bin], near: float) -> list[Bin]:
+    """Bins in order, of which those nearer to each other than that are one: their bars would lie on each other."""
+    found: list[Bin] = []
+    for one in bins:
+        if found and one.sure - found[-1].sure < near:
+            last = found.pop()
+            n, hits = last.n + one.n, last.n * last.right + one.n * one.right
+            sure = (last.n * last.sure + one.n * one.sure) / n
+            one = Bin(n, sure, hits / n, *wilson(round(hits), n))
+        found.append(one)
+    return found
 
 
 def _error(one: Reliability) -> dict[str, Value]:
@@ -208,9 +225,9 @@ def _error(one: Reliability) -> dict[str, Value]:
     }
 
 
-def _bins(of: Reliability, bar: str, dot: str) -> Iterator[Layer]:
-    points = [(one.sure, one.right) for one in of.bins]
-    lows, highs = [one.low for one in of.bins], [one.high for one in of.bins]
+def _bins(bins: Sequence[Bin], bar: str, dot: str) -> Iterator[Layer]:
+    points = [(one.sure, one.right) for one in bins]
+    lows, highs = [one.low for one in bins], [one.high for one in bins]
     yield Layer(points=points, look=bar, kind="bars", low=lows, high=highs)
     yield Layer(points=points, look=dot, kind="dots")
 

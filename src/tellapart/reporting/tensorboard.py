@@ -18,7 +18,7 @@ from typing import Any, TypeAlias, final
 import numpy as np
 from PIL import Image, ImageDraw
 
-from tellapart.figures.letters import font_for
+from tellapart.figures.letters import cut, font_for, length, write
 from tellapart.files import writable
 
 GraphDef: TypeAlias = Any  # of tensorboard.compat.proto.graph_pb2: protobuf makes its classes at run time
@@ -216,11 +216,9 @@ def _captioned(picture: Image.Image, name: str) -> Image.Image:
     """The picture, enlarged by a whole factor, above its name; the canvas is as wide as the wider of the two."""
     factor = max(1, -(-_SMALLEST // min(picture.size)))
     large = picture.convert("RGB").resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
-    name = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+    name = cut(name, len, _LONGEST)
     font = font_for(name, _CAPTION)
-    left, _, right, _ = (round(edge) for edge in font.getbbox(name))
-    canvas = Image.new("RGB", (max(large.width, right - left + 8), large.height + _CAPTION + 9), "white")
+    canvas = Image.new("RGB", (max(large.width, round(length(name, font)) + 8), large.height + _CAPTION + 9), "white")
     canvas.paste(large, ((canvas.width - large.width) // 2, 0))
-    across = (canvas.width - (right - left)) // 2 - left
-    ImageDraw.Draw(canvas).text((across, large.height + 3), name, fill="black", font=font)
+    write(ImageDraw.Draw(canvas), (canvas.width / 2, large.height + 3), name, fill="black", font=font, anchor="ma")
     return canvas

@@ -22,6 +22,8 @@ from tellapart.reporting.written import cell, foreign, md, plain, tables, tex
 DPI = 300
 HEADING = "# Thesis pack of "
 """How README.md begins, by which a folder is known as one of ours."""
+HALF, NARROW, TALL = 77.6, 90, 200
+"""Millimetres of half a page of thesis.tex; figures up to so wide stand two in a row, unless they are so high."""
 NO_NETWORK = (
     "network.json is not in the run folder (it was trained before tellapart kept one), or its network could not be "
     "watched: there is no drawing of the network, and no formula of its layers."
@@ -149,24 +151,36 @@ def _document(of: Evidence, drawn: Sequence[Drawn], shown: Sequence[Table], word
         if "longtable" in table.text["tex"]:
             body.append(f"{{\\small\\noindent {caption}.\n{take}}}")
         else:
-            body.append(f"\\begin{{table}}[htbp]\\centering\\small\\caption{{{caption}.}}\n{take}\\end{{table}}")
-    body += [r"\clearpage", r"\section*{Figures}"]
-    for one in drawn:
-        graphic = rf"\includegraphics{{figures/{one.name}.pdf}}"
-        fits = rf"\resizebox{{!}}{{0.85\textheight}}{{{graphic}}}" if one.sheet.high > 200 else graphic
-        caption = f"\\caption{{{tex(one.caption, 1000)}}}"
-        body.append(f"\\begin{{figure}}[htbp]\\centering\n{fits}\n{caption}\\end{{figure}}")
+            body.append(f"\\begin{{shown}}{{table}}\\small\\caption{{{caption}.}}\n{take}\\end{{shown}}")
+    body += [r"\section*{Figures}", *_paired(drawn)]
     texts = [*words.values(), *(table.text["tex"] for table in shown), *(one.caption for one in drawn)]
     end = [r"\bibliographystyle{plain}", r"\bibliography{references}", r"\end{document}"]
-    return "\n".join([*_preamble(of, foreign("".join(texts))), *_held(body), *end]) + "\n"
+    return "\n".join([*_preamble(of, foreign("".join(texts))), *body, *end]) + "\n"
 
 
-def _held(body: Sequence[str]) -> Iterator[str]:
-    """The floats, cleared now and then: LaTeX holds only so many at a time."""
-    for n, line in enumerate(body):
-        yield line
-        if n % 8 == 7:
-            yield r"\clearpage"
+def _paired(drawn: Sequence[Drawn]) -> Iterator[str]:
+    """The figures, two that are narrow side by side."""
+    waiting: list[Drawn] = []
+    for one in drawn:
+        narrow = one.sheet.wide <= NARROW and one.sheet.high <= TALL
+        waiting = [*waiting, one] if narrow else waiting
+        if not narrow or len(waiting) == 2:
+            yield _shown([one] if not narrow else waiting)
+            waiting = waiting if not narrow else []
+    if waiting:
+        yield _shown(waiting)
+
+
+def _shown(drawn: Sequence[Drawn]) -> str:
+    """One figure, or two beside each other, each with its caption."""
+    parts = []
+    for one in drawn:
+        fits = f"[width={min(one.sheet.wide, HALF):g}mm]" * (len(drawn) == 2)
+        graphic = rf"\includegraphics{fits}{{figures/{one.name}.pdf}}"
+        graphic = rf"\resizebox{{!}}{{0.85\textheight}}{{{graphic}}}" if one.sheet.high > TALL else graphic
+        part = f"{graphic}\n\\caption{{{tex(one.caption, 1000)}}}"
+        parts.append(f"\\begin{{minipage}}[t]{{{HALF}mm}}\\centering\n{part}\\end{{minipage}}" if fits else part)
+    return "\\begin{shown}{figure}\n" + "\\hfill\n".join(parts) + "\\end{shown}"
 
 
 def _preamble(of: Evidence, letters: Sequence[str]) -> Iterator[str]:
@@ -174,6 +188,9 @@ def _preamble(of: Evidence, letters: Sequence[str]) -> Iterator[str]:
     yield r"\documentclass[a4paper]{article}"
     yield r"\usepackage[margin=25mm]{geometry}"
     yield r"\usepackage{booktabs,longtable,graphicx}"
+    yield r"\raggedbottom % what is shown stands where it is named, and pages are filled: nothing floats"
+    yield r"\makeatletter\newenvironment{shown}[1]{\par\addvspace{12pt}\noindent\begin{minipage}{\linewidth}"
+    yield r"\def\@captype{#1}\centering}{\end{minipage}\par\addvspace{12pt}}\makeatother"
     yield r"\ifdefined\DeclareUnicodeCharacter % pdflatex: a letter that it does not know is shown as its number"
     yield r"\usepackage[T1]{fontenc}\usepackage{textcomp}\IfFileExists{lmodern.sty}{\usepackage{lmodern}}{}"
     for letter in letters:

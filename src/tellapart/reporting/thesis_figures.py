@@ -22,8 +22,7 @@ from tellapart.reporting.drawn import (
     whole,
 )
 from tellapart.reporting.evidence import Evidence
-from tellapart.reporting.thesis_pictures import Drawn, classes, matrix, mistakes, network, part_of
-from tellapart.reporting.written import plain as words_of
+from tellapart.reporting.thesis_pictures import Drawn, called, classes, matrix, mistakes, network, part_of
 
 MOST, POINTS = 6, 500
 """Curves in one plot, and points of a curve, at most."""
@@ -76,7 +75,7 @@ def _curves(of: Evidence, width: float) -> Iterator[Drawn]:
 
 def _ranks(of: Evidence, width: float) -> Iterator[Drawn]:
     found = [(k, one) for k, one in enumerate(class_curves(of.shown)) if one is not None]
-    areas = {(one.about, one.name): one for one in of.judgement.by_class}
+    areas, short = {(one.about, one.name): one for one in of.judgement.by_class}, called(of.shown.classes, 14)
     if not found:
         return
     for kind, what, up, across, name in (
@@ -89,7 +88,7 @@ def _ranks(of: Evidence, width: float) -> Iterator[Drawn]:
         layers = [DIAGONAL] * (kind == "roc")
         layers += [Layer(points=_thin(line), look=f"line {n % len(DASHES)}") for n, line in enumerate(lines.values())]
         own = [areas[of.shown.classes[k], what] for k in lines]
-        legend = [(f"line {n % len(DASHES)}", _area(one)) for n, one in enumerate(own)]
+        legend = [(f"line {n % len(DASHES)}", f"{short[one.about]} {_area(one)}") for n, one in enumerate(own)]
         axes = replace(SHARE, label=across), replace(SHARE, label=up)
         chart = Chart(layers=layers, across=axes[0], up=axes[1], at=HALF, legend=legend, tall=0.75)
         rows = [(of.shown.classes[k], x, y) for k, line in lines.items() for x, y in line]
@@ -107,7 +106,7 @@ def _thin(points: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]
 
 
 def _area(one: Figure) -> str:
-    return f"{words_of(one.about, 14)} {one.value:.3f} [{one.low:.3f}, {one.high:.3f}], n = {one.n:,}"
+    return f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}], n = {one.n:,}"
 
 
 def _reliability(of: Evidence, width: float) -> Iterator[Drawn]:
@@ -117,8 +116,9 @@ def _reliability(of: Evidence, width: float) -> Iterator[Drawn]:
     chart = Chart(layers=layers, across=across, up=up, words=(in_percent, in_percent), legend=legend, tall=0.75)
     (low, high), error = found.calibrated.interval, found.calibrated.error
     caption = (
-        f"Reliability ({part_of(of)}, in bins of equal size, with 95 % intervals). Expected calibration error at the "
-        f"temperature: {100 * error:.1f} % [{100 * low:.1f}, {100 * high:.1f}]."
+        f"Reliability ({part_of(of)}, in bins of equal size, with 95 % intervals; bins that would lie on each other "
+        f"are drawn as one). Expected calibration error at the temperature: {100 * error:.1f} % "
+        f"[{100 * low:.1f}, {100 * high:.1f}]."
     )
     rows = [
         (kind, one.n, one.sure, one.right, one.low, one.high)

@@ -11,6 +11,7 @@ from tellapart.figures.chart import LETTER, SMALL
 from tellapart.figures.confusion import RIGHT, WRONG, shade, shares
 from tellapart.figures.curve import Axis
 from tellapart.figures.diagram import Box, diagram
+from tellapart.figures.letters import apart, cut
 from tellapart.figures.plot import in_percent
 from tellapart.figures.sheet import INK, PAPER, QUIET, Mark, Sheet, wide
 from tellapart.reporting.evidence import Evidence
@@ -53,10 +54,15 @@ def matrix(of: Evidence, width: float) -> Iterator[Drawn]:
     yield Drawn("confusion", sheet, caption, ("true class", *names), rows)
 
 
+def called(names: Sequence[str], most: int) -> dict[str, str]:
+    """The names of classes in so many letters, no two alike."""
+    return dict(zip(names, apart(names, lambda one: words_of(one, most)), strict=True))
+
+
 def _called(names: Sequence[str]) -> list[str]:
     """What stands beside the rows: names, or every so many's number where there are too many."""
     every = -(-len(names) // NAMED)
-    return [words_of(one, 16) if every == 1 else str(k) * (k % every == 0) for k, one in enumerate(names)]
+    return list(called(names, 16).values()) if every == 1 else [str(k) * (k % every == 0) for k in range(len(names))]
 
 
 def _left(names: Sequence[str]) -> float:
@@ -102,7 +108,9 @@ def classes(of: Evidence, width: float) -> Iterator[Drawn]:
     shown = sorted(sorted((one for one in of.recall() if one.n), key=lambda one: one.value)[:LISTED], key=_place(of))
     less = f" Shown are the {LISTED} classes with the lowest recall." * (len(shown) < len(of.shown.classes))
     known = {(one.about, one.name): one for one in every}
-    left = EDGE + max(wide(_row(one), SMALL) for one in shown)
+    short = called(of.shown.classes, 16)
+    row_of = {one.about: f"{short[one.about]} ({one.n:,})" for one in shown}
+    left = EDGE + max(wide(row, SMALL) for row in row_of.values())
     low = min(one.low for one in every if one.n)
     axis, marks, step = Axis("", max(0.0, round(low - 0.05, 1)), 1.0), [], 1.9 * SMALL
     bottom = 2.4 * SMALL + step * len(shown)
@@ -112,7 +120,9 @@ def classes(of: Evidence, width: float) -> Iterator[Drawn]:
         marks.append(Mark("words", [(x, bottom + 1.2 * SMALL)], words=in_percent(tick), width=SMALL, anchor="middle"))
     for k, one in enumerate(shown):
         y = 2.4 * SMALL + (k + 0.5) * step
-        marks.append(Mark("words", [(left - 1.5, y + 0.36 * SMALL)], words=_row(one), width=SMALL, anchor="end"))
+        marks.append(
+            Mark("words", [(left - 1.5, y + 0.36 * SMALL)], words=row_of[one.about], width=SMALL, anchor="end")
+        )
         for other, colour, shift in ((one, BLUE, -0.45), (known.get((one.about, "precision")), ORANGE, 0.45)):
             if other is not None and other.n:
                 marks += _span(other, axis, left, width - 5, y + shift, colour)
@@ -133,10 +143,6 @@ def _place(of: Evidence) -> Callable[[Figure], int]:
     return lambda one: order[one.about]
 
 
-def _row(one: Figure) -> str:
-    return f"{words_of(one.about, 16)} ({one.n:,})"
-
-
 def _span(one: Figure, axis: Axis, left: float, right: float, y: float, colour: str) -> Iterator[Mark]:
     """An interval as a line; recall as a round dot, precision as a square one, so that grey print keeps them apart."""
     low, at, high = (left + axis.share(max(axis.low, v)) * (right - left) for v in (one.low, one.value, one.high))
@@ -154,14 +160,15 @@ def mistakes(of: Evidence, width: float) -> Iterator[Drawn]:
     shown = wrong[np.argsort(-sure[wrong, said[wrong]], kind="stable")][:TILES].tolist()
     across = max(2, min(4, int(width // 19)))
     step = (width - 1) / across
+    room = step - 2 - wide(" 100 %", SMALL)
+    short = apart(names, lambda one: cut(words_of(one, 24), lambda part: wide(part, SMALL), room))
     marks, high = [], step + 2.4 * SMALL
     for n, row in enumerate(shown):
         x, y = 0.5 + n % across * step, 0.5 + n // across * high
         pixels = np.ascontiguousarray(np.broadcast_to(small[row], (*small[row].shape[:2], 3)))
         marks.append(Mark("picture", [(x + 1, y), (x + step - 1, y + step - 2)], pixels=pixels))
-        for line, text in enumerate((f"{names[said[row]]}", f"is {names[of.shown.labels[row]]}")):
-            share = f" {100 * sure[row, said[row]]:.0f} %" * (line == 0)
-            fits = _fitting(words_of(text, 24), step - 2 - wide(share, SMALL)) + share
+        share = f"{100 * sure[row, said[row]]:.0f} %"
+        for line, fits in enumerate((f"{short[said[row]]} {share}", f"is {short[of.shown.labels[row]]}")):
             marks.append(Mark("words", [(x + 1, y + step - 2 + (line + 1) * 1.15 * SMALL)], words=fits, width=SMALL))
     caption = (
         f"The {len(shown)} surest of {len(wrong):,} wrong answers ({part_of(of)}): what was said, "
@@ -173,13 +180,6 @@ def mistakes(of: Evidence, width: float) -> Iterator[Drawn]:
     ]
     sheet = Sheet(width, round(0.5 + -(-len(shown) // across) * high, 2), marks, "mm", f"{of.name}: mistakes")
     yield Drawn("mistakes", sheet, caption, ("picture", "class", "said", "probability"), rows)
-
-
-def _fitting(words: str, room: float) -> str:
-    """The beginning of words that fits into so many millimetres."""
-    while words and wide(words, SMALL) > room:
-        words = words[:-2] + "…" if len(words) > 2 else ""
-    return words
 
 
 def network(of: Evidence, width: float) -> Iterator[Drawn]:

@@ -10,6 +10,7 @@ from torch import nn
 from tellapart.data.split import leaking
 from tellapart.evaluation.predict import logits_of_rows
 from tellapart.evaluation.predictions import Predictions
+from tellapart.models.start import staying
 from tellapart.reporting.diagnosis import About, Epochs, Finding, concluded, tuned, watched
 from tellapart.run import Run, cores
 from tellapart.workflow.events import Said
@@ -25,12 +26,13 @@ def about_of(prepared: Prepared, model: nn.Module, device: torch.device) -> Abou
     """What the findings rest on beside the records."""
     index, contract = prepared.pictures.index, prepared.pictures.preprocess
     labels = index.labels[index.rows("train")]
+    stay = staying(model, prepared.recipe.model.freeze)  # asked of the recipe: a model that was loaded trains nothing
     return About(
         recipe=prepared.recipe,
         num_train=len(labels),
         classes=len(index.classes),
         commonest=float(np.bincount(labels).max() / len(labels)),
-        parameters=sum(p.numel() for p in model.parameters()),
+        parameters=sum(weight.numel() for name, weight in model.named_parameters() if name not in stay),
         usual_lr=DEFAULT_RATES[prepared.recipe.optimiser],
         device=device.type,
         cores=cores(),

@@ -19,6 +19,8 @@ from tellapart.names import PARTS
 
 UNSHOWN = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """What no class name may hold: control characters, line ends, halves of characters."""
+NOTHING = {"null", "none", "nan", "n/a", "na"}
+"""How programs write that there is nothing."""
 Place = Callable[[int], str]
 """From a row to where it stands, in words."""
 
@@ -116,8 +118,8 @@ def marks_of(
 ) -> tuple[tuple[str, ...], NDArray[np.int8], list[str]]:
     """The class names, which of them each row has (N K), and what is to be said of them.
 
-    several: the sign between the names in a text; an empty text is a picture of none of the classes, a list brings its
-    own signs. Raises DataError as `classes_of` does, but for empty labels.
+    several: the sign between the names in a text; an empty text, or none at all, is a picture of none of the classes, a
+    list brings its own signs. Raises DataError as `classes_of` does, but for empty labels.
     """
     known = [unicodedata.normalize("NFC", name) for name in known]
     cells = [
@@ -131,7 +133,9 @@ def marks_of(
         table[row, [number[name] for name in cell]] = 1
     twice = np.array([len(set(cell)) < len(cell) for cell in cells], bool)[column.numbers()]
     marks = table[column.numbers()]
-    return tuple(classes), marks, [*_remarks(classes, known), *_of_marks(marks, several, int(twice.sum()))]
+    bare = int((column.numbers() == column.texts.get("", -1)).sum())
+    said = [*_of_marks(marks, several, int(twice.sum()), bare), *_like_nothing(classes, marks)]
+    return tuple(classes), marks, [*_remarks(classes, known), *said]
 
 
 def entries(text: str, several: str) -> list[str]:
@@ -144,13 +148,22 @@ def entries(text: str, several: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-def _of_marks(marks: NDArray[np.int8], several: str, twice: int) -> list[str]:
+def _of_marks(marks: NDArray[np.int8], several: str, twice: int, bare: int) -> list[str]:
     each = marks.sum(axis=1)
     said = f"{int((each > 1).sum()):,} of {len(marks):,} pictures have several classes, {int((each == 0).sum()):,} none"
+    said += f" ({bare:,} for want of a label: an empty cell, or null)" * bool(bare)
     said = [f"Each picture may have several classes, or none (multi-label): {said}."]
     if not (each > 1).any():
         said.append(f"Is {several!r} the sign between them? No label holds it.")
     return said + [f"{twice:,} labels name a class twice: it counts once."] * bool(twice)
+
+
+def _like_nothing(classes: Sequence[str], marks: NDArray[np.int8]) -> list[str]:
+    """What is to be said of classes that are called as some programs write an empty cell."""
+    counts = marks.sum(axis=0).tolist()
+    found = [(name, n) for name, n in zip(classes, counts, strict=True) if name.casefold() in NOTHING]
+    have = {True: "picture has", False: "pictures have"}
+    return [f"{n:,} {have[n == 1]} the class '{name}'; a cell for none of the classes is empty." for name, n in found]
 
 
 def lists_noted(texts: Iterable[str]) -> list[str]:
