@@ -142,10 +142,11 @@ def test_groups_are_drawn_whole(runs: Path) -> None:
     assert "judged by whole groups" in " ".join(found["notes"])
     assert found["pairs"][0]["found"]["test"] == "sign-flip mid-p"
     one, copies = drawn(1, 2.0, n=60), drawn(2, 1.0, n=60)
-    four = [np.repeat(each, 4, axis=0) for each in (one.logits, copies.logits, one.marks)]
+    marks = np.asarray(one.marks)
+    four = [np.repeat(each, 4, axis=0) for each in (one.logits, copies.logits, marks)]
     groups = np.repeat(np.arange(60), 4)
     said = four[0] > 0, four[1] > 0
-    alone = gains((one.logits, copies.logits), (one.logits > 0, copies.logits > 0), np.asarray(one.marks))
+    alone = gains((one.logits, copies.logits), (one.logits > 0, copies.logits > 0), marks)
     whole = gains((four[0], four[1]), said, four[2], groups)
     blind = gains((four[0], four[1]), said, four[2])
     for a, b, c in zip(alone, whole, blind, strict=True):

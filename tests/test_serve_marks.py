@@ -16,6 +16,8 @@ from served import inside, needed, serving
 from tellapart.models.bundle import Bundle, load_bundle
 
 needed("starlette", "uvicorn", "httpx")
+from typing import Any
+
 import httpx  # noqa: E402 - only where it is there
 
 from tellapart.workflow.why import pictures_of  # noqa: E402
@@ -39,6 +41,7 @@ def bundle(shapes: Done) -> Bundle:
 def test_its_answers_are_those_of_predict(shapes: Done) -> None:
     files = [*sorted((shapes.at / "shapes" / "img").glob("*.png"))[:12], shapes.at / "dark.png"]
     done = tellapart(shapes.at, "predict", "a", *map(str, files), "--json")
+    said: dict[str, Any] = {}
     with serving(shapes.at, "a") as served, httpx.Client(base_url=served.url, timeout=60) as client:
         for file, one in zip(files, json.loads(done.out)["predictions"], strict=True):
             said = client.post("/api/predict", content=file.read_bytes()).json()
@@ -49,7 +52,7 @@ def test_its_answers_are_those_of_predict(shapes: Done) -> None:
                 assert each["probability"] == pytest.approx(other["probability"], abs=1e-6)
         model, card = client.get("/api/model").json(), client.get("/api/card").text
         described = client.get("/openapi.json").json()["components"]["schemas"]
-    assert said["said"] == []
+    assert said["said"] == []  # the dark picture, the last
     bundle = load_bundle(shapes.run("a").bundle)
     assert tuple(model["thresholds"]) == bundle.thresholds
     assert set(said) == set(described["Answer"]["properties"])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tellapart.evaluation.resample import Floats, of_pictures
 
-Marks = NDArray[np.bool_]
+Marks, Scores = NDArray[np.bool_], NDArray[np.floating]
 SCORES = ("mean average precision", "micro F1")
 
 
@@ -25,7 +25,7 @@ class Gain:
 
 
 def gains(
-    logits: tuple[Floats, Floats], said: tuple[Marks, Marks], marks: Marks, groups: NDArray[np.int64] | None = None
+    logits: tuple[Scores, Scores], said: tuple[Marks, Marks], marks: Marks, groups: NDArray[np.int64] | None = None
 ) -> list[Gain]:
     """What the second of two models has more of each of SCORES. Logits, what is said, and what is there are (N K), the
     classes in one order. Pictures, or whole groups, are drawn with replacement, for both models the same (B. Efron,

@@ -84,7 +84,7 @@ def _validation(run: Run) -> Predictions:
     """What a finished run said of validation. Raises UsageError for any other run."""
     if (state := run.status().get("state")) != "finished":
         hint = f"`tellapart resume {run.called}` goes on with it." if (run.folder / "recipe.toml").is_file() else ""
-        if found := status.get("diagnosis"):
+        if found := run.status().get("diagnosis"):
             hint = f"Its training ended badly; train anew with {' '.join(found[0]['remedies']) or 'another recipe'}."
         raise UsageError(f"The run {run.name} is {state}, so there is nothing to report yet.", hint)
     return Predictions.load(run.predictions("validation"))
