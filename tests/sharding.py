@@ -18,9 +18,15 @@ from tellapart.errors import DataError
 from tellapart.training.shards import local
 from tellapart.workflow import fitting
 
+SMOOTH = (
+    "conv 16 3 padding=1 bias=false, batchnorm, gelu, conv 32 3 padding=1 stride=2 bias=false, batchnorm, gelu, "
+    "gap, linear classes"
+)
+"""Without kinks, or biases before a norm, where the last bit of a sum soon makes another network."""
 SMALL = [
-    *("--model=small", "--optimizer=adamw", "--set=train.ema=0.9", "--set=optim.clip=0.5", "--set=train.accumulate=2"),
-    *("--set=train.batch_size=8", "--set=train.log_every=1", "--set=loss.l1=0.0001"),
+    *("--model=layers", f"--set=model.layers={SMOOTH}", "--optimizer=adamw", "--set=train.ema=0.9"),
+    *("--set=optim.clip=0.5", "--set=train.accumulate=2", "--set=train.batch_size=8", "--set=train.log_every=1"),
+    "--set=loss.l1=0.0001",
 ]
 FSDP = "--parallel=fsdp"
 

@@ -148,7 +148,7 @@ def test_a_resumed_run_does_not_say_it_again() -> None:
 def test_while_it_runs_a_loss_that_does_not_fall_is_said_after_five_epochs() -> None:
     watching = Watching(ABOUT, [])
     said = [(epoch["epoch"] + 1, one.text) for epoch in FLAT for one in watching.after(epoch)]
-    assert said == [(5, "not converging: the training loss is not falling in 5 epochs (1.39 → 1.4); try --lr 0.01")]
+    assert said == [(5, "not converging: the training loss is not falling in 5 epochs (1.39 → 1.39); try --lr 0.01")]
 
 
 def test_a_loss_that_does_not_fall_at_a_tiny_rate_needs_a_higher_one() -> None:

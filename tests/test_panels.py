@@ -27,6 +27,7 @@ from tensorboard.plugins.hparams.list_session_groups import Handler as Groups
 from tellapart.errors import Interrupted, StorageError
 from tellapart.evaluation.metrics import confusion
 from tellapart.evaluation.predictions import Predictions
+from tellapart.evaluation.promises import Answering
 from tellapart.evaluation.thresholds import curves
 from tellapart.figures.confusion import confusion_picture
 from tellapart.figures.grid import grid
@@ -125,7 +126,7 @@ def bounds(at: Path, name: str, part: str) -> tuple[float, float]:
 def test_the_mistakes_are_shown_the_surest_first(at: Path) -> None:
     stored = Predictions.load(run_of(at, "open").predictions("validation"))
     assert stored.thumbnails is not None
-    worst = worst_first(stored)
+    worst = worst_first(stored, Answering.of(stored).temperature)
     assert worst
     tiles = [stored.thumbnails[row] for row, _ in worst[: panels.MISTAKES]]
     captions = [text.replace(" (", "\n(") for _, text in worst[: panels.MISTAKES]]
@@ -160,7 +161,7 @@ def made(n: int, classes: int, *, names: tuple[str, ...] = ()) -> Predictions:
 
 def draw_on(folder: Path, judged: Predictions) -> tuple[EventAccumulator, list[str]]:
     with Board(folder) as board:
-        said = draw(board, judged, 3)
+        said = draw(board, judged, 3, 1.0)
     return EventAccumulator(str(folder), size_guidance={"tensors": 0, "images": 0}).Reload(), said
 
 

@@ -29,6 +29,7 @@ from tellapart.evaluation.predictions import Predictions
 from tellapart.models.bundle import load_bundle
 from tellapart.recipe import Recipe
 from tellapart.workflow import keeping, prepare
+from tellapart.workflow.same import processor
 from tellapart.workflow.train import Asking
 from tellapart.workflow.train import train as training
 
@@ -228,7 +229,7 @@ def test_files_streamed_by_any_number_of_workers_give_the_weights_of_memory_and_
 def test_the_first_twenty_losses_are_the_recorded_ones(tmp_path: Path) -> None:
     done = train(tmp_path, "a", *SHORT, "--set", "train.max_steps=20", "--set", "train.log_every=1")
     losses = [record["loss"] for _, record in done.run("a").records() if record["kind"] == "step"]
-    here = [torch.__version__, platform.machine(), torch.backends.cpu.get_cpu_capability()]
+    here = [torch.__version__, platform.machine(), torch.backends.cpu.get_cpu_capability(), processor()]
     if OVERWRITE:
         (GOLDEN / "losses.json").write_text(json.dumps({"build": here, "losses": losses}, indent=1) + "\n")
     recorded = json.loads((GOLDEN / "losses.json").read_text())

@@ -143,7 +143,7 @@ def test_every_picture_is_listed_with_its_own_loss(tmp_path: Path) -> None:
         logits = stored.logits[stored.keys.index(row["key"])].astype(float)
         shares = [math.exp(x) / sum(math.exp(y) for y in logits) for x in logits]
         assert row["said"] == stored.classes[shares.index(max(shares))]
-        assert float(row["probability"]) == pytest.approx(shares[stored.classes.index(row["class"])], abs=1e-6)
+        assert float(row["probability of the class"]) == pytest.approx(shares[stored.classes.index(row["class"])], abs=1e-6)
         assert float(row["loss"]) == pytest.approx(-math.log(shares[stored.classes.index(row["class"])]), rel=1e-5)
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from tellapart.evaluation.calibration import temperature
 from tellapart.evaluation.judgement import by_class, overall
+from tellapart.evaluation.metrics import class_curves
 from tellapart.evaluation.predictions import Predictions
 
 CLASSES, TRUTH, MARGIN = 4, 400_000, 0.03
@@ -41,8 +42,8 @@ def drawn(n: int, group: int, chance: np.random.Generator) -> Predictions:
 
 def scores(said: Predictions) -> dict[str, tuple[float, float, float]]:
     """Value and bounds of every score."""
-    every = by_class(said)
-    figures = [*overall(said, 1.0, every), *every]
+    found = class_curves(said)
+    figures = [*overall(said, 1.0, found), *by_class(said, found)]
     return {f"{one.name} {one.about}".strip(): (one.value, one.low, one.high) for one in figures}
 
 

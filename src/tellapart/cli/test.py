@@ -76,7 +76,7 @@ def command(
         other = given(flags, {"data.source": source, "data.root": root, "data.on_bad": on_bad})
         answer, lines, predictions = other_pictures(model, other, runs, device)
     if mistakes is not None and predictions is not None:
-        lines += mistake_lines(predictions, mistakes)
+        lines += mistake_lines(predictions, mistakes, answer["judgement"]["answering"]["temperature"])
     if losses is not None and predictions is not None:
         lines += loss_lines(predictions, losses)
     more, table = asked_for(model, runs, device, predictions, slices=slices, views=views, robustness=robustness)
@@ -144,15 +144,15 @@ def other_pictures(
     return answer, [*lines, "", *judgement_lines(found.judgement)], found.predictions
 
 
-def mistake_lines(predictions: "Predictions", path: Path, *, most: int = 10) -> list[str]:
+def mistake_lines(predictions: "Predictions", path: Path, at: float, *, most: int = 10) -> list[str]:
     """Draw the mistakes, and name the surest with their files."""
     from tellapart.workflow.judge import draw_mistakes, worst_first
 
-    count = draw_mistakes(predictions, path)
+    count = draw_mistakes(predictions, path, at=at)
     among = f"{len(predictions):,} pictures of the {predictions.part} part"
     if not count:
         return ["", f"no mistake among {among}; nothing is drawn"]
-    named = [printable(f"{text}  {predictions.keys[row]}") for row, text in worst_first(predictions)[:most]]
+    named = [printable(f"{text}  {predictions.keys[row]}") for row, text in worst_first(predictions, at)[:most]]
     return ["", *named, "", f"{count} mistake{'s' * (count > 1)} among {among}: {path.absolute()}"]
 
 
@@ -161,7 +161,7 @@ def loss_lines(predictions: "Predictions", path: Path) -> list[str]:
     from tellapart.files import csv_text, write_atomically
     from tellapart.workflow.judge import by_loss
 
-    write_atomically(path, csv_text(("key", "class", "said", "probability", "loss"), by_loss(predictions)))
+    write_atomically(path, csv_text(("key", "class", "said", "probability of the class", "loss"), by_loss(predictions)))
     return ["", f"{len(predictions):,} pictures of the {predictions.part} part by their own loss: {path.absolute()}"]
 
 

@@ -11,22 +11,25 @@ from tellapart.evaluation.calibration import Reliability, reliability
 from tellapart.evaluation.intervals import of_share, resolved, wilson
 from tellapart.evaluation.metrics import (
     Figure,
+    areas,
+    class_curves,
     confusion,
     cross_entropies,
+    f1_of,
     headline,
     judge_classes,
     mean,
-    share,
+    mean_of_classes,
     softmax,
 )
 from tellapart.evaluation.predictions import Predictions
 from tellapart.evaluation.promises import Answering
-from tellapart.evaluation.ranks import Curve, bounds, curve
+from tellapart.evaluation.ranks import Curve
 from tellapart.evaluation.resample import Floats, of_counts, of_pictures, of_shares
 from tellapart.evaluation.scores import TABLE, Cells, brier_of_each, table_scores
 
-CONFUSED, POINTS = 12, 100
-"""Pairs of classes that are named as confused; points of the curve of risk and coverage."""
+AREAS, CONFUSED, POINTS = ("ROC area", "average precision"), 12, 100
+"""Under the curves of a class; pairs of classes named as confused; points of the curve of risk and coverage."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +77,8 @@ def _finite(value: Any) -> Any:
 def judged(predictions: Predictions, answering: Answering) -> Judgement:
     """The judgement of one part; temperature, promises and what is unknown were found on validation."""
     logits, labels, at, groups = predictions.logits, predictions.labels, answering.temperature, predictions.groups
-    every = by_class(predictions)
-    figures = overall(predictions, at, every)
+    found = class_curves(predictions)
+    figures = overall(predictions, at, found)
     worth = worth_of(figures[0])
     return Judgement(
         part=predictions.part,
@@ -83,7 +86,7 @@ def judged(predictions: Predictions, answering: Answering) -> Judgement:
         n=len(predictions),
         groups=None if groups is None else len(np.unique(groups)),
         figures=figures,
-        by_class=every,
+        by_class=by_class(predictions, found),
         answering=answering,
         fitted_here=predictions.part == "validation" and answering.n == len(predictions),
         raw=reliability(logits, labels, groups=groups),
@@ -105,10 +108,8 @@ def worth_of(accuracy: Figure) -> float:
     return accuracy.n * min(1.0, (high - low) / wide * (1 - wide) / (1 - high + low)) if wide < 1 else 1.0
 
 
-def overall(predictions: Predictions, at: float, every: Sequence[Figure]) -> list[Figure]:
-    """Of all classes: the headline, the scores of the table, Brier, log loss and Brier calibrated, the mean
-    areas of `every` class.
-    """
+def overall(predictions: Predictions, at: float, curves: Sequence[Curve | None]) -> list[Figure]:
+    """Of all classes: the headline, the scores of the table, Brier, log loss and Brier calibrated, the mean areas."""
     logits, labels, part, groups = predictions.logits, predictions.labels, predictions.part, predictions.groups
     found = [*headline(logits, labels, part, groups=groups), *_of_table(predictions)]
     found.append(mean("Brier", brier_of_each(softmax(logits), labels), part, groups=groups))
@@ -116,14 +117,14 @@ def overall(predictions: Predictions, at: float, every: Sequence[Figure]) -> lis
         cooled = np.asarray(logits, np.float64) / at
         found.append(mean("loss, calibrated", cross_entropies(cooled, labels), part, groups=groups))
         found.append(mean("Brier, calibrated", brier_of_each(softmax(cooled), labels), part, groups=groups))
-    return [*found, *_areas(predictions, every)]
+    return [*found, *(mean_of_classes(predictions, curves, what) for what in AREAS if any(curves))]
 
 
 def _of_table(predictions: Predictions) -> list[Figure]:
     """The scores of the confusion table with their bootstrap intervals.
 
     A table without a mistake, or without a right answer, gives resamples of its own kind only: those of a table with
-    four pictures more, half of them right, widen the interval (as A. Agresti and B. Coull do for shares, 1998).
+    two pictures more, one of them right, widen the interval (as A. Agresti and B. Coull do for shares, 1998).
     """
     said, labels, classes = predictions.logits.argmax(axis=1), predictions.labels, len(predictions.classes)
     n, groups = len(labels), predictions.groups
@@ -132,7 +133,7 @@ def _of_table(predictions: Predictions) -> list[Figure]:
     values = table_scores(cells, counts[None].astype(np.float64))[0]
     if groups is None:
         found = of_counts(lambda weights: table_scores(cells, weights), counts)
-        own = np.bincount(labels, minlength=classes) / n * 2
+        own = np.bincount(labels, minlength=classes) / n
         k = np.arange(classes)
         wide = Cells(np.append(cells.rows, [k, k]), np.append(cells.columns, [k, (k + 1) % classes]), classes)
         more = of_shares(
@@ -153,51 +154,14 @@ def _figure(name: str, spans: Iterable[float], n: int, part: str, about: str = "
     return Figure(name=name, value=value, n=n, low=low, high=high, part=part, about=about)
 
 
-def curves(predictions: Predictions) -> list[Curve | None]:
-    """The ROC and precision-recall curves of each class by its probability."""
-    shares = softmax(predictions.logits)
-    return [curve(shares[:, k], predictions.labels == k) for k in range(len(predictions.classes))]
-
-
-def _areas(predictions: Predictions, every: Sequence[Figure]) -> list[Figure]:
-    """The means over the classes of both areas, between the means of their bounds: at worst all err together."""
-    n, part, figures = len(predictions), predictions.part, []
-    for name in ("ROC area", "average precision"):
-        own = [one for one in every if one.name == name]
-        if own:
-            spans = (float(np.mean([getattr(one, bound) for one in own])) for bound in ("value", "low", "high"))
-            figures.append(_figure(f"mean {name}", spans, n, part))
-    return figures
-
-
-def by_class(predictions: Predictions) -> list[Figure]:
-    """Recall, precision, F1, ROC area and average precision of each class, with intervals; see `judge_classes`.
-
-    F1 = 2 J / (1 + J) with J, the share of right answers among the pictures that are of the class or called so: its
-    interval is that of J, and its n theirs.
-    """
-    shares, figures, part = judge_classes(predictions), [], predictions.part
-    said, labels, groups = predictions.logits.argmax(axis=1), predictions.labels, predictions.groups
-    for k, (name, found) in enumerate(zip(predictions.classes, curves(predictions), strict=True)):
-        figures += shares[2 * k : 2 * k + 2]
-        figures.append(_f1(said == k, labels == k, part, name, groups))
-        if found is not None:
-            for what, value, adds in (
-                ("ROC area", found.area, found.to_area),
-                ("average precision", found.average_precision, found.to_average),
-            ):
-                spans = (value, *bounds(value, adds, groups, worth=found.worth))
-                figures.append(_figure(what, spans, int((labels == k).sum()), part, name))
-    return figures
-
-
-def _f1(
-    said: NDArray[np.bool_], own: NDArray[np.bool_], part: str, name: str, groups: NDArray[np.int64] | None
-) -> Figure:
-    either = said | own
-    one = share("F1", (said & own)[either], part, name, groups=None if groups is None else groups[either])
-    turned = (2 * value / (1 + value) for value in (one.value, one.low, one.high))
-    return _figure("F1", turned, one.n, part, name)
+def by_class(predictions: Predictions, found: Sequence[Curve | None]) -> list[Figure]:
+    """Recall, precision, F1, ROC area and average precision of each class, with intervals; see `judge_classes`."""
+    said, part, groups = predictions.logits.argmax(axis=1), predictions.part, predictions.groups
+    figures = judge_classes(predictions)
+    for k, name in enumerate(predictions.classes):
+        figures.append(f1_of(said == k, predictions.labels == k, part, "F1", name, groups=groups))
+    figures += [one for what in AREAS for one in areas(predictions, found, what)]
+    return sorted(figures, key=lambda one: predictions.classes.index(one.about))
 
 
 def _kept(predictions: Predictions, answering: Answering) -> list[tuple[float, float, int, int]]:

@@ -15,6 +15,7 @@ from tellapart.evaluation.metrics import (
     areas,
     binary_entropies,
     class_curves,
+    f1_of,
     mean,
     mean_of_classes,
     share,
@@ -148,14 +149,6 @@ def _of_decisions(predictions: Predictions, said: Marks) -> list[Figure]:
         share("micro recall", said[marks], part, groups=units[marks]),
         share("Hamming loss", said != marks, part, groups=units),
     ]
-
-
-def f1_of(said: Marks, own: Marks, part: str, name: str, about: str = "", *, groups: NDArray | None = None) -> Figure:
-    """2 J / (1 + J) with J, the share of right ones among those that are of the class or called so; as its interval."""
-    either = said | own
-    one = share(name, (said & own)[either], part, about, groups=None if groups is None else groups[either])
-    value, low, high = (2 * end / (1 + end) for end in (one.value, one.low, one.high))
-    return Figure(name=name, value=value, n=one.n, low=low, high=high, part=part, about=about)
 
 
 def _of_pictures(predictions: Predictions, said: Marks) -> list[Figure]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tellapart.evaluation.intervals import of_mean, of_share, wilson
 from tellapart.evaluation.predictions import Predictions
-from tellapart.evaluation.ranks import FEWEST, Curve, bounds, curve
+from tellapart.evaluation.ranks import FEWEST, Curve, bounds, curve, excess
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +96,22 @@ def share(
     return Figure(name=name, value=value, n=len(hits), low=low, high=high, part=part, about=about)
 
 
+def f1_of(
+    said: NDArray[np.bool_],
+    own: NDArray[np.bool_],
+    part: str,
+    name: str,
+    about: str = "",
+    *,
+    groups: NDArray[np.int64] | None = None,
+) -> Figure:
+    """2 J / (1 + J) with J, the share of right ones among those that are of the class or called so; as its interval."""
+    either = said | own
+    one = share(name, (said & own)[either], part, about, groups=None if groups is None else groups[either])
+    value, low, high = (2 * end / (1 + end) for end in (one.value, one.low, one.high))
+    return Figure(name=name, value=value, n=one.n, low=low, high=high, part=part, about=about)
+
+
 def difference(a: Figure, b: Figure) -> tuple[float, float]:
     """The interval of a - b, proportions of different pictures (R. G. Newcombe, Stat. Med. 17, 1998, method 10)."""
     gap = a.value - b.value
@@ -149,9 +165,18 @@ def judge_classes(predictions: Predictions) -> list[Figure]:
 
 
 def class_curves(predictions: Predictions) -> list[Curve | None]:
-    """The curves of each class by its logit where a picture may have several; None where all have it, or none."""
-    marks = np.zeros(predictions.logits.shape, np.bool_) if predictions.marks is None else predictions.marks
-    return [curve(predictions.logits[:, k].astype(np.float64), marks[:, k]) for k in range(len(predictions.classes))]
+    """The curves of each class by its probability, by its logit where a picture may have several; None where all
+    pictures have it, or none.
+    """
+    scores, own = _ranking(predictions)
+    return [curve(scores[:, k], own[:, k]) for k in range(len(predictions.classes))]
+
+
+def _ranking(predictions: Predictions) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """(N K) each: what pictures are ranked by, and which classes they have."""
+    if predictions.marks is not None:
+        return predictions.logits.astype(np.float64), predictions.marks
+    return softmax(predictions.logits), predictions.labels[:, None] == np.arange(len(predictions.classes))
 
 
 def _area(found: Curve, what: str) -> tuple[float, NDArray[np.float64]]:
@@ -161,7 +186,7 @@ def _area(found: Curve, what: str) -> tuple[float, NDArray[np.float64]]:
 
 def areas(predictions: Predictions, found: Sequence[Curve | None], what: str) -> list[Figure]:
     """ROC area, or average precision, of each class that has a curve, with the n of its pictures."""
-    figures, counts = [], [0] * len(found) if predictions.marks is None else predictions.marks.sum(axis=0).tolist()
+    figures, counts = [], _ranking(predictions)[1].sum(axis=0).tolist()
     for name, one, n in zip(predictions.classes, found, counts, strict=True):
         if one is not None:
             value, adds = _area(one, what)
@@ -176,17 +201,28 @@ def mean_of_classes(predictions: Predictions, found: Sequence[Curve | None], wha
     Its interval is that of the mean over the classes with FEWEST pictures or more, by what each picture adds to all of
     them; each other class may have any area from 0 to 1.
     """
-    there = [one for one in found if one is not None]
-    sure = [one for one in there if one.worth >= FEWEST]
-    value, low, high = (float(np.mean([_area(one, what)[0] for one in there])) if there else 0.0), 0.0, 1.0
-    if sure:
-        own = [_area(one, what) for one in sure]
-        adds = np.mean([adds for _, adds in own], axis=0)
-        worth, share = min(one.worth for one in sure), len(sure) / len(there)
-        ends = bounds(float(np.mean([area for area, _ in own])), adds, predictions.groups, worth=worth)
-        low, high = share * ends[0], share * ends[1] + 1 - share
-    n = len(predictions)
+    there = {k: one for k, one in enumerate(found) if one is not None}
+    sure = [k for k, one in there.items() if one.worth >= FEWEST]
+    value = float(np.mean([_area(one, what)[0] for one in there.values()])) if there else 0.0
+    low, high = _bounds_of_mean(predictions, {k: there[k] for k in sure}, what) if sure else (0.0, 1.0)
+    share = len(sure) / max(1, len(there))
+    low, high, n = share * low, share * high + 1 - share, len(predictions)
     return Figure(name=f"mean {what}", value=value, n=n, low=low, high=high, part=predictions.part)
+
+
+def _bounds_of_mean(predictions: Predictions, found: Mapping[int, Curve], what: str) -> tuple[float, float]:
+    """The interval of the mean of an area over some classes. An average precision is too high on average, the more so
+    the fewer the pictures; the mean of a hundred classes errs less than by that, so its interval must know it.
+    """
+    own, (scores, are) = [_area(one, what) for one in found.values()], _ranking(predictions)
+    more = [excess(scores[:, k], are[:, k], predictions.groups) for k in found] if what != "ROC area" else [0.0]
+    return bounds(
+        float(np.mean([area for area, _ in own])),
+        np.mean([adds for _, adds in own], axis=0),
+        predictions.groups,
+        worth=min(one.worth for one in found.values()),
+        excess=float(np.mean(more)),
+    )
 
 
 def document(figures: list[Figure], **more: Any) -> Mapping[str, Any]:

@@ -82,8 +82,12 @@ def binned(values: Sequence[str]) -> list[str]:
         return list(values)
     edges = np.unique(np.quantile(numbers[there], np.linspace(0, 1, QUARTERS + 1)))
     which = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, len(edges) - 2)
-    named = [f"{low:.3g} to {high:.3g}" for low, high in pairwise(edges)]
+    named = [f"{_rounded(low)} to {_rounded(high)}" for low, high in pairwise(edges)]
     return [named[k] if ok else "" for k, ok in zip(which.tolist(), there.tolist(), strict=True)]
+
+
+def _rounded(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def _number(text: str) -> float:

@@ -11,15 +11,14 @@ from tellapart.evaluation.intervals import resolved
 from tellapart.evaluation.judgement import worth_of
 from tellapart.evaluation.metrics import Figure, difference, judge, softmax
 from tellapart.evaluation.predictions import Predictions
-from tellapart.names import AUGMENTATIONS
 from tellapart.recipe import Recipe
+from tellapart.reporting.remedies import LARGE, against_overfitting, against_underfitting
 
 Epochs = Sequence[Mapping[str, Any]]
 """The epochs of metrics.jsonl, in order."""
 
-FEW, LARGE, GAP = 1000, 1000, 0.05
-"""Fewer training pictures are little data; more parameters for each of them, a large network; up to this gap between
-training and validation accuracy a network fits."""
+FEW, GAP = 1000, 0.05
+"""Fewer training pictures are little data; up to this gap between training and validation accuracy a network fits."""
 WAITS, COMPUTES = 0.3, 0.7
 """Shares of the time from which on a training is bound by its loader, or by its arithmetic."""
 CLASS, COARSE = 5, 0.2
@@ -112,9 +111,9 @@ def _not_falling(epochs: Epochs, about: About) -> Finding | None:
     if len(losses) < 3 or None in losses or max(epoch["val_accuracy"] for epoch in epochs) > about.halfway:
         return None
     now, lr = float(np.mean(losses[-max(2, len(losses) // 4) :])), about.recipe.optim.lr
-    if now < 0.99 * losses[0]:
+    if min(now, losses[-1]) < 0.99 * losses[0]:
         return None
-    text = f"the training loss is not falling in {len(losses)} epochs ({losses[0]:.3g} → {now:.3g})"
+    text = f"the training loss is not falling in {len(losses)} epochs ({losses[0]:.3g} → {losses[-1]:.3g})"
     remedy = f"--lr {about.usual_lr / 10 if lr < about.usual_lr / 50 else lr / 10:g}"
     return Finding(label="diverged" if now > 2 * losses[0] else "not converging", text=text, remedies=(remedy,))
 
@@ -142,7 +141,7 @@ def overfitting(epochs: Epochs, about: About) -> Finding | None:
         f"since epoch {low + 1} the validation loss rises ({best['val_loss']:.3g} → {last['val_loss']:.3g}) "
         f"while the training loss falls ({best['train_loss']:.3g} → {last['train_loss']:.3g}){causes(about)}"
     )
-    return Finding(label="over-fitting", text=text, remedies=_against_overfitting(about))
+    return Finding(label="over-fitting", text=text, remedies=against_overfitting(about))
 
 
 def causes(about: About) -> str:
@@ -151,30 +150,6 @@ def causes(about: About) -> str:
     found += ["too large a network"] * (about.parameters > LARGE * about.num_train)
     count = f"{about.parameters / 1e6:,.0f} million" if about.parameters >= 1e6 else f"{about.parameters:,}"
     return f" ({about.num_train:,} training pictures, {count} parameters: {' for '.join(found)})" if found else ""
-
-
-def _against_overfitting(about: About) -> tuple[str, ...]:
-    """More pictures in effect, smaller weights, a simpler network: what is not in use yet."""
-    recipe, found = about.recipe, []
-    level = AUGMENTATIONS.index(recipe.augment.preset or "none") + 1
-    if level < len(AUGMENTATIONS) and not recipe.augment.steps:
-        found.append(f"--augment {AUGMENTATIONS[level]}")
-    if about.parameters > LARGE * about.num_train and recipe.model.name != "small":
-        found.append("--model small")
-    if recipe.loss.name == "cross-entropy" and not recipe.loss.label_smoothing:
-        found.append("--set loss.label_smoothing=0.1")
-    return (*found, f"--set optim.weight_decay={max(10 * recipe.optim.weight_decay, 5e-4):g}", "more pictures")
-
-
-def _against_underfitting(about: About) -> tuple[str, ...]:
-    """A rate that was far too low; else longer, with a larger network, or with less augmentation."""
-    recipe = about.recipe
-    if recipe.optim.lr < about.usual_lr / 50:
-        return (f"--lr {about.usual_lr / 10:g}",)
-    level = AUGMENTATIONS.index(recipe.augment.preset or "none")
-    wider = {"linear": ("--model small",), "small": (f"--set model.width={min(512, 2 * recipe.model.width)}",)}
-    less = (f"--augment {AUGMENTATIONS[level - 1]}",) if level > 1 else ()
-    return (f"--epochs {2 * recipe.train.epochs}", *wider.get(recipe.model.name, ()), *less)
 
 
 def _fit(epochs: Epochs, about: About, train: Figure, validation: Figure) -> Finding:
@@ -189,12 +164,14 @@ def _fit(epochs: Epochs, about: About, train: Figure, validation: Figure) -> Fin
     if known:
         return Finding(label=known.label, text=f"{text}; {known.text}", remedies=known.remedies)
     if low > GAP:
-        return Finding(label="over-fitting", text=f"{text}{causes(about)}", remedies=_against_overfitting(about))
+        return Finding(label="over-fitting", text=f"{text}{causes(about)}", remedies=against_overfitting(about))
     if poor:
         text += f"; always saying the commonest class would give {100 * about.commonest:.1f} %"
-        return Finding(label="under-fitting", text=text, remedies=_against_underfitting(about))
+        return Finding(label="under-fitting", text=text, remedies=against_underfitting(about))
     if gap > GAP:
-        return Finding(label="perhaps over-fitting", text=f"{text}: too few pictures to tell")
+        risen = next(filter(None, (overfitting(epochs[:end], about) for end in range(len(epochs), 0, -1))), None)
+        text += f": too few pictures to tell{f'; {risen.text}' if risen else ''}"
+        return Finding(label="perhaps over-fitting", text=text)
     return Finding(label="fits well" if train.value >= 0.9 else "fits, with room to learn more", text=text)
 
 

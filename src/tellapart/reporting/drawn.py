@@ -4,8 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from tellapart.evaluation.calibration import Reliability
 from tellapart.evaluation.intervals import wilson
-from tellapart.evaluation.judgement import curves as ranked
-from tellapart.evaluation.metrics import Figure
+from tellapart.evaluation.metrics import Figure, class_curves
 from tellapart.evaluation.ranks import Curve
 from tellapart.figures.curve import Axis
 from tellapart.figures.plot import Layer, in_percent, plain, plot, smoothed
@@ -117,7 +116,7 @@ def _rate(epochs: Sequence) -> str:
 
 def ranks(of: Evidence) -> Iterator[str]:
     """The ROC and the precision-recall curve of up to ten classes, those with the smallest area."""
-    found = [(k, one) for k, one in enumerate(ranked(of.shown)) if one is not None]
+    found = [(k, one) for k, one in enumerate(class_curves(of.shown)) if one is not None]
     areas = {(one.about, one.name): one for one in of.judgement.by_class}
     shown = sorted(sorted(found, key=lambda pair: pair[1].area)[:DRAWN])
     if len(shown) < len(found):

@@ -113,7 +113,7 @@ def _training(of: Evidence) -> Iterator[Sentence]:
 
 def _fit(of: Evidence) -> Iterator[Sentence]:
     """How the model fits its pictures, as the diagnosis found it; when over-fitting began, where the curves show it."""
-    risen = of.diagnosis.get("over-fitting")
+    risen = of.diagnosis.get("over-fitting") or of.diagnosis.get("perhaps over-fitting")
     known = [epoch for epoch in of.epochs if epoch["val_loss"] is not None]
     if risen and "since epoch" in risen["text"] and known:
         low = min(known, key=lambda epoch: epoch["val_loss"])

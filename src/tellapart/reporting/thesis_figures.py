@@ -4,8 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from tellapart.evaluation.intervals import wilson
-from tellapart.evaluation.judgement import curves as ranked
-from tellapart.evaluation.metrics import Figure
+from tellapart.evaluation.metrics import Figure, class_curves
 from tellapart.figures.chart import DASHES, Chart, charted
 from tellapart.figures.curve import Axis
 from tellapart.figures.plot import Layer, in_percent, plain, smoothed
@@ -76,7 +75,7 @@ def _curves(of: Evidence, width: float) -> Iterator[Drawn]:
 
 
 def _ranks(of: Evidence, width: float) -> Iterator[Drawn]:
-    found = [(k, one) for k, one in enumerate(ranked(of.shown)) if one is not None]
+    found = [(k, one) for k, one in enumerate(class_curves(of.shown)) if one is not None]
     areas = {(one.about, one.name): one for one in of.judgement.by_class}
     if not found:
         return

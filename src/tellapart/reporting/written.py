@@ -11,7 +11,7 @@ LONGEST, PAGE = 40, 40
 """Letters of a name that are shown in a table or a sentence; rows of a table that fit on a page."""
 MARKS = {
     **{mark: f"\\{mark}" for mark in "&%$#{}"},
-    **{"_": r"\_\allowbreak{}", "/": r"/\allowbreak{}"},
+    **{"_": r"\_\allowbreak{}", "/": r"/\allowbreak{}", "=": r"=\allowbreak{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", '"': r"\textquotedbl{}"},
     **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "`": r"\textasciigrave{}"},
     **{"'": r"\textquotesingle{}", "–": r"\textendash{}", "[": "{[}", "]": "{]}", "±": r"\(\pm\)", "×": r"\(\times\)"},

@@ -206,15 +206,15 @@ def by_name(index: Index, classes: tuple[str, ...]) -> Index:
     return replace(index, classes=classes, labels=table[index.labels])
 
 
-def worst_first(predictions: Predictions) -> list[tuple[int, str]]:
-    """The rows that were answered wrongly, the surest mistake first, with 'true as said (probability)'."""
-    shares = softmax(predictions.logits)
+def worst_first(predictions: Predictions, at: float) -> list[tuple[int, str]]:
+    """The rows that were answered wrongly, the surest mistake at a temperature first, 'true as said (probability)'."""
+    shares = softmax(np.asarray(predictions.logits, np.float64) / at)
     said = predictions.logits.argmax(axis=1)
     wrong = np.flatnonzero(said != predictions.labels)
     wrong = wrong[np.argsort(-shares[wrong, said[wrong]], kind="stable")]
     names = predictions.classes
     return [
-        (int(row), f"{names[predictions.labels[row]]} as {names[said[row]]} ({shares[row, said[row]]:.0%})")
+        (int(row), f"{names[predictions.labels[row]]} as {names[said[row]]} ({100 * shares[row, said[row]]:.1f} %)")
         for row in wrong
     ]
 
@@ -230,11 +230,13 @@ def by_loss(predictions: Predictions) -> list[tuple[str, str, str, float, float]
     return [(predictions.keys[n], *own[n], round(float(np.exp(-losses[n])), 6), float(losses[n])) for n in order]
 
 
-def draw_mistakes(predictions: Predictions, path: Path, *, most: int = 40) -> int:
-    """Write a picture of the mistakes, surest first; gives how many there are. Without any, nothing is written."""
+def draw_mistakes(predictions: Predictions, path: Path, *, at: float, most: int = 40) -> int:
+    """Write a picture of the mistakes, surest first at a temperature; gives how many there are. Without any, nothing is
+    written.
+    """
     from tellapart.figures.grid import grid, save_picture
 
-    mistakes = worst_first(predictions)
+    mistakes = worst_first(predictions, at)
     if not mistakes or predictions.thumbnails is None:
         return 0
     shown = mistakes[:most]

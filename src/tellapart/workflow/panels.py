@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tellapart.errors import StorageError
 from tellapart.evaluation.metrics import Figure, confusion, judge, proportion
 from tellapart.evaluation.predictions import Predictions
+from tellapart.evaluation.promises import Answering
 from tellapart.evaluation.thresholds import curves
 from tellapart.figures.confusion import confusion_picture
 from tellapart.figures.grid import grid
@@ -96,9 +97,12 @@ def judged(run: Run, verdict: Verdict) -> None:
     validation, step = Predictions.load(run.predictions("validation")), run.status().get("epoch", 0)
     with board:
         board.scalars(step, results(verdict.figures))
-        shown = draw(board, validation, step) if validation.marks is None else []
-        if verdict.test == "opened" and validation.marks is None:
-            shown += _pictures(board, Predictions.load(run.predictions("test")), step, "test_")
+        shown = []
+        if validation.marks is None:
+            at = Answering.of(validation).temperature
+            shown += draw(board, validation, step, at)
+            if verdict.test == "opened":
+                shown += _pictures(board, Predictions.load(run.predictions("test")), step, at, "test_")
         board.text("story", story_page(verdict, shown))
         board.ended()
 
@@ -113,7 +117,10 @@ def opened_later(run: Run, verdict: Verdict) -> None:
     with board:
         board.scalars(step, results([one for one in verdict.figures if one.part == "test"]))
         test = Predictions.load(run.predictions("test"))
-        shown = _pictures(board, test, step, "test_") if test.marks is None else []
+        shown = []
+        if test.marks is None:
+            at = Answering.of(Predictions.load(run.predictions("validation"))).temperature
+            shown += _pictures(board, test, step, at, "test_")
         board.text("story", story_page(verdict, shown), step=max(1, step))
 
 
@@ -135,10 +142,10 @@ def results(figures: list[Figure]) -> dict[str, float]:
     return found
 
 
-def draw(board: Board, judged: Predictions, step: int) -> list[str]:
-    """The pictures and curves of some predictions; what is shown of how many, in sentences."""
+def draw(board: Board, judged: Predictions, step: int, at: float) -> list[str]:
+    """The pictures, at a temperature, and the curves of some predictions; what is shown of how many, in sentences."""
     names, said = [printable(name) for name in judged.classes], judged.logits.argmax(axis=1)
-    told, found = _pictures(board, judged, step), curves(judged, most=CURVES)
+    told, found = _pictures(board, judged, step, at), curves(judged, most=CURVES)
     for k, table in found.items():
         tag = f"classes/{names[k]}{f' ({k})' * (names.count(names[k]) > 1)}"
         board.pr_curve(step, tag, table, about=_about(judged, said, k))
@@ -147,10 +154,10 @@ def draw(board: Board, judged: Predictions, step: int) -> list[str]:
     return told
 
 
-def _pictures(board: Board, judged: Predictions, step: int, lead: str = "") -> list[str]:
+def _pictures(board: Board, judged: Predictions, step: int, at: float, lead: str = "") -> list[str]:
     """The confusion matrix and the mistakes; what is shown of how many, in sentences."""
     names, said = [printable(name) for name in judged.classes], judged.logits.argmax(axis=1)
-    mistakes, told = worst_first(judged), []
+    mistakes, told = worst_first(judged, at), []
     told.append(f"{len(mistakes):,} of {len(judged):,} {judged.part} pictures are answered wrongly")
     told[0] += f"; the {MISTAKES} surest are shown." if len(mistakes) > MISTAKES else "."
     if len(names) <= DRAWN:

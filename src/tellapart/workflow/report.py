@@ -63,6 +63,8 @@ def evidence_of(run: Run) -> Evidence:
     status = run.status()
     if (state := status.get("state")) != "finished":
         hint = f"`tellapart resume {run.called}` goes on with it." if (run.folder / "recipe.toml").is_file() else ""
+        if found := status.get("diagnosis"):
+            hint = f"Its training ended badly; train anew with {' '.join(found[0]['remedies']) or 'another recipe'}."
         raise UsageError(f"The run {run.name} is {state}, so there is nothing to report yet.", hint)
     validation = Predictions.load(run.predictions("validation"))
     refuse_marks(validation.marks is not None, "A report", f"`tellapart test {run.called}` has every score.")

@@ -10,7 +10,7 @@ from tellapart.data.index import Index
 from tellapart.data.loader import Batch
 from tellapart.data.pictures import Pictures
 from tellapart.errors import UsageError, refuse_marks
-from tellapart.evaluation.metrics import Figure, share, top_k_hits
+from tellapart.evaluation.metrics import Figure, difference, share, top_k_hits
 from tellapart.evaluation.predict import logits_of_rows
 from tellapart.evaluation.robustness import REMEDY, STRENGTHS, spoilt
 from tellapart.files import write_atomically
@@ -48,7 +48,7 @@ class Robustness:
         """What it falls for, in words, each with what trains against it."""
         clean = self.figures[0]
         for way in STRENGTHS:
-            weak = next((n for n, one in enumerate(self.of(way)) if one.high < clean.low - FALLS), None)
+            weak = next((n for n, one in enumerate(self.of(way)) if difference(clean, one)[0] > FALLS), None)
             if weak is not None:
                 one = self.of(way)[weak]
                 fall = f"from {100 * clean.value:.1f} to {100 * one.value:.1f} % at strength {weak + 1} of 5"

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from tellapart.training.world import World, here
 from tellapart.workflow import devices
 
 TIMES = ("seconds", "pictures_per_second", "waiting", "augmenting")
-CONDITIONS = ("device", "processes", "weights", "torch", "instructions", "cores")
+CONDITIONS = ("device", "processes", "weights", "torch", "instructions", "processor", "cores")
 
 
 def conditions(device: torch.device, world: World | None = None) -> dict[str, Any]:
@@ -24,7 +25,21 @@ def conditions(device: torch.device, world: World | None = None) -> dict[str, An
     world = world or here()
     exact = {"device": devices.words(device), "processes": world.size, "torch": torch.__version__}
     exact["weights"] = "sharded" if world.sharded else "whole"
-    return {**environment(), **exact, "instructions": torch.backends.cpu.get_cpu_capability(), "code": _code()}
+    exact |= {"instructions": torch.backends.cpu.get_cpu_capability(), "processor": processor()}
+    return {**environment(), **exact, "code": _code()}
+
+
+def processor() -> str:
+    """The kind of processor, with its family and model where the system tells: its name alone may be of several kinds,
+    whose sums differ in their last bits.
+    """
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").partition("\n\n")[0].splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    told = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    numbers = [f"{name} {told[name]}" for name in ("cpu family", "model", "CPU part") if name in told]
+    return ", ".join([told.get("model name", platform.machine()), *numbers])
 
 
 @functools.cache

@@ -70,7 +70,10 @@ def _sizes(run: Run, predictions: Predictions) -> list[tuple[int, int]]:
 def _groups(run: Run, predictions: Predictions) -> list[str]:
     if predictions.groups is None:
         raise DataError(f"The pictures of {run.name} have no groups.", "`train SOURCE --group-by …` makes them.")
-    return [f"group {group}" for group in predictions.groups.tolist()]
+    first = {}  # a group has a number only: one of its pictures tells which it is
+    for group, key in zip(predictions.groups.tolist(), predictions.keys, strict=True):
+        first.setdefault(group, f"group {group}, of {Path(key).name}")
+    return [first[group] for group in predictions.groups.tolist()]
 
 
 WAYS: Mapping[str, Callable[[Run, Predictions], list[str]]] = {

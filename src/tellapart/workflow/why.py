@@ -83,7 +83,7 @@ def why_mistakes(
         _refuse_sealed(run)
     own = pictures_of(run, eye.bundle.preprocess, eye.progress)
     said = Predictions.load(run.predictions(part))
-    rows, about = _mistakes(said, most)
+    rows, about = _mistakes(said, most, eye.bundle.temperature)
     subjects = _subjects(run, opened(run, own)[1] if part == "test" else own, said, rows)
     seen, way = explain(eye, subjects, wanted=wanted, method=method)
     near, notes = [[] for _ in seen], [about, *[CHOOSE_NOTHING] * (part == "test")]
@@ -127,9 +127,9 @@ def _of_files(paths: Sequence[Path]) -> tuple[list[Subject], list[tuple[str, str
     return found, broken
 
 
-def _mistakes(said: Predictions, most: int) -> tuple[list[int], str]:
+def _mistakes(said: Predictions, most: int, at: float) -> tuple[list[int], str]:
     """The rows of the surest mistakes, and among how many."""
-    wrong = [row for row, _ in worst_first(said)]
+    wrong = [row for row, _ in worst_first(said, at)]
     count, shown = f"{len(wrong):,} mistake{'s' * (len(wrong) != 1)}", wrong[:most]
     return shown, f"{count} among {len(said):,} {said.part} pictures; shown: {len(shown)}, the surest first"
 
