@@ -142,13 +142,13 @@ def test_groups_are_drawn_whole(runs: Path) -> None:
     assert "judged by whole groups" in " ".join(found["notes"])
     assert found["pairs"][0]["found"]["test"] == "sign-flip mid-p"
     one, copies = drawn(1, 2.0, n=60), drawn(2, 1.0, n=60)
-    marks = np.asarray(one.marks)
-    four = [np.repeat(each, 4, axis=0) for each in (one.logits, copies.logits, marks)]
+    marks = np.asarray(one.marks, np.bool_)
+    four, more = [np.repeat(each, 4, axis=0) for each in (one.logits, copies.logits)], np.repeat(marks, 4, axis=0)
     groups = np.repeat(np.arange(60), 4)
     said = four[0] > 0, four[1] > 0
     alone = gains((one.logits, copies.logits), (one.logits > 0, copies.logits > 0), marks)
-    whole = gains((four[0], four[1]), said, four[2], groups)
-    blind = gains((four[0], four[1]), said, four[2])
+    whole = gains((four[0], four[1]), said, more, groups)
+    blind = gains((four[0], four[1]), said, more)
     for a, b, c in zip(alone, whole, blind, strict=True):
         assert (b.high - b.low) == pytest.approx(a.high - a.low, rel=0.15)  # four copies tell no more than one
         assert (c.high - c.low) < 0.7 * (b.high - b.low)

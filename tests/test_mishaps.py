@@ -52,7 +52,7 @@ def test_a_disk_that_fills_up_at_any_moment_ends_with_a_sentence(
         if done.code == 0:
             break
         assert "The disk is full: " in done.err, f"after {flushes} flushes: {done.err}"
-        assert "Free some space, or choose another place with --runs." in done.err
+        assert "Free some space, or choose another place with --runs or --out." in done.err
     assert ends == [4] * (len(ends) - 1) + [0]
     assert len(ends) > 20
 
@@ -123,7 +123,7 @@ def test_a_place_that_may_not_be_written_is_named(tmp_path: Path) -> None:
     done = tellapart(tmp_path, "train", *QUICK, "--runs", "/sys/tellapart", "--run", "a")
     assert done.code == 4
     assert "/sys/tellapart cannot be written: " in done.err
-    assert "Choose a place you may write to with --runs." in done.err
+    assert "Choose a place you may write to with --runs or --out." in done.err
 
 
 def test_a_run_folder_that_exists_is_left_as_it_is(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from served import inside, needed, serving
 from tellapart.models.bundle import Bundle, load_bundle
 
 needed("starlette", "uvicorn", "httpx")
-from typing import Any
 
 import httpx  # noqa: E402 - only where it is there
 

@@ -7,7 +7,7 @@
     │   └── AbsentError 3  the files of a named data set are not there; they can be fetched
     ├── StorageError    4  a file or folder cannot be read or written
     ├── DivergedError   5  the loss or the weights are no longer finite
-    ├── BusyError       6  another process is writing this run
+    ├── BusyError       6  another process is writing this run or file
     ├── MismatchError   7  a run cannot be continued as it was
     ├── WorkerError     8  a rank or a worker died
     ├── Interrupted   130  Ctrl-C; what was reached is saved

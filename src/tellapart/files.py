@@ -1,15 +1,16 @@
-"""Writing files so that they exist whole or not at all."""
+"""Writing files so that they exist whole or not at all, and by one process at a time."""
 
 import contextlib
 import csv
 import errno
 import io
 import os
+import socket
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tellapart.errors import StorageError
+from tellapart.errors import BusyError, StorageError
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -76,13 +77,53 @@ def cannot_write(path: Path, error: OSError, *, needed: int = 0) -> StorageError
         need = f" ({needed:,} bytes needed)" if needed else ""
         return StorageError(
             f"The disk is full: {path} could not be written{need}.",
-            "Free some space, or choose another place with --runs.",
+            "Free some space, or choose another place with --runs or --out.",
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return StorageError(
-            f"{path} cannot be written: {error.strerror}.", "Choose a place you may write to with --runs."
+            f"{path} cannot be written: {error.strerror}.", "Choose a place you may write to with --runs or --out."
         )
     return StorageError(f"{path} cannot be written: {error.strerror or error}.", "What was saved before is untouched.")
+
+
+@contextlib.contextmanager
+def alone(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock file at `path`; it is removed at the end, and the lock dies with us. Windows has no such locks.
+
+    Raises BusyError when another process holds it: `what` is being written by that one.
+    """
+    if os.name == "nt":
+        yield
+        return
+    with writable(path):
+        lock = _locked(path, what)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(lock)
+
+
+def _locked(path: Path, what: str) -> int:
+    """A handle of the lock file, locked, with our name in it."""
+    import fcntl
+
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        with contextlib.ExitStack() as closing:
+            closing.callback(os.close, lock)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                owner = os.read(lock, 200).decode("ascii", "replace")
+                who = owner if owner and owner.isprintable() else "another process"
+                raise BusyError(f"{what} is being written by {who}.", "Wait for it, or stop it.") from error
+            with contextlib.suppress(FileNotFoundError):  # its last owner removed it: another is made
+                if os.path.samestat(os.fstat(lock), os.stat(path)):
+                    os.truncate(lock, 0)
+                    os.write(lock, f"process {os.getpid()} on {socket.gethostname()}".encode())
+                    closing.pop_all()
+                    return lock
 
 
 def csv_text(columns: Iterable[object], rows: Iterable[Iterable[object]]) -> str:

@@ -14,8 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tellapart.errors import BusyError, StorageError, UsageError, did_you_mean
-from tellapart.files import cannot_write, read_text, writable, write_atomically
+from tellapart.errors import StorageError, UsageError, did_you_mean
+from tellapart.files import alone, cannot_write, read_text, writable, write_atomically
 
 RUNS = Path("runs")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
@@ -143,41 +143,11 @@ class Run:
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Hold the run while it is written. Raises BusyError when another process holds it. The lock dies with us."""
-        if os.name == "nt":  # there is no flock
+        with alone(self.folder / ".lock", f"The run {self.name}"):
+            if os.name != "nt":
+                for left in self.folder.rglob(".*.tmp"):  # what a killed process began to write
+                    left.unlink(missing_ok=True)
             yield
-            return
-        path = self.folder / ".lock"
-        with writable(path):
-            lock = self._locked(path)
-        try:
-            for left in self.folder.rglob(".*.tmp"):  # what a killed process began to write
-                left.unlink(missing_ok=True)
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-            os.close(lock)
-
-    def _locked(self, path: Path) -> int:
-        """A handle of the lock file, locked, with our name in it."""
-        import fcntl
-
-        while True:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-            with contextlib.ExitStack() as closing:
-                closing.callback(os.close, lock)
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError as error:
-                    owner = os.read(lock, 200).decode("ascii", "replace")
-                    who = owner if owner and owner.isprintable() else "another process"
-                    said = f"The run {self.name} is being written by {who}."
-                    raise BusyError(said, "Wait for it, or stop it.") from error
-                with contextlib.suppress(FileNotFoundError):  # its last owner removed it: another is made
-                    if os.path.samestat(os.fstat(lock), os.stat(path)):
-                        os.truncate(lock, 0)
-                        os.write(lock, f"process {os.getpid()} on {socket.gethostname()}".encode())
-                        closing.pop_all()
-                        return lock
 
     def status(self) -> dict[str, Any]:
         """How the run stands."""

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -17,16 +17,26 @@ from tellapart.recipe import printable
 
 if TYPE_CHECKING:
     from tellapart.run import Run
+    from tellapart.workflow.answers import Answers
     from tellapart.workflow.predict import Classifier
+    from tellapart.workflow.stopping import Stopping
 
 
 @click.command("predict", epilog="Example: tellapart predict RUN dog.png FOLDER")
 @click.argument("model")
 @click.argument("pictures", nargs=-1, required=True)
 @click.option("--top-k", type=click.IntRange(1), help="How many classes to name; 3, and with --out all of them.")
-@click.option("--out", type=PATH, metavar="FILE", help="Write it to a .csv or .jsonl; once stopped, it goes on there.")
+@click.option(
+    "--out", type=PATH, metavar="FILE", help="Write to a .csv, .jsonl or .parquet; once stopped, it goes on there."
+)
 @click.option("--precision", type=float, help="Answer only where answers are right so often: 0.9, 0.95 or 0.99.")
 @click.option("--views", default="", metavar="KINDS", help="Answer by several views of each: mirror, shift, or both.")
+@click.option(
+    "--engine",
+    type=click.Choice(("auto", "torch", "onnxruntime")),
+    default="auto",
+    help="What computes; auto takes what is measured faster, where --out has much to do.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Also print the size of the file and the shape of the input.")
 @device_option
 @runs_option
@@ -38,6 +48,7 @@ def command(
     out: Path | None,
     precision: float | None,
     views: str,
+    engine: str,
     verbose: bool,
     device: str,
     runs: Path,
@@ -55,17 +66,23 @@ def command(
     from tellapart.evaluation.views import kinds_of
     from tellapart.workflow import devices
     from tellapart.workflow.answering import asked_for
+    from tellapart.workflow.answers import Answers
+    from tellapart.workflow.engines import use
     from tellapart.workflow.models import find_model, run_of
     from tellapart.workflow.predict import Classifier
+    from tellapart.workflow.stopping import Stopping
 
     bundle, name = find_model(runs, model)
     more = {"top_k": top_k or (3 if out is None else len(bundle.classes)), "precision": precision}
     more["kinds"] = kinds_of(views)
-    every = asked_for(pictures, sys.stdin.buffer)
+    stopping = Stopping(f"The same command goes on with {out}.")
+    every = asked_for(pictures, stopping.waiting(sys.stdin.buffer.read))
     ready = Classifier(bundle, device=devices.choose(device))
     if out is not None:
         refuse_both(as_json, verbose)
-        return to_file(ready, every, out, more, pictures, run_of(runs, model))
+        answers = Answers(out, ready.classes)
+        return to_file(Task(ready, every, answers, more, pictures, run_of(runs, model), engine, stopping))
+    use(ready, engine)
     return to_screen(ready, every, name, more, run_of(runs, model), verbose=verbose, as_json=as_json)
 
 
@@ -98,30 +115,74 @@ def refuse_both(as_json: bool, verbose: bool) -> None:
         raise UsageError(f"{flag} prints answers, and --out writes them to a file.", "Leave out one of them.")
 
 
-def to_file(
-    ready: "Classifier", every: Iterator, out: Path, more: dict, words: tuple[str, ...], run: "Run | None"
-) -> int:
-    """Write the answers to a file, from where it stands; say how many there are of each kind."""
-    from tellapart.workflow.answering import Answers, begun, identity, left, write
-    from tellapart.workflow.openings import looked
+class Task(NamedTuple):
+    """What is to be answered to a file: `words` name the pictures, `more` are the options of `Classifier.each`."""
 
-    answers, counts = Answers(out, ready.classes), Counter()
-    made_by = {"model": identity(ready.bundle), "set of options": {**more, "kinds": list(more["kinds"])}}
-    begun(answers, {"format": 1, **made_by, "list of pictures": list(words)})
-    coming = left(answers, every, counts)
-    first = list(islice(coming, 1))
-    if before := counts.total():
-        click.echo(f"{out} has {before:,} pictures already", err=True)
-    elif not first:
-        raise DataError("No files were found there.", "Name pictures, or folders of them.")
-    with download_bar() as show:
-        digests = write(answers, ready.each(chain(first, coming), **more, digests=run is not None), counts)
-        shown = (show(counts.total(), None, "pictures") or digest for digest in digests)
-        notes = looked(run, shown) if run else [] * len(deque(shown, maxlen=0))
+    ready: "Classifier"
+    pictures: Iterator
+    answers: "Answers"
+    more: dict
+    words: tuple[str, ...]
+    run: "Run | None"
+    engine: str
+    stopping: "Stopping"
+
+
+def to_file(task: Task) -> int:
+    """Write the answers to a file, from where it stands; say how many there are of each kind.
+
+    Raises BusyError when another process writes it, and the ending that is asked for, after a whole batch.
+    """
+    from tellapart.workflow.answering import LIST, begun, engine_of, held, identity
+    from tellapart.workflow.answers import make_parquet, need
+    from tellapart.workflow.engines import settle
+
+    answers, counts, options = task.answers, Counter(), {**task.more, "kinds": list(task.more["kinds"])}
+    need(answers.path)
+    with held(answers), task.stopping:
+        engine, said, pictures = settle(
+            task.ready, task.engine, engine_of(answers), task.pictures, come=LIST in task.words
+        )
+        made_by = {
+            "model": identity(task.ready.bundle),
+            "set of options": options,
+            "list of pictures": list(task.words),
+        }
+        begun(answers, {"format": 1, **made_by, "engine": engine})
+        click.echo(f"{said}\n" * bool(said), err=True, nl=False)
+        notes = answered(task._replace(pictures=pictures, engine=engine), counts)
+        if answers.lines.exists() and answers.lines != answers.path:
+            make_parquet(answers, task.stopping.asked)
     kinds = ", ".join(f"{counts[kind]:,} {kind}" for kind in ("answered", "unknown", "unsure", "unreadable"))
-    click.echo(f"{out}: {counts.total():,} pictures: {kinds}")
+    click.echo(f"{answers.path}: {counts.total():,} pictures: {kinds}")
     click.echo("".join(f"{note}\n" for note in notes), err=True, nl=False)
     return 3 if counts["unreadable"] else 0
+
+
+def answered(task: Task, counts: Counter) -> list[str]:
+    """Write a line for each picture that has none, and return what the run knows of them."""
+    from tellapart.workflow.answering import left, write
+    from tellapart.workflow.engines import use
+    from tellapart.workflow.openings import looked
+
+    run, at = task.run, {"batch": task.ready.batch, "asked": task.stopping.asked}
+    coming = left(task.answers, task.pictures, counts, **at)
+    first = list(islice(coming, 1))
+    if before := counts.total():
+        click.echo(f"{task.answers.path} has {before:,} pictures already", err=True)
+    if not first:
+        if not before:
+            raise DataError("No files were found there.", "Name pictures, or folders of them.")
+        return []
+    use(task.ready, task.engine)
+    with download_bar() as show:
+        guesses = task.ready.each(chain(first, coming), **task.more, digests=run is not None)
+        digests = write(task.answers, guesses, counts, **at)
+        shown = (show(counts.total(), None, "pictures") or digest for digest in digests)
+        notes = looked(run, shown) if run else [] * len(deque(shown, maxlen=0))
+    if ending := task.stopping.asked():
+        raise ending
+    return notes
 
 
 def as_data(guess) -> dict:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tellapart.evaluation.resample import Floats, of_pictures
 
-Marks, Scores = NDArray[np.bool_], NDArray[np.floating]
+Marks, Logits = NDArray[np.bool_], NDArray[np.floating]
 SCORES = ("mean average precision", "micro F1")
 
 
@@ -25,7 +25,7 @@ class Gain:
 
 
 def gains(
-    logits: tuple[Scores, Scores], said: tuple[Marks, Marks], marks: Marks, groups: NDArray[np.int64] | None = None
+    logits: tuple[Logits, Logits], said: tuple[Marks, Marks], marks: Marks, groups: NDArray[np.int64] | None = None
 ) -> list[Gain]:
     """What the second of two models has more of each of SCORES. Logits, what is said, and what is there are (N K), the
     classes in one order. Pictures, or whole groups, are drawn with replacement, for both models the same (B. Efron,
@@ -59,7 +59,7 @@ def _ratio(above: Floats, below: Floats) -> Floats:
 class _Ranking:
     """The pictures by the logit of one class, the highest first; those of equal logits share a threshold."""
 
-    def __init__(self, scores: Floats, own: Marks) -> None:
+    def __init__(self, scores: Logits, own: Marks) -> None:
         self.order = np.argsort(-scores, kind="stable")
         self.last = np.flatnonzero(np.append(np.diff(scores[self.order]) != 0, [True]))
         self.own = own[self.order]

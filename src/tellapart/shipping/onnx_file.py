@@ -36,7 +36,7 @@ def bringing(extra: str) -> Iterator[None]:
             yield
     except ImportError as error:
         hint = f"python3 -m pip install 'tellapart[{extra}]'"
-        raise UsageError(f"This export needs {error.name}.", hint) from error
+        raise UsageError(f"This needs {error.name}, which is not installed.", hint) from error
 
 
 def need(way: str) -> None:
@@ -109,15 +109,7 @@ def onnx_bytes(
     kind = torch.float16 if precision == "fp16" else torch.float32
     written = program(Shipped(bundle, FRONTS[front](bundle.preprocess), kind=kind), bundle, front)
     with quiet():
-        made: Any = torch.onnx.export(
-            written,
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=["pictures"],
-            output_names=["probabilities", "logits"],
-            verbose=False,
-        )
-        model = made.model_proto
+        model = onnx_of(written, ["pictures"], ["probabilities", "logits"])
     if model.ByteSize() > LARGEST:
         raise StorageError("The model is above 2 GB, the most that one ONNX file can hold.", "Try --precision fp16.")
     if precision == "int8":
@@ -129,6 +121,14 @@ def onnx_bytes(
     onnx.helper.set_model_props(model, {"tellapart": json.dumps(said), **singly})
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(deterministic=True)
+
+
+def onnx_of(written: Any, inputs: list[str], outputs: list[str]) -> Any:
+    """What torch.export wrote down as a model of ONNX."""
+    made: Any = torch.onnx.export(
+        written, dynamo=True, opset_version=OPSET, input_names=inputs, output_names=outputs, verbose=False
+    )
+    return made.model_proto
 
 
 def _bare(graph: Any) -> None:

@@ -1,5 +1,6 @@
 """Predict: what a model says of files and folders. Every file asked for is in the answer, broken ones too."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -106,6 +107,18 @@ class Classifier:
         """The names of the classes, in the order of their numbers."""
         return self.bundle.classes
 
+    @property
+    def batch(self) -> int:
+        """How many pictures go through the network together."""
+        to = self.bundle.preprocess
+        return max(1, min(BATCH, AT_ONCE // (to.side**2 * to.channels)))
+
+    def squares(self, pictures: Iterable[Picture]) -> Tensor:
+        """Those (B S S C) uint8 of the pictures that can be read."""
+        to = self.bundle.preprocess
+        found = [square for _, square in (_opened(one, to, False) for one in pictures) if square is not None]
+        return torch.from_numpy(np.stack(found)) if found else torch.zeros(0, to.size, to.size, to.channels)
+
     def predict(self, picture: Picture, *, top_k: int = 5, precision: float | None = None, views: str = "") -> Guess:
         """What one picture shows. What cannot be read has no answer but an `error`.
 
@@ -130,8 +143,7 @@ class Classifier:
         if top_k < 1:
             raise UsageError(f"top_k is {top_k}; at least one class is named.")
         least = _promised(self.bundle, precision, kinds)
-        to = self.bundle.preprocess
-        batch = max(1, min(BATCH, AT_ONCE // (to.side**2 * to.channels)))
+        to, batch = self.bundle.preprocess, self.batch
         waiting = _ahead(lambda picture: _opened(picture, to, digests), pictures, 2 * batch)
         while opened := list(islice(waiting, batch)):
             squares = [square for _, square in opened if square is not None]
@@ -203,9 +215,10 @@ def _opened(picture: Picture, preprocess: Preprocess, digests: bool) -> tuple[Gu
 def _pixels(picture: Picture) -> np.ndarray:
     """(H W C) uint8 of a file, its bytes, an array (H W) or (H W C), a tensor (C H W), or an image of Pillow."""
     if isinstance(picture, str | Path):
-        if not Path(picture).is_file():
-            raise DataError("It is not a regular file." if Path(picture).exists() else "There is no such file.")
-        return decode(Path(picture).read_bytes())
+        if not os.path.isfile(picture):
+            raise DataError("It is not a regular file." if os.path.exists(picture) else "There is no such file.")
+        with open(picture, "rb") as file:
+            return decode(file.read())
     if isinstance(picture, Stored):
         return decode(picture.read())
     if isinstance(picture, Tensor):
@@ -261,9 +274,10 @@ def _said(
 def _answered(guess: Guess, shares: np.ndarray, score: float, bundle: Bundle, top_k: int, least: float) -> Guess:
     if not np.isfinite(shares).all():
         return replace(guess, error="The network's answer is not a finite number.")
-    every = tuple((bundle.classes[k], k, float(shares[k])) for k in np.argsort(-shares, kind="stable").tolist())
-    top = every[:top_k]
+    order, values = np.argsort(-shares, kind="stable").tolist(), shares.tolist()
+    top = tuple((bundle.classes[k], k, values[k]) for k in order[:top_k])
     if bundle.thresholds:
+        every = ((bundle.classes[k], k, values[k]) for k in order)
         return replace(guess, top=top, said=tuple(one for one in every if one[2] >= bundle.thresholds[one[1]]))
     return replace(guess, top=top, doubt=_doubt(bundle, score, float(shares.max()), least))
 

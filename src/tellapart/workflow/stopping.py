@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 
 from tellapart.errors import Interrupted, TellapartError, Terminated
@@ -20,11 +21,12 @@ class Stopping:
     """While open, Ctrl-C, SIGTERM and SIGHUP are turned into an ending that the loop asks for, SIGUSR1 into a
     checkpoint.
 
-    A second Ctrl-C leaves at once. Only in the main thread.
+    A second Ctrl-C leaves at once. Only in the main thread. `hint`: what the ending says to do.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hint: str = "") -> None:
         self.ending: TellapartError | None = None
+        self.hint, self.waits = hint, False
         self.save, self.pressed = False, 0.0
         self.previous: dict[int, object] = {}
 
@@ -36,6 +38,20 @@ class Stopping:
         """Whether a checkpoint was asked for since the last call."""
         wanted, self.save = self.save, False
         return wanted
+
+    def waiting(self, work: Callable[[int], bytes]) -> Callable[[int], bytes]:
+        """The same work, which a stop leaves at once with its ending: what is waited for may never come."""
+
+        def left_at_once(most: int) -> bytes:
+            self.waits = True
+            try:
+                if self.ending is not None:
+                    raise self.ending
+                return work(most)
+            finally:
+                self.waits = False
+
+        return left_at_once
 
     def __enter__(self) -> "Stopping":
         if threading.current_thread() is threading.main_thread():
@@ -57,7 +73,11 @@ class Stopping:
             stopped = number == signal.SIGINT
             self.pressed = time.monotonic()
             name = signal.Signals(number).name
-            self.ending = Interrupted("Stopped by Ctrl-C.") if stopped else Terminated(f"Stopped by {name}.")
+            self.ending = (Interrupted if stopped else Terminated)(
+                f"Stopped by {'Ctrl-C' if stopped else name}.", self.hint
+            )
+            if self.waits:
+                raise self.ending
         elif number == signal.SIGINT and time.monotonic() - self.pressed > ONE_PRESS:
             raise KeyboardInterrupt
 
