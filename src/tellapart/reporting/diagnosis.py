@@ -12,13 +12,14 @@ from tellapart.evaluation.judgement import worth_of
 from tellapart.evaluation.metrics import Figure, difference, judge, softmax
 from tellapart.evaluation.predictions import Predictions
 from tellapart.recipe import Recipe
-from tellapart.reporting.remedies import LARGE, against_overfitting, against_underfitting
+from tellapart.reporting.remedies import against_overfitting, against_underfitting
 
 Epochs = Sequence[Mapping[str, Any]]
 """The epochs of metrics.jsonl, in order."""
 
-FEW, GAP = 1000, 0.05
-"""Fewer training pictures are little data; up to this gap between training and validation accuracy a network fits."""
+FEW, LARGE, GAP = 1000, 1000, 0.05
+"""Fewer training pictures are little data; more parameters for each of them, a large network; up to this gap between
+training and validation accuracy a network fits."""
 WAITS, COMPUTES = 0.3, 0.7
 """Shares of the time from which on a training is bound by its loader, or by its arithmetic."""
 CLASS, COARSE = 5, 0.2
@@ -63,6 +64,21 @@ class About:
     def halfway(self) -> float:
         """The accuracy half way between always saying the commonest class and being always right."""
         return (1 + self.commonest) / 2
+
+    @property
+    def large(self) -> bool:
+        """Whether the network is large for so many pictures."""
+        return self.parameters > LARGE * self.num_train
+
+    @property
+    def calmer(self) -> tuple[str, ...]:
+        """What may help against over-fitting."""
+        return against_overfitting(self.recipe, large=self.large)
+
+    @property
+    def bolder(self) -> tuple[str, ...]:
+        """What may help against under-fitting."""
+        return against_underfitting(self.recipe, usual_lr=self.usual_lr)
 
 
 def watched(epochs: Epochs, about: About) -> list[Finding]:
@@ -141,13 +157,13 @@ def overfitting(epochs: Epochs, about: About) -> Finding | None:
         f"since epoch {low + 1} the validation loss rises ({best['val_loss']:.3g} → {last['val_loss']:.3g}) "
         f"while the training loss falls ({best['train_loss']:.3g} → {last['train_loss']:.3g}){causes(about)}"
     )
-    return Finding(label="over-fitting", text=text, remedies=against_overfitting(about))
+    return Finding(label="over-fitting", text=text, remedies=about.calmer)
 
 
 def causes(about: About) -> str:
     """Why a network may learn its pictures by heart, from how many there are and how large it is; or nothing."""
     found, n = ["too little data"] * (about.num_train < FEW), about.parameters
-    found += ["too large a network"] * (n > LARGE * about.num_train)
+    found += ["too large a network"] * about.large
     count = (f"{n / 1e6:,.0f} million" if n >= 1e6 else f"{n:,}") + " trained" * bool(about.recipe.model.freeze)
     return f" ({about.num_train:,} training pictures, {count} parameters: {' for '.join(found)})" if found else ""
 
@@ -164,10 +180,14 @@ def _fit(epochs: Epochs, about: About, train: Figure, validation: Figure) -> Fin
     if known:
         return Finding(label=known.label, text=f"{text}; {known.text}", remedies=known.remedies)
     if low > GAP:
-        return Finding(label="over-fitting", text=f"{text}{causes(about)}", remedies=against_overfitting(about))
+        return Finding(
+            label="over-fitting",
+            text=f"{text}{causes(about)}",
+            remedies=about.calmer,
+        )
     if poor:
         text += f"; always saying the commonest class would give {100 * about.commonest:.1f} %"
-        return Finding(label="under-fitting", text=text, remedies=against_underfitting(about))
+        return Finding(label="under-fitting", text=text, remedies=about.bolder)
     if gap > GAP:
         risen = next(filter(None, (overfitting(epochs[:end], about) for end in range(len(epochs), 0, -1))), None)
         text += f": too few pictures to tell{f'; {risen.text}' if risen else ''}"

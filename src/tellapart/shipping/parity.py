@@ -65,8 +65,9 @@ class Parity:
     """How far two ways of judging the same n pictures agree.
 
     `same`: that get the same class; `clear` and `agreed`: those of which the class is clear, and those of them that get
-    the same; `largest`: the largest difference of a probability. `accuracy`: of both where the classes are known, and
-    `change`, what the exported one has more, paired. `about`: which pictures; `fault`: what makes the difference.
+    the same; `largest`: the largest difference of a probability. `accuracy`: of both on the `judged` ones whose classes
+    may be used, and `change`, what the exported one has more, paired. `about`: which pictures; `fault`: what makes the
+    difference.
     `several`: a picture may have several classes; then `same` get the same set of them, `clear` have a clear answer for
     one at least, `agreed` the same for all that are clear, and `accuracy` is the share of exact matches.
     """
@@ -83,6 +84,7 @@ class Parity:
     worst: tuple[Worst, ...]
     accuracy: tuple[float, float] | None
     change: Paired | None
+    judged: int = 0
     several: bool = False
     fault: str = ""
 
@@ -115,9 +117,8 @@ class Parity:
         change = [f"{100 * one:+.1f}" for one in (self.change.difference, self.change.low, self.change.high)]
         ours, theirs = (f"{100 * one:.1f} %" for one in self.accuracy)
         gain = f"{change[0]} points [{change[1]}, {change[2]}]"
-        return (
-            f"{'exact match' if self.several else 'accuracy'} {ours} before, {theirs} exported: {gain}, n = {self.n:,}"
-        )
+        what = "exact match" if self.several else "accuracy"
+        return f"{what} {ours} before, {theirs} exported: {gain}, n = {self.judged:,}"
 
 
 def parity(
@@ -161,7 +162,9 @@ def compared(
     first, second = said(bundle, ours), said(bundle, theirs)
     clear = _clear(bundle, ours, min(2 * bound, CLEAR))
     agreed = clear.any(1) & ((first == second) | ~clear).all(1)
-    accuracy, change = _change(samples, first, second, np.stack([ours, theirs])) if finite else (None, None)
+    known = [n for n, one in enumerate(samples) if one.label is not None or one.marks is not None]
+    shares = np.stack([ours[known], theirs[known]])
+    change = _change([samples[n] for n in known], first[known], second[known], shares) if finite else (None, None)
     return Parity(
         about=about,
         n=len(samples),
@@ -173,8 +176,9 @@ def compared(
         least=LOWEST.get(arithmetic, LEAST),
         finite=finite,
         worst=tuple(_worst(bundle, samples, ours, theirs, off)),
-        accuracy=accuracy,
-        change=change,
+        accuracy=change[0],
+        change=change[1],
+        judged=len(known),
         several=bool(bundle.thresholds),
     )
 

@@ -25,9 +25,9 @@ from tellapart.workflow.models import find_model, run_of
 from tellapart.workflow.robust import judged_with
 
 CERTIFICATE = "parity.json"
-COMPARED, JUDGED, SHOWN = 256, 1000, 128
-"""Files that both ways are compared on; those by which a smaller file's accuracy is judged; training pictures that show
-int8 its ranges."""
+COMPARED, FEWEST, JUDGED, SHOWN = 256, 200, 1000, 128
+"""Files that both ways are compared on, and how few are too few; those by which a smaller file's accuracy is judged;
+training pictures that show int8 its ranges."""
 SMALLER = ("fp16", "int8")
 
 
@@ -80,8 +80,7 @@ def certified(
 ) -> Parity:
     """The parity on validation pictures, or on golden samples where there are none; with its fault where it fails."""
     if pictures is not None:
-        samples = _samples(pictures, "validation", JUDGED if arithmetic in SMALLER else COMPARED)
-        about = "validation pictures"
+        samples, about = _compared(pictures, JUDGED if arithmetic in SMALLER else COMPARED)
     else:
         names = {} if bundle.thresholds else {name: k for k, name in enumerate(bundle.classes)}
         samples = [Sample(key=one.name, file=one.file, label=names.get(one.name)) for one in bundle.goldens]
@@ -103,6 +102,14 @@ def _pictures(runs: Path, model: str) -> tuple[Pictures | None, str]:
         return judged_with(run, None)[1], ""
     except TellapartError as error:
         return None, f"the pictures of {run.name} are not there: {error.message.rstrip('.')}"
+
+
+def _compared(pictures: Pictures, most: int) -> tuple[list[Sample], str]:
+    """Validation pictures; where these are few, training pictures too, without classes: they judge no accuracy."""
+    samples = _samples(pictures, "validation", most)
+    more = _samples(pictures, "train", max(0, FEWEST - len(samples)))
+    about = "validation and training pictures" if more else "validation pictures"
+    return [*samples, *(replace(one, label=None, marks=None) for one in more)], about
 
 
 def _samples(pictures: Pictures, part: str, most: int) -> list[Sample]:
