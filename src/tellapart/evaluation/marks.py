@@ -24,6 +24,7 @@ from tellapart.evaluation.metrics import (
 from tellapart.evaluation.predictions import Predictions
 from tellapart.evaluation.ranks import FEWEST, bounds, curve
 from tellapart.evaluation.resample import Floats, of_pictures
+from tellapart.evaluation.scores import ratio
 
 Marks = NDArray[np.bool_]
 
@@ -175,8 +176,8 @@ def _macro(predictions: Predictions, said: Marks, every: Sequence[Figure]) -> li
     def statistic(weights: Floats) -> Floats:
         hits, named, there = (weights @ one for one in each)
         known = named + there > 0
-        ratios = (_ratio(2 * hits, named + there), _ratio(hits, named), _ratio(hits, there))
-        return np.stack([_ratio((one * known).sum(1), known.sum(1)) for one in ratios], axis=1)
+        ratios = (ratio(2 * hits, named + there), ratio(hits, named), ratio(hits, there))
+        return np.stack([ratio((one * known).sum(1), known.sum(1)) for one in ratios], axis=1)
 
     values, part = statistic(np.ones((1, n)))[0], predictions.part
     figures = []
@@ -189,10 +190,6 @@ def _macro(predictions: Predictions, said: Marks, every: Sequence[Figure]) -> li
         low, high = max(0.0, float(ends[0])), min(1.0, float(ends[1]))
         figures.append(Figure(name=f"macro {name}", value=float(value), n=n, low=low, high=high, part=part))
     return figures
-
-
-def _ratio(above: Floats, below: Floats) -> Floats:
-    return np.divide(above, below, where=below > 0, out=np.zeros(np.broadcast(above, below).shape))
 
 
 def _by_class(predictions: Predictions, said: Marks) -> list[Figure]:

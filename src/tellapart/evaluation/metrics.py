@@ -168,15 +168,20 @@ def class_curves(predictions: Predictions) -> list[Curve | None]:
     """The curves of each class by its probability, by its logit where a picture may have several; None where all
     pictures have it, or none.
     """
-    scores, own = _ranking(predictions)
+    scores, own = _ranking(predictions), _owned(predictions)
     return [curve(scores[:, k], own[:, k]) for k in range(len(predictions.classes))]
 
 
-def _ranking(predictions: Predictions) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """(N K) each: what pictures are ranked by, and which classes they have."""
+def _ranking(predictions: Predictions) -> NDArray[np.float64]:
+    """(N K): what the pictures are ranked by."""
+    return softmax(predictions.logits) if predictions.marks is None else predictions.logits.astype(np.float64)
+
+
+def _owned(predictions: Predictions) -> NDArray[np.bool_]:
+    """(N K): which classes the pictures have."""
     if predictions.marks is not None:
-        return predictions.logits.astype(np.float64), predictions.marks
-    return softmax(predictions.logits), predictions.labels[:, None] == np.arange(len(predictions.classes))
+        return predictions.marks
+    return predictions.labels[:, None] == np.arange(len(predictions.classes))
 
 
 def _area(found: Curve, what: str) -> tuple[float, NDArray[np.float64]]:
@@ -186,7 +191,7 @@ def _area(found: Curve, what: str) -> tuple[float, NDArray[np.float64]]:
 
 def areas(predictions: Predictions, found: Sequence[Curve | None], what: str) -> list[Figure]:
     """ROC area, or average precision, of each class that has a curve, with the n of its pictures."""
-    figures, counts = [], _ranking(predictions)[1].sum(axis=0).tolist()
+    figures, counts = [], _owned(predictions).sum(axis=0).tolist()
     for name, one, n in zip(predictions.classes, found, counts, strict=True):
         if one is not None:
             value, adds = _area(one, what)
@@ -214,8 +219,10 @@ def _bounds_of_mean(predictions: Predictions, found: Mapping[int, Curve], what: 
     """The interval of the mean of an area over some classes. An average precision is too high on average, the more so
     the fewer the pictures; the mean of a hundred classes errs less than by that, so its interval must know it.
     """
-    own, (scores, are) = [_area(one, what) for one in found.values()], _ranking(predictions)
-    more = [excess(scores[:, k], are[:, k], predictions.groups) for k in found] if what != "ROC area" else [0.0]
+    own, more = [_area(one, what) for one in found.values()], [0.0]
+    if what != "ROC area":
+        scores, are = _ranking(predictions), _owned(predictions)
+        more = [excess(scores[:, k], are[:, k], predictions.groups) for k in found]
     return bounds(
         float(np.mean([area for area, _ in own])),
         np.mean([adds for _, adds in own], axis=0),

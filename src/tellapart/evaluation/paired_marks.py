@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.evaluation.resample import Floats, of_pictures
+from tellapart.evaluation.scores import ratio
 
 Marks, Logits = NDArray[np.bool_], NDArray[np.floating]
 SCORES = ("mean average precision", "micro F1")
@@ -36,7 +37,7 @@ def gains(
 
     def statistic(weights: Floats) -> Floats:
         average = [_mean_average_precision(each, weights) for each in rankings]
-        micro = [_ratio(weights @ hits, weights @ size) for hits, size in counts]
+        micro = [ratio(weights @ hits, weights @ size) for hits, size in counts]
         return np.stack([average[1] - average[0], micro[1] - micro[0]], axis=1)
 
     values = statistic(np.ones((1, len(marks))))[0]
@@ -50,10 +51,6 @@ def gains(
 def _counts(said: Marks, marks: Marks) -> tuple[Floats, Floats]:
     """Of each picture twice its right classes, and those said and there together: F1 is the ratio of their sums."""
     return 2.0 * (said & marks).sum(axis=1), (said.sum(axis=1) + marks.sum(axis=1)).astype(np.float64)
-
-
-def _ratio(above: Floats, below: Floats) -> Floats:
-    return np.divide(above, below, where=below > 0, out=np.zeros_like(below))
 
 
 class _Ranking:
@@ -70,7 +67,7 @@ class _Ranking:
         count = np.cumsum(drawn, axis=1)[:, self.last]
         hits = np.cumsum(drawn * self.own, axis=1)[:, self.last]
         total, steps = hits[:, -1], np.diff(hits, axis=1, prepend=0.0)
-        value = _ratio((steps * _ratio(hits, count)).sum(axis=1), total)
+        value = ratio((steps * ratio(hits, count)).sum(axis=1), total)
         return np.where((total > 0) & (total < count[:, -1]), value, np.nan)
 
 
@@ -78,4 +75,4 @@ def _mean_average_precision(each: Sequence[_Ranking], weights: Floats) -> Floats
     """The mean over the classes that have a curve; 0 without any."""
     values = np.stack([one.average_precision(weights) for one in each])
     known = ~np.isnan(values)
-    return _ratio(np.where(known, values, 0.0).sum(axis=0), known.sum(axis=0).astype(np.float64))
+    return ratio(np.where(known, values, 0.0).sum(axis=0), known.sum(axis=0).astype(np.float64))

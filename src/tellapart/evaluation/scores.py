@@ -61,23 +61,24 @@ def table_scores(cells: Cells, weights: Floats) -> Floats:
     """
     hits, there, said = cells.margins(weights)
     n = there.sum(1)
-    recall, precision, f1 = _ratio(hits, there), _ratio(hits, said), _ratio(2 * hits, there + said)
+    recall, precision, f1 = ratio(hits, there), ratio(hits, said), ratio(2 * hits, there + said)
     known, has = (there + said) > 0, there > 0
     agreed, chance = hits.sum(1) / n, (there * said).sum(1) / n**2
     covariance = hits.sum(1) * n - (there * said).sum(1)
     spread = np.sqrt((n**2 - (there**2).sum(1)) * (n**2 - (said**2).sum(1)))
     found = (
-        _ratio((recall * has).sum(1), has.sum(1)),
-        *(_ratio((one * known).sum(1), known.sum(1)) for one in (precision, recall, f1)),
+        ratio((recall * has).sum(1), has.sum(1)),
+        *(ratio((one * known).sum(1), known.sum(1)) for one in (precision, recall, f1)),
         (precision * there).sum(1) / n,
         (f1 * there).sum(1) / n,
-        _ratio(agreed - chance, 1 - chance),
-        _ratio(covariance, spread),
+        ratio(agreed - chance, 1 - chance),
+        ratio(covariance, spread),
     )
     return np.stack(found, axis=1)
 
 
-def _ratio(above: Floats, below: Floats) -> Floats:
+def ratio(above: Floats, below: Floats) -> Floats:
+    """above / below, 0 where below is 0."""
     return np.divide(above, below, where=below > 0, out=np.zeros(np.broadcast(above, below).shape))
 
 
