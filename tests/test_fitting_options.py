@@ -13,6 +13,7 @@ from torch import nn
 
 from tellapart.errors import DivergedError, Interrupted, UsageError
 from tellapart.recipe import Loss, Optim, Recipe
+from tellapart.run import Run
 from tellapart.training.average import Average
 from tellapart.training.checkpoint import Position
 from tellapart.training.losses import make_loss
@@ -51,6 +52,31 @@ def test_gradients_are_clipped_as_torch_clips_them(clip: float) -> None:
     assert bad == 0
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad)
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.3])
+@pytest.mark.parametrize("wanted", [True, False])
+@pytest.mark.parametrize("what", ["nothing", "gradient", "statistic", "loss", "a large gradient"])
+def test_what_is_not_finite_is_seen_whether_the_norm_is_wanted_or_not(what: str, wanted: bool, clip: float) -> None:
+    model, precision = network(), Precision("fp32", CPU)
+    loss = gradients(model)
+    grads = [p.grad.clone() for p in model.parameters()]
+    norm = float(nn.utils.get_total_norm(grads))
+    if what == "gradient":
+        model[0].weight.grad[1, 0, 2, 2] = torch.inf
+    elif what == "statistic":
+        model[1].running_var[1] = torch.nan
+    elif what == "loss":
+        loss = loss * torch.nan
+    elif what == "a large gradient":  # whose square is not finite
+        model[0].weight.grad[0, 0, 0, 0] = 1e30
+    found, bad = precision.gradients(model, loss, 4, clip=clip, wanted=wanted)
+    seen = what not in ("nothing", "a large gradient") or (what == "a large gradient" and clip > 0)
+    assert (float(bad), int(precision.seen_bad)) == ((1.0, 4) if seen else (0.0, -1))
+    if what == "nothing":
+        assert float(found) == pytest.approx(norm if wanted or clip else 0.0)
+    if what == "nothing" and not clip:
+        assert all(torch.equal(a, b.grad) for a, b in zip(grads, model.parameters(), strict=True))
 
 
 def test_an_average_of_the_steps_is_the_one_by_hand() -> None:
@@ -217,7 +243,8 @@ def test_every_option_trains_and_resumes_to_the_same_bits(tmp_path: Path, more: 
         seen.extend(type(event) for event in events)
     done = tellapart(tmp_path, "resume", "cut", "--no-test")
     assert done.code == 0, done.err
-    last = [sorted((tmp_path / "runs" / name / "checkpoints").glob("step-*"))[-1] for name in ("whole", "cut")]
+    runs = [Run(tmp_path / "runs" / name) for name in ("whole", "cut")]
+    last = [run.folder / "checkpoints" / run.status()["checkpoints"]["last"] for run in runs]
     names = {file.name for file in last[0].iterdir()}
     assert names == {file.name for file in last[1].iterdir()}
     assert ("average.safetensors" in names) == more[0].startswith("train.")

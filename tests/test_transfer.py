@@ -27,22 +27,27 @@ NET = "mobilenet_v3_small"
 SMALL = ("pets", "--set", "input.size=64", "--no-test")
 
 
-@pytest.fixture(scope="module")
-def at(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder `pets` of 60 pictures, and `body.pth`, weights of a mobilenet for 1,000 classes."""
-    folder = tmp_path_factory.mktemp("transfer")
-    make_folder(folder / "pets", per_class=20)
+def body_for(drawn: np.ndarray) -> nn.Module:
+    """A network for 1,000 classes whose running statistics are those of some pictures (N S S 3)."""
     torch.manual_seed(1)
     body = build_torchvision(NET, 1000)
-    drawn = np.stack([draw(k, 3, (0, k, n), 12) for k in range(3) for n in range(20)])
     pictures = nn.functional.interpolate(torch.from_numpy(drawn).permute(0, 3, 1, 2) / 255 - 0.45, size=64) / 0.22
     for module in body.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None  # the plain mean over all calls
     with torch.no_grad():
-        for _ in range(3):  # so that its running statistics are those of such pictures
+        for _ in range(3):
             body(pictures)
-    torch.save(body.state_dict(), folder / "body.pth")
+    return body
+
+
+@pytest.fixture(scope="module")
+def at(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder `pets` of 60 pictures, and `body.pth`, weights of a mobilenet for 1,000 classes."""
+    folder = tmp_path_factory.mktemp("transfer")
+    make_folder(folder / "pets", per_class=20)
+    drawn = np.stack([draw(k, 3, (0, k, n), 12) for k in range(3) for n in range(20)])
+    torch.save(body_for(drawn).state_dict(), folder / "body.pth")
     return folder
 
 
@@ -131,9 +136,9 @@ def test_several_processes_begin_with_the_head_that_the_first_has_fitted(at: Pat
 
 
 def test_features_are_made_once(at: Path, fitted: Done, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tellapart.workflow import headed
+    from tellapart.workflow import embedded
 
-    monkeypatch.setattr(headed, "_made", lambda *_: pytest.fail("they were made again"))
+    monkeypatch.setattr(embedded, "_made", lambda *_: pytest.fail("they were made again"))
     again = train(at, "again", *SMALL, "--weights", "body.pth", "--freeze", "body", "--seed", "0")
     one, other = (load_bundle(run.bundle).state for run in (fitted.run("fitted"), again.run("again")))
     assert same_bits(dict(one), dict(other))

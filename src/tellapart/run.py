@@ -116,6 +116,10 @@ class Run:
         """The stored heat maps of some mistakes of one part."""
         return self.folder / f"heat-{part}.safetensors"
 
+    def nearest(self, part: str) -> Path:
+        """The stored training pictures nearest to some mistakes of one part."""
+        return self.folder / f"nearest-{part}.safetensors"
+
     def write(self, file: str, content: str | bytes) -> None:
         """Write one file of the run, whole or not at all."""
         write_atomically(self.folder / file, content)

@@ -79,7 +79,7 @@ def predict_part(model: nn.Module, pictures: Pictures, part: str, *, device: tor
         keys=keys,
         logits=logits,
         labels=index.labels[rows],
-        thumbnails=_thumbnails(pictures, rows),
+        thumbnails=thumbnails(pictures, rows),
         groups=None if index.groups is None else index.groups[rows],
         marks=index.marked(rows),
     )
@@ -96,10 +96,10 @@ def refuse_not_finite(logits: NDArray[np.float32], keys: Sequence[str]) -> None:
         )
 
 
-def _thumbnails(pictures: Pictures, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+def thumbnails(pictures: Pictures, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
     """(N T T C) small copies of what the network saw, so that mistakes can be shown without the pictures."""
     size = pictures.preprocess.size
     step = -(-size // THUMBNAIL)
     squares = (pictures.pixels.gather(rows[n : n + BATCH]) for n in range(0, len(rows), BATCH))
     chunks = [centre(square, size)[:, ::step, ::step].copy() for square in squares]
-    return np.concatenate(chunks)
+    return np.concatenate(chunks) if chunks else np.zeros((0, 1, 1, pictures.preprocess.channels), np.uint8)

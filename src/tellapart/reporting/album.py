@@ -27,22 +27,22 @@ class Album:
     def figure(self, row: int, caption: str) -> str:
         """One picture with a caption (HTML) and its key below; without small copies the words alone."""
         key = str(self.predictions.keys[row])
-        words = f'<figcaption>{caption}<small><bdi title="{inert(short(key))}">{inert(_end(key))}</bdi></small>'
+        words = f'<figcaption>{caption}<small><bdi title="{inert(short(key))}">{inert(end(key))}</bdi></small>'
         if not self:
             return f"<figure>{words}</figcaption></figure>"
         self.rows[row] = None
-        shot = f'<svg class="shot" viewBox="0 0 1 1" role="img" aria-label="{inert(_end(key))}"><use href="#p{row}"/>'
+        shot = f'<svg class="shot" viewBox="0 0 1 1" role="img" aria-label="{inert(end(key))}"><use href="#p{row}"/>'
         return f"<figure>{shot}</svg>{words}</figcaption></figure>"
 
     def pictures(self) -> str:
         """Every picture that is shown, once, where nothing is seen of it; the figures point here."""
         small = self.predictions.thumbnails
-        every = () if small is None else ((row, _address(small[row])) for row in self.rows)
+        every = () if small is None else ((row, address(small[row])) for row in self.rows)
         drawn = "".join(f'<image id="p{row}" width="1" height="1" href="{address}"/>' for row, address in every)
         return f'<svg class="album" width="0" height="0" aria-hidden="true"><defs>{drawn}</defs></svg>'
 
 
-def _address(pixels: NDArray[np.uint8]) -> str:
+def address(pixels: NDArray[np.uint8]) -> str:
     """A picture (T T C) as a data address."""
     grey = pixels.shape[2] == 1
     image = Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if grey else pixels))
@@ -52,6 +52,6 @@ def _address(pixels: NDArray[np.uint8]) -> str:
     return f"data:image/{'png' if small else 'jpeg'};base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
-def _end(key: str) -> str:
+def end(key: str) -> str:
     """The end of a path, which tells pictures apart."""
     return key if len(key) <= 40 else "…" + key[-39:]

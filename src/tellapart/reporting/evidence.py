@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tellapart.evaluation.alikes import Alikes
 from tellapart.evaluation.judgement import Judgement
 from tellapart.evaluation.looks import Looks
 from tellapart.evaluation.marks import Marked as Judged
@@ -72,12 +73,13 @@ class Marked(Facts):
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence(Facts):
-    """The same, with the judgement of what was predicted, and `looks`: heat maps of some mistakes among `shown`, None
-    where none were kept.
+    """The same, with the judgement of what was predicted; `looks`: heat maps of some mistakes among `shown`, `alikes`:
+    the training pictures nearest to them; None where none were kept.
     """
 
     judgement: Judgement
     looks: Looks | None = None
+    alikes: Alikes | None = None
 
     @property
     def accuracy(self) -> Figure:

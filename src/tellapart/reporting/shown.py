@@ -13,6 +13,7 @@ from tellapart.evaluation.metrics import softmax
 from tellapart.figures.inert import short
 from tellapart.reporting.album import Album
 from tellapart.reporting.evidence import Evidence
+from tellapart.reporting.likened import likened
 from tellapart.reporting.looked import looked
 from tellapart.reporting.markup import both, name, paragraph, sentence, table, words
 from tellapart.reporting.story import cell
@@ -143,6 +144,7 @@ def mistakes(of: Evidence, album: Album) -> Iterator[str]:
     yield paragraph("mistakes", values)
     yield _shots(of, album, shown)
     yield from looked(of, lambda row: shot(of, album, row))
+    yield from likened(of, lambda row: shot(of, album, row))
 
 
 def doubtful(of: Evidence, album: Album) -> Iterator[str]:

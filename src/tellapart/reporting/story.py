@@ -29,6 +29,9 @@ UNTRAINED = ("input.size", "augment.preset", "model.name")
 GAP = re.compile(r"training (?P<train>.+?), validation (?P<validation>.+?), gap (?P<gap>\S+) points (?P<span>\[.*?\])")
 AGAINST = re.compile(r"contradicts (?P<count>[\d,]+) of (?P<n>[\d,]+)")
 """What the diagnosis says in numbers."""
+NEAREST, OWN = re.compile(r"the (?P<count>\d+) nearest(?: of (?P<of>[\d,]+))? (?P<by>.+)"), "by its own features"
+NEAREST_BY = {"small grey copies": "按缩小灰度图", "by pretrained features": "按预训练特征", OWN: "按网络自身特征"}
+"""How the vote of the nearest training pictures is called, and by what they are near."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +55,15 @@ def percent(figure: Figure) -> str:
 
 
 def about(figure: Figure) -> Value:
-    """What a simple classifier is called: 'always X', or the nearest grey copies."""
+    """What a simple classifier is called: 'always X', or the nearest by something."""
     if figure.about.startswith("always "):
         name = short(figure.about.removeprefix("always "), 60)
         return f"always saying “{name}”", f"总是回答“{name}”"
-    count = "".join(filter(str.isdigit, figure.about))
-    return figure.about, f"最近的 {count} 张缩小灰度图投票" if "nearest small grey" in figure.about else figure.about
+    found = NEAREST.fullmatch(figure.about)
+    if found is None or found["by"] not in NEAREST_BY:
+        return figure.about, figure.about
+    among = f"{found['of']} 张训练图中" if found["of"] else ""
+    return figure.about, f"{among}{NEAREST_BY[found['by']]}最近的 {found['count']} 张投票"
 
 
 def chapters(of: Evidence) -> list[list[Sentence]]:
@@ -140,6 +146,7 @@ def _result(of: Evidence) -> Iterator[Sentence]:
     for one in of.baselines:
         low, high = difference(accuracy, one)
         key = "beats" if low > 0 else "loses" if high < 0 else "equals"
+        key = "without_head" if one.about.endswith(OWN) else key
         yield Sentence(key=key, at="quote", values={"simple": about(one), "share": percent(one)})
     validation = of.validation
     if validation is not None:

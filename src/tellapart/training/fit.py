@@ -172,8 +172,9 @@ def fit(
                 loss += backward(part, batch, whole, last=part is parts[-1])
             loss = world.joined(loss, model, batch)
             loss_function.penalise(model, scale=precision.scale)
-            norm, bad = precision.gradients(model, loss, step, clip=plan.clip)
-            if device.type == "cpu" or (step + 1) % plan.log_every == 0:
+            told = (step + 1) % plan.log_every == 0
+            norm, bad = precision.gradients(model, loss, step, clip=plan.clip, wanted=told)
+            if device.type == "cpu" or told:
                 where = {"loss_function": loss_function, "num_classes": num_classes, "step": step, "model": model}
                 refuse_divergence(loss, precision.seen_bad, **where, keep=lambda: keep("last", midway))
             lr = rate(step) * plan.drop_factor**at.drops
@@ -182,17 +183,8 @@ def fit(
 
             total += loss * batch.counted
             seen, step = seen + batch.counted, step + 1
-            if step % plan.log_every:
-                yield Step(step=step, epoch=epoch, pictures=batch.counted)
-            else:
-                yield Step(
-                    step=step,
-                    epoch=epoch,
-                    pictures=batch.counted,
-                    loss=loss.item(),
-                    lr=lr,
-                    grad_norm=norm.item(),
-                )
+            record = Step(step=step, epoch=epoch, pictures=batch.counted)
+            yield replace(record, loss=loss.item(), lr=lr, grad_norm=norm.item()) if told else record
             keep("step", midway)
             ending = asked()
             if ending is not None:

@@ -14,6 +14,7 @@ FIRST_SCALE, GROWTH_INTERVAL = 2.0**16, 2000
 
 FOREACH_MUL = torch._foreach_mul_  # pyright: ignore[reportPrivateImportUsage]
 FOREACH_NORM = torch._foreach_norm  # pyright: ignore[reportPrivateImportUsage]
+AMP_CHECK = torch._amp_foreach_non_finite_check_and_unscale_  # pyright: ignore[reportPrivateImportUsage]
 AMP_UPDATE_SCALE = torch._amp_update_scale_  # pyright: ignore[reportPrivateImportUsage]
 """What torch's own clipping and scaler are made of."""
 
@@ -32,6 +33,7 @@ class Precision:
         self.scale = torch.full((), FIRST_SCALE if name == "fp16" else 1.0, device=device)
         self.good = torch.zeros((), dtype=torch.int32, device=device)
         self.seen_bad, self.fine = torch.full((), -1, device=device), torch.zeros((), device=device)
+        self.found, self.one = torch.zeros(1), torch.ones(())
         self.weights: list[nn.Parameter] | None = None
         self.statistics: list[Tensor] | None = None
 
@@ -44,14 +46,20 @@ class Precision:
         return loss * self.scale if self.name == "fp16" else loss
 
     @torch.no_grad()
-    def gradients(self, model: nn.Module, loss: Tensor, step: int, *, clip: float) -> tuple[Tensor, Tensor]:
+    def gradients(
+        self, model: nn.Module, loss: Tensor, step: int, *, clip: float, wanted: bool = True
+    ) -> tuple[Tensor, Tensor]:
         """Unscale the gradients, and shorten them to the norm `clip` (0: any length). Gives their 2-norm before that,
-        and 1 when it, the loss or a buffer is not finite: such a step must not be taken.
+        0 where it is not `wanted` and not needed, and 1 when it, the loss or a buffer is not finite: such a step must
+        not be taken.
         """
         if self.weights is None:  # the tree of modules is not walked again in every step
             self.weights = list(model.parameters())
         shards = [p.grad for p in self.weights if p.grad is not None]
         sharded = is_shard(shards[0])
+        at_hand = self.device.type == "cpu" and self.name != "fp16"  # no one waits for the answer, and it is seldom no
+        if at_hand and not (clip or sharded) and self._finite(model, shards, loss):
+            return norm_of(shards) if wanted else self.fine, self.fine
         grads = [local(grad) for grad in shards] if sharded else shards
         if self.name == "fp16":
             FOREACH_MUL(grads, 1 / self.scale)
@@ -60,8 +68,7 @@ class Precision:
             norm = summed(norm.double().square(), shards[0]).sqrt().float()
         if clip:
             FOREACH_MUL(grads, (clip / (norm + 1e-6)).clamp(max=1.0))
-        statistics = self._buffers(model)
-        at_hand = self.device.type == "cpu" and self.name != "fp16"  # no one waits for the answer, and it is seldom no
+        statistics = self._sum_of_buffers(model)
         if at_hand and math.isfinite(norm.item() + loss.item() + statistics.item()):
             return norm, self.fine
         bad = ~torch.isfinite(norm + loss + statistics)
@@ -72,11 +79,20 @@ class Precision:
             AMP_UPDATE_SCALE(self.scale, self.good, found, 2.0, 0.5, GROWTH_INTERVAL)
         return norm, found
 
-    def _buffers(self, model: nn.Module) -> Tensor:
-        """The sum of all running statistics: not finite when one of them is not, as a mean of batches may become."""
+    def _finite(self, model: nn.Module, grads: list[Tensor], loss: Tensor) -> bool:
+        """Whether all of these and the running statistics are finite: each times 1, a fifth of the time of the norm."""
+        AMP_CHECK([*grads, *self._buffers(model), loss], self.found.zero_(), self.one)
+        return not self.found.item()
+
+    def _buffers(self, model: nn.Module) -> list[Tensor]:
+        """All running statistics, which a mean of batches may make something else than finite."""
         if self.statistics is None:
             self.statistics = [b for b in model.buffers() if b.is_floating_point()]
-        flat = [b if b.ndim == 1 else b.flatten() for b in self.statistics]
+        return self.statistics
+
+    def _sum_of_buffers(self, model: nn.Module) -> Tensor:
+        """Not finite when one of them is not."""
+        flat = [b if b.ndim == 1 else b.flatten() for b in self._buffers(model)]
         return torch.cat(flat).sum() if flat else self.fine
 
     def state(self) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import nn
@@ -12,10 +11,9 @@ from tellapart.data.index import Index
 from tellapart.data.loader import Loader
 from tellapart.data.per_sample import Transform, chained, per_sample
 from tellapart.data.pictures import Pictures, memory_budget
-from tellapart.models.build import Architecture, build
+from tellapart.models.build import Architecture
 from tellapart.models.look import Look, look
-from tellapart.models.start import begin_with, freeze, keep_head
-from tellapart.models.surgery import appends
+from tellapart.models.start import freeze
 from tellapart.recipe import Recipe
 from tellapart.run import cores, sharing
 from tellapart.training.average import Average
@@ -29,7 +27,7 @@ from tellapart.training.sync_norm import synced
 from tellapart.training.world import World, here
 from tellapart.workflow import devices
 from tellapart.workflow.fitting import Pieces
-from tellapart.workflow.models import architecture_of
+from tellapart.workflow.models import architecture_of, network_of
 from tellapart.workflow.prepare import Prepared
 from tellapart.workflow.settle import Settled, refuse_sharded, settle_batch, settle_network, settle_processes
 from tellapart.workflow.settle_marks import score_of
@@ -44,7 +42,7 @@ def put_together(
     recipe, pictures = prepared.recipe, prepared.pictures
     architecture = architecture_of(recipe, len(pictures.index.classes))
     world = replace(here(), sharded=recipe.machine.parallel == "fsdp" and here().size > 1)
-    model = build(architecture, seed=recipe.train.seed, begin=partial(_begin, recipe if anew else Recipe()))
+    model = network_of(recipe, len(pictures.index.classes), anew=anew)
     freeze(model, recipe.model.freeze)
     model = model.to("cpu" if world.sharded else device)
     seen = look(model, architecture)
@@ -68,14 +66,6 @@ def put_together(
         plan=_plan(recipe, loader, transform),
         world=world,
     )
-
-
-def _begin(recipe: Recipe, model: nn.Module) -> None:
-    """Pretrained weights before anything is changed; those of the head, too, where a layer is to come behind it."""
-    if recipe.model.weights:
-        begin_with(model, recipe.model.weights, recipe.model.name)
-        if appends(recipe.model.changes):
-            keep_head(model, recipe.model.weights)
 
 
 def _laid_out(model: nn.Module, recipe: Recipe, world: World, device: torch.device) -> nn.Module:

@@ -22,6 +22,7 @@ from tellapart.reporting.diagnosis import Finding
 from tellapart.run import Run
 from tellapart.shipping.goldens import chosen
 from tellapart.training.fit import Asked
+from tellapart.workflow.alike import keep_alike
 from tellapart.workflow.diagnosing import diagnosed
 from tellapart.workflow.events import Event, Said, Verdict
 from tellapart.workflow.heat import keep_heat
@@ -56,7 +57,7 @@ def verdict(
         (before, seen), test = judged_on_test(run, known, model, prepared.pictures, device, asked=asked)
         figures, by_class = [*figures, *judge(test)], judge_classes(test)
     else:
-        keep_heat(run, known, prepared.pictures, validation, device, asked=asked)
+        _explained(run, known, model, prepared.pictures, validation, device, asked)
     found = diagnosed(run, prepared, model, validation=validation, test=test, device=device)
     goldens, why = _goldens(prepared, known, model, validation, device)
     if why:
@@ -79,6 +80,25 @@ def verdict(
         diagnosis=found,
         baselines=baselines_of(run),
     )
+
+
+def _explained(
+    run: Run,
+    bundle: Bundle,
+    model: nn.Module,
+    pictures: Pictures,
+    said: Predictions,
+    device: torch.device,
+    asked: Asked,
+) -> None:
+    """Keep where the model looked in mistakes of validation, what is nearest to them, and the vote of the nearest where
+    it is not known from when the head was fitted.
+    """
+    keep_heat(run, bundle, pictures, said, device, asked=asked)
+    before = run.status()["baselines"]
+    told = {one["about"] for one in before}
+    near = keep_alike(run, bundle, model, pictures, said, device, told=told, asked=asked)
+    run.set_status(baselines=[*before, *(one.to_json() for one in near)])
 
 
 def _goldens(
@@ -121,8 +141,10 @@ def judged_on_test(
     predictions = predict_part(model, to_judge(unsealed, asked), "test", device=device)
     predictions.save(run.predictions("test"))
     keep_heat(run, bundle, unsealed, predictions, device, asked=asked)
+    near = keep_alike(run, bundle, model, unsealed, predictions, device, asked=asked)
     kept = [one for one in run.status().get("baselines", []) if one["part"] != "test"]
-    run.set_status(baselines=[*kept, *_trivial(unsealed, "test", device, asked)])
+    trivial = _trivial(unsealed, "test", device, asked)
+    run.set_status(baselines=[*kept, *trivial, *(one.to_json() for one in near)])
     return before, predictions
 
 

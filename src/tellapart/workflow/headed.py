@@ -2,11 +2,8 @@
 what it has to beat.
 """
 
-import hashlib
-import json
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from dataclasses import replace
 
 import numpy as np
@@ -14,26 +11,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tellapart.data import kept
-from tellapart.data.augment import network_input
 from tellapart.data.chance import Purpose, uniform
-from tellapart.data.loader import Loader
 from tellapart.data.pictures import Pictures
 from tellapart.errors import UsageError
 from tellapart.evaluation.metrics import Figure, proportion, share
 from tellapart.models.frozen import head_of
-from tellapart.models.look import still
 from tellapart.run import Run
 from tellapart.training.checkpoint import Checkpoint, Position, save_checkpoint
 from tellapart.training.fit import Asked
 from tellapart.training.probe import FOLDS, Probe, probed
 from tellapart.training.world import ALONE
+from tellapart.workflow.embedded import Body, embedded, given
 from tellapart.workflow.events import Event, Said
 from tellapart.workflow.fitting import Pieces, state_of, validated
 from tellapart.workflow.trivial import BY_FEATURES, nearest
-
-BATCH, KEPT = 32, 8
-"""Pictures at a time; sets of features that are kept."""
 
 
 def headed(run: Run, pieces: Pieces, asked: Asked) -> Generator[Event, None, Checkpoint | None]:
@@ -57,7 +48,7 @@ def headed(run: Run, pieces: Pieces, asked: Asked) -> Generator[Event, None, Che
     with torch.no_grad():
         layer.weight.copy_(found.weight)
         layer.bias.copy_(found.bias)
-    with _given(layer) as seen:
+    with given(layer) as seen:
         loss, accuracy, judged = validated(pieces.model, replace(pieces, world=ALONE), asked)  # the others wait
     run.set_status(baselines=[_by_features(pieces.prepared.pictures, known, torch.cat(seen)).to_json()])
     figure = proportion("accuracy", round(accuracy * judged), judged, "validation")
@@ -96,7 +87,8 @@ def _fitted(pieces: Pieces, layer: nn.Linear, asked: Asked) -> tuple[Probe, Tens
     """
     pictures = pieces.prepared.pictures
     rows, ways = pictures.index.rows("train"), [False, True] if pieces.prepared.recipe.augment.flip else [False]
-    features = torch.cat([_features(pieces, layer, rows, turned, asked) for turned in ways])
+    body = Body(pieces.model, pieces.architecture, pieces.device)
+    features = torch.cat([embedded(body, pictures, rows, turned=turned, asked=asked) for turned in ways])
     labels = torch.from_numpy(np.tile(pictures.index.labels[rows], len(ways))).to(features.device)
     folds = torch.from_numpy(np.tile(_folds(pictures, rows), len(ways))).to(features.device)
     return probed(features, labels, folds, classes=len(pictures.index.classes)), features[: len(rows)]
@@ -112,56 +104,3 @@ def _folds(pictures: Pictures, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         own = np.flatnonzero(labels == label)
         folds[own[np.argsort(chance[own], kind="stable")]] = np.arange(len(own)) % FOLDS
     return folds
-
-
-def _features(pieces: Pieces, layer: nn.Linear, rows: NDArray[np.int64], turned: bool, asked: Asked) -> Tensor:
-    """What comes to the head (N F) from these pictures; taken from the cache where it was made before."""
-    pictures, name = pieces.prepared.pictures, _named(pieces, rows, turned)
-    columns = kept.kept(kept.FEATURES, name)
-    if columns is None:
-        values = _made(
-            pieces,
-            layer,
-            Loader(pictures=pictures, rows=rows, batch_size=BATCH, device=pieces.device, shuffle=False),
-            turned,
-            asked,
-        )
-        columns = {"values": values.view(np.uint8).ravel()}
-        kept.keep(kept.FEATURES, name, columns, most=KEPT)
-    values = np.array(columns["values"]).view(np.float32).reshape(len(rows), -1)
-    return torch.from_numpy(values).to(pieces.device)
-
-
-def _made(pieces: Pieces, layer: nn.Linear, loader: Loader, turned: bool, asked: Asked) -> NDArray[np.float32]:
-    with _given(layer) as seen, still(pieces.model), torch.inference_mode():
-        for batch in loader.epoch(0):
-            images = batch.images.flip(2) if turned else batch.images
-            pieces.model(network_input(images, loader.pictures.preprocess))
-            if (ending := asked()) is not None:
-                raise ending
-    return torch.cat(seen).numpy()
-
-
-@contextmanager
-def _given(layer: nn.Linear) -> Iterator[list[Tensor]]:
-    """All that a layer is given inside, on the CPU."""
-    seen: list[Tensor] = []
-    hook = layer.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach().float().cpu()))
-    try:
-        yield seen
-    finally:
-        hook.remove()
-
-
-def _named(pieces: Pieces, rows: NDArray[np.int64], turned: bool) -> str:
-    """What the features depend on: the weights of the body, the pictures, how they are prepared, and where."""
-    told, head = hashlib.blake2b(digest_size=16), head_of(pieces.model)
-    for key, value in sorted(pieces.model.state_dict().items()):
-        if not key.startswith(f"{head}."):
-            told.update(key.encode() + value.detach().cpu().contiguous().numpy().tobytes())
-    pictures = pieces.prepared.pictures
-    where = [torch.__version__, str(pieces.device), torch.get_num_threads(), turned]
-    told.update(json.dumps([pieces.architecture.to_json(), pictures.preprocess.to_json(), where]).encode())
-    if pictures.index.digests is not None:
-        told.update(pictures.index.digests[rows].tobytes())
-    return told.hexdigest()

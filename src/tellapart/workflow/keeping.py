@@ -54,7 +54,9 @@ class Keeper:
         if kind == "step":
             self.midway = make
         if kind == "best":
-            self.best = _frozen(make())
+            best = _frozen(make())
+            _refuse_bad(best)
+            self.best = best
             return
         asked = self.wanted()
         after_epoch = kind == "epoch" and bool(self.save_every) and self._is_kept(make().position)

@@ -1,11 +1,16 @@
 """Finding the model a person means: a run by name, a run folder, a model file, or what a recipe says."""
 
+from functools import partial
 from pathlib import Path
 
+from torch import nn
+
 from tellapart.errors import StorageError
-from tellapart.models.build import Architecture
+from tellapart.models.build import Architecture, build
 from tellapart.models.bundle import Bundle, load_bundle
 from tellapart.models.header import read_header
+from tellapart.models.start import begin_with, keep_head
+from tellapart.models.surgery import appends
 from tellapart.names import is_code
 from tellapart.recipe import Recipe
 from tellapart.run import Run
@@ -56,3 +61,17 @@ def run_of(runs: Path, name: str) -> Run | None:
         return Run.open(runs, name)
     run = Run(path.resolve().parent)
     return run if path.resolve() == run.bundle and (run.folder / "status.json").is_file() else None
+
+
+def network_of(recipe: Recipe, classes: int, *, anew: bool = True) -> nn.Module:
+    """The network as training begins with it: with its pretrained weights, unless it is not to begin `anew`."""
+    begin = partial(_begin, recipe if anew else Recipe())
+    return build(architecture_of(recipe, classes), seed=recipe.train.seed, begin=begin)
+
+
+def _begin(recipe: Recipe, model: nn.Module) -> None:
+    """Pretrained weights before anything is changed; those of the head, too, where a layer is to come behind it."""
+    if recipe.model.weights:
+        begin_with(model, recipe.model.weights, recipe.model.name)
+        if appends(recipe.model.changes):
+            keep_head(model, recipe.model.weights)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tellapart.errors import StorageError, UsageError, refuse_marks
+from tellapart.evaluation.alikes import Alikes
 from tellapart.evaluation.judgement import judged
 from tellapart.evaluation.looks import Looks
 from tellapart.evaluation.marks import judged_marks, thresholds
@@ -96,6 +97,7 @@ def _evidence_of(run: Run, validation: Predictions) -> Evidence:
         **_facts(run, shown),
         judgement=judged(shown, Answering.of(validation)),
         looks=Looks.load(run.heat(shown.part), shown),
+        alikes=Alikes.load(run.nearest(shown.part), shown),
     )
 
 
