@@ -16,6 +16,7 @@ from PIL import Image
 
 from tellapart.data.index import NONE
 from tellapart.errors import Interrupted
+from tellapart.evaluation.metrics import sigmoid
 from tellapart.evaluation.predictions import Predictions
 from tellapart.models.bundle import load_bundle
 from tellapart.models.header import read_header
@@ -238,11 +239,6 @@ REFUSED = {
     "baseline shapes/labels.csv --several ;": "A baseline needs one class",
     "advise shapes/labels.csv --several ;": "Advice needs one class",
     "check shapes/labels.csv --several ; --only labels": "The check of labels needs one class",
-    "report a --thesis": "A thesis pack needs one class",
-    "why a --mistakes 3": "--mistakes needs one class",
-    "export script a --out x.py": "A script needs one class",
-    "test a --mistakes x.png": "--mistakes needs one class",
-    "test a --losses x.csv": "--losses needs one class",
     "test a --slice brightness": "--slice needs one class",
     "test a --views mirror": "--views needs one class",
     "test a --robustness": "--robustness needs one class",
@@ -259,6 +255,35 @@ def test_what_needs_one_class_says_so_in_a_sentence(learned: Done, words: str) -
     assert "Traceback" not in done.err
     if "needs one" in REFUSED[words]:
         assert "multi-label" in done.err
+
+
+def test_pictures_with_a_wrong_class_are_drawn_and_named_and_each_is_listed_with_its_loss(tmp_path: Path) -> None:
+    make_marked(tmp_path / "shapes", 240)
+    done = train(tmp_path, "a", "shapes/labels.csv", "--several", ";", "--epochs", "1", "--set", "model.width=8")
+    stored, bundle = (Predictions.load(done.run("a").predictions("test")), load_bundle(done.run("a").bundle))
+    shares, marks = sigmoid(stored.logits), stored.marks
+    assert marks is not None
+    said, losses = shares >= bundle.thresholds, -np.log(np.where(marks, shares, 1 - shares))
+    order = np.argsort(-losses.mean(axis=1), kind="stable")
+    wrong = [n for n in order if (said[n] != marks[n]).any()]
+    told = tellapart(tmp_path, "test", "a", "--mistakes", "wrong.png", "--losses", "all.csv")
+    assert told.code == 0, told.err
+    assert f"{len(wrong)} pictures with a wrong class among {len(stored)} pictures of the test part: " in told.out
+    named = [line for line in told.out.splitlines() if line.startswith(("missed ", "false "))]
+    assert len(named) == min(10, len(wrong)) > 3
+    for n, line in zip(wrong, named, strict=False):
+        off = sorted((k for k in range(3) if said[n, k] != marks[n, k]), key=lambda k: -losses[n, k])
+        words = (f"{'false' if said[n, k] else 'missed'} {SHAPES[k]} ({100 * shares[n, k]:.1f} %)" for k in off)
+        assert line == f"{', '.join(words)}  {stored.keys[n]}"
+    with Image.open(tmp_path / "wrong.png") as image:
+        assert min(image.size) > 150
+    with (tmp_path / "all.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["key"] for row in rows] == [stored.keys[n] for n in order]
+    for row, n in zip(rows, order, strict=True):
+        sets = (" + ".join(np.array(SHAPES)[one[n]]) or NONE for one in (marks, said))
+        assert [row["classes"], row["said"]] == list(sets)
+        assert float(row["loss"]) == pytest.approx(losses[n].mean())
 
 
 def test_everything_else_works_on_such_pictures(learned: Done, tmp_path: Path) -> None:

@@ -85,6 +85,8 @@ def test_the_page_has_every_number_of_the_test(learned: Done) -> None:
     counts = {row[0]: sum(row[1:]) for row in counts_of(page)}
     _, marks = make_marked(learned.at / "again", 240)
     assert [counts[name] / 2 for name in SHAPES] == marks.sum(0).tolist()  # the parts, and their sum
+    parts = [learned.run("a").status()["counts"][part] for part in ("train", "validation", "test")]
+    assert f"pictures图片数{''.join(map(str, parts))}240" in page.words  # not the sum of the lines above
 
 
 def counts_of(page: Page) -> list[tuple[str, int, int, int, int]]:

@@ -22,6 +22,7 @@ from commands import process, tellapart, train
 from pictures import make_folder
 from PIL import Image, ImageChops
 from test_report import HOSTILE, evidence, of_every_kind, predicted
+from test_report_marks import evidence as marked_evidence
 from torch import nn
 
 from tellapart.evaluation.metrics import proportion
@@ -465,6 +466,7 @@ def test_what_is_cited_is_in_the_bibliography_and_nothing_else_and_every_entry_i
         cited, marked, known = keys_of(methods(of))
         assert cited == marked == known, change
         every |= known
+    every |= keys_of(methods(marked_evidence()))[2]
     assert "he2016" not in keys_of(methods(asked(base(), {})))[0]
     listed = [re.match(r"@\w+\{(\w+),", line) for line in BIB.read_text().splitlines()]
     assert {found[1] for found in listed if found} | {"tellapart"} == every

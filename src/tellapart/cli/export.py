@@ -8,6 +8,12 @@ from tellapart.cli.export_files import add_to
 from tellapart.cli.options import PATH, runs_option
 from tellapart.cli.verbs import Verbs
 
+TAKES = {
+    "FOLDER": "FOLDER holds train/, and val/ and test/ if you have them, each with one folder of pictures per class.",
+    "TABLE.csv": "TABLE.csv has a column of paths, one of classes and, where you have parts, one of these.",
+}
+"""What is said of what a script takes."""
+
 
 @click.group("export", cls=Verbs)
 def command() -> None:
@@ -24,14 +30,13 @@ add_to(command)
 @runs_option
 def script(model: str, out: Path | None, force: bool, runs: Path) -> None:
     """Write a plain PyTorch script that trains the network of RUN with its settings, in nine steps to read."""
-    from tellapart.errors import StorageError, UsageError, refuse_marks
+    from tellapart.errors import StorageError, UsageError
     from tellapart.files import write_atomically
     from tellapart.recipe import Recipe
     from tellapart.shipping.script import script_of
     from tellapart.workflow.models import find_model
 
     bundle, name = find_model(runs, model)
-    refuse_marks(bundle.thresholds, "A script")
     # The prefix keeps a run that is called `torch` from standing in the way of `import torch`.
     file = out or Path(f"train-{name.removesuffix('.safetensors').replace('/', '-')}.py")
     if file.exists() and not force:
@@ -41,5 +46,6 @@ def script(model: str, out: Path | None, force: bool, runs: Path) -> None:
     recipe = Recipe.from_toml(bundle.origin["recipe"], where=f"the recipe in {name}")
     text = script_of(recipe, bundle.architecture, bundle.preprocess, bundle.classes, run=name)
     write_atomically(file, text)
-    click.echo(f"wrote {file}; start it with: python {file} FOLDER")
-    click.echo("FOLDER holds train/, and val/ and test/ if you have them, each with one folder of pictures per class.")
+    takes = "TABLE.csv" if recipe.data.several else "FOLDER"
+    click.echo(f"wrote {file}; start it with: python {file} {takes}")
+    click.echo(TAKES[takes])

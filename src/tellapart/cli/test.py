@@ -67,8 +67,7 @@ def command(
             "--robustness, --views and --slice are of a run and its own pictures.", "Leave out the SOURCE."
         )
     refuse_wrong(mistakes, losses, slices, views)
-    asked = {"--mistakes": mistakes, "--losses": losses, "--slice": slices, "--views": views}
-    _refuse_marks(model, runs, {**asked, "--robustness": robustness})
+    _refuse_marks(model, runs, {"--slice": slices, "--views": views, "--robustness": robustness})
     predictions, answer, lines = None, {}, []
     if source is None and not ((robustness or views) and not (mistakes or losses or slices)):
         answer, lines, predictions = own_part(model, runs, device)
@@ -76,9 +75,9 @@ def command(
         other = given(flags, {"data.source": source, "data.root": root, "data.on_bad": on_bad})
         answer, lines, predictions = other_pictures(model, other, runs, device)
     if mistakes is not None and predictions is not None:
-        lines += mistake_lines(predictions, mistakes, answer["judgement"]["answering"]["temperature"])
+        lines += mistake_lines(predictions, mistakes, answer["judgement"])
     if losses is not None and predictions is not None:
-        lines += loss_lines(predictions, losses)
+        lines += loss_lines(predictions, losses, answer["judgement"])
     more, table = asked_for(model, runs, device, predictions, slices=slices, views=views, robustness=robustness)
     answer, lines = {**answer, **more}, [*lines, *table]
     click.echo(json.dumps(answer, indent=1) if as_json else "\n".join(lines).lstrip("\n"))
@@ -144,24 +143,36 @@ def other_pictures(
     return answer, [*lines, "", *judgement_lines(found.judgement)], found.predictions
 
 
-def mistake_lines(predictions: "Predictions", path: Path, at: float, *, most: int = 10) -> list[str]:
-    """Draw the mistakes, and name the surest with their files."""
-    from tellapart.workflow.judge import draw_mistakes, worst_first
+def mistake_lines(predictions: "Predictions", path: Path, judgement: Mapping[str, Any], *, most: int = 10) -> list[str]:
+    """Draw the mistakes, and name the surest with their files; those of the largest loss where a picture may have
+    several classes.
+    """
+    from tellapart.workflow.judge import draw_mistakes, worst_first, worst_marked
 
-    count = draw_mistakes(predictions, path, at=at)
+    if predictions.marks is None:
+        found = worst_first(predictions, judgement["answering"]["temperature"])
+    else:
+        found = worst_marked(predictions, [one["value"] for one in judgement["thresholds"]])
+    count = draw_mistakes(predictions, path, found)
     among = f"{len(predictions):,} pictures of the {predictions.part} part"
     if not count:
         return ["", f"no mistake among {among}; nothing is drawn"]
-    named = [printable(f"{text}  {predictions.keys[row]}") for row, text in worst_first(predictions, at)[:most]]
-    return ["", *named, "", f"{count} mistake{'s' * (count > 1)} among {among}: {path.absolute()}"]
+    named = [printable(f"{', '.join(text.splitlines())}  {predictions.keys[row]}") for row, text in found[:most]]
+    what = "mistake{}" if predictions.marks is None else "picture{} with a wrong class"
+    return ["", *named, "", f"{count} {what.format('s' * (count > 1))} among {among}: {path.absolute()}"]
 
 
-def loss_lines(predictions: "Predictions", path: Path) -> list[str]:
+def loss_lines(predictions: "Predictions", path: Path, judgement: Mapping[str, Any]) -> list[str]:
     """Write every picture with its own loss, and say where."""
     from tellapart.files import csv_text, write_atomically
-    from tellapart.workflow.judge import by_loss
+    from tellapart.workflow.judge import by_loss, by_loss_marked
 
-    write_atomically(path, csv_text(("key", "class", "said", "probability of the class", "loss"), by_loss(predictions)))
+    if predictions.marks is None:
+        text = csv_text(("key", "class", "said", "probability of the class", "loss"), by_loss(predictions))
+    else:
+        rows = by_loss_marked(predictions, [one["value"] for one in judgement["thresholds"]])
+        text = csv_text(("key", "classes", "said", "loss"), rows)
+    write_atomically(path, text)
     return ["", f"{len(predictions):,} pictures of the {predictions.part} part by their own loss: {path.absolute()}"]
 
 

@@ -110,8 +110,22 @@ def judged_marks(predictions: Predictions, by: Sequence[Threshold], *, fitted_he
 
 
 def called(logits: NDArray[np.floating], least: Sequence[float]) -> Marks:
-    """Which classes each picture is said to have (N K): those whose probability reaches the threshold (K)."""
+    """Which classes the pictures (N K), or one (K), are said to have: whose probability reaches the threshold (K)."""
     return sigmoid(logits) >= np.asarray(least)
+
+
+def wrong_pictures(predictions: Predictions, said: Marks) -> list[int]:
+    """The rows of the pictures that are said (N K) to have other classes than theirs, the largest loss first."""
+    marks = _marks(predictions)
+    wrong = np.flatnonzero((said != marks).any(axis=1))
+    return wrong[np.argsort(-binary_entropies(predictions.logits[wrong], marks[wrong]), kind="stable")].tolist()
+
+
+def wrong_classes(predictions: Predictions, said: Marks, row: int) -> list[int]:
+    """The classes that a picture is said (K) to have and has not, or has and is not said to; the largest loss first."""
+    own, logits = _marks(predictions)[row], predictions.logits[row]
+    losses = np.where(own, -logits, logits)  # they grow with the loss of each decision
+    return [k for k in np.argsort(-losses, kind="stable").tolist() if said[k] != own[k]]
 
 
 def _marks(predictions: Predictions) -> Marks:

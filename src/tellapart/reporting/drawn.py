@@ -103,12 +103,17 @@ def _accuracy(epochs: Sequence, kept: float) -> str:
     return drawing(sentence("curve_accuracy", {"n": f"{epochs[-1]['val_n']:,}"}), drawn, "plot-acc")
 
 
-def _average_precision(epochs: Sequence, kept: float) -> str:
-    """The mean average precision on validation by epoch, as measured and smoothed."""
+def average_layers(epochs: Sequence, kept: float) -> tuple[list[Layer], Axis]:
+    """The mean average precision on validation by epoch, as measured and smoothed, a dot at the epoch that was kept."""
     points = by_epoch(epochs, "val_mean_average_precision")
     up = Axis("", max(0.0, min(y for _, y in points) - 0.02), 1.0)
     best = Layer(points=[(x, y) for x, y in points if x == kept], look="dot", kind="dots")
-    layers = [_mark(kept, up), Layer(points=points, look="other faint"), Layer(points=calm(points), look="other"), best]
+    layers = [Layer(points=points, look="other faint"), Layer(points=calm(points), look="other"), best]
+    return [_mark(kept, up), *layers], up
+
+
+def _average_precision(epochs: Sequence, kept: float) -> str:
+    layers, up = average_layers(epochs, kept)
     drawn = plot(layers, across=epochs_axis(epochs), up=up, named_by="plot-map", size=THIRD, words=(whole, in_percent))
     return drawing(sentence("curve_average_precision", {"n": f"{epochs[-1]['val_n']:,}"}), drawn, "plot-map")
 
@@ -144,7 +149,7 @@ def ranks(of: Evidence | Marked) -> Iterator[str]:
             points = rank_points(kind, one)
             share = figure.n / len(of.shown)
             reference = DIAGONAL if kind == "roc" else Layer(points=((0, share), (1, share)), look="ref")
-            layers = [reference, Layer(points=points, look="main"), *_chosen(of, kind, areas, k)]
+            layers = [reference, Layer(points=points, look="main"), *chosen(of, kind, areas, k)]
             drawn = plot(layers, across=SHARE, up=SHARE, named_by=identity, size=SMALL, at=(0.0, 0.5, 1.0))
             area = f"{interval(figure, scale=1, digits=3)}, n&nbsp;=&nbsp;{figure.n:,}"
             title = f"<strong>{name(of.shown.classes[k], 24)}</strong> {area}"
@@ -152,7 +157,7 @@ def ranks(of: Evidence | Marked) -> Iterator[str]:
         yield "</div>"
 
 
-def _chosen(of: Facts, kind: str, figures: Mapping[tuple[str, str], Figure], k: int) -> Iterator[Layer]:
+def chosen(of: Facts, kind: str, figures: Mapping[tuple[str, str], Figure], k: int) -> Iterator[Layer]:
     """Where a picture may have several classes: recall and precision at the threshold of a class, as a dot."""
     recall, precision = (figures[of.shown.classes[k], what] for what in ("recall", "precision"))
     if kind == "pr" and of.shown.marks is not None and recall.n and precision.n:

@@ -102,3 +102,7 @@ class Evidence(Facts):
     def recall(self) -> list[Figure]:
         """The recall of each class, in order."""
         return [one for one in self.judgement.by_class if one.name == "recall"]
+
+
+Training = Evidence | Marked
+"""What is known of a finished training, whatever kind its pictures are of."""

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tellapart.evaluation.marks import called
-from tellapart.evaluation.metrics import Figure, binary_entropies
+from tellapart.evaluation.marks import called, wrong_pictures
+from tellapart.evaluation.metrics import Figure
 from tellapart.figures.inert import short
 from tellapart.reporting.album import Album
 from tellapart.reporting.evidence import Marked
@@ -100,11 +100,11 @@ def mistakes(of: Marked, album: Album) -> Iterator[str]:
     own = of.shown.marks
     assert own is not None  # noqa: S101 - the evidence is of such pictures
     named = called(of.shown.logits, [one.value for one in of.judgement.thresholds])
-    wrong = np.flatnonzero((named != own).any(axis=1))
-    if not len(wrong):
+    wrong = wrong_pictures(of.shown, named)
+    if not wrong:
         yield paragraph("no_mistake", {"n": f"{len(own):,}"})
         return
-    shown = wrong[np.argsort(-binary_entropies(of.shown.logits[wrong], own[wrong]), kind="stable")][:WORST].tolist()
+    shown = wrong[:WORST]
     values: dict[str, Value] = {"count": f"{len(wrong):,}", "n": f"{len(own):,}", "shown": f"{len(shown):,}"}
     yield paragraph("mistakes_marked", values)
     figures = (album.figure(row, both(said("shot_marked", _sets(of, own[row], named[row])))) for row in shown)

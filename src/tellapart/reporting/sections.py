@@ -92,8 +92,9 @@ def data(of: Facts) -> Iterator[str]:
         [name(one), *(f"{n:,}" for n in row), f"{sum(row):,}"]
         for one, row in zip(of.shown.classes, counts, strict=True)
     ]
-    sums = [sum(column) for column in zip(*counts, strict=True)]
-    rows.append([words("total"), *(f"{n:,}" for n in sums), f"{sum(sums):,}"])
+    several = of.shown.marks is not None  # then a picture may stand in several lines
+    sums = [of.total(part) for part in parts] if several else [sum(column) for column in zip(*counts, strict=True)]
+    rows.append([words("pictures" if several else "total"), *(f"{n:,}" for n in sums), f"{sum(sums):,}"])
     head = [words("class"), *(words(part) for part in parts), words("total")]
     known = [("source", of.status.get("source", "")), ("groups", "–" if of.groups is None else f"{of.groups:,}")]
     known += [(key, of.status.get(key) or "–") for key in ("content", "split", "test_part")]

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from PIL.PngImagePlugin import PngInfo
 
+from tellapart.data.index import NONE
 from tellapart.evaluation.metrics import Figure
 from tellapart.evaluation.several import Spread
 from tellapart.figures.pdf import as_pdf
 from tellapart.figures.sheet import Sheet, as_image, as_svg
 from tellapart.files import csv_text
 from tellapart.names import PARTS
-from tellapart.reporting.evidence import Evidence
+from tellapart.reporting.evidence import Evidence, Facts, Marked, Training
 from tellapart.reporting.sections import PLAIN, beside, changed
 from tellapart.reporting.thesis_figures import Drawn, figures
 from tellapart.reporting.thesis_formulas import formulas
@@ -20,6 +21,8 @@ from tellapart.reporting.thesis_methods import methods
 from tellapart.reporting.written import cell, foreign, md, plain, tables, tex
 
 DPI = 300
+AREAS = (*PLAIN, "ROC area", "average precision", "micro average precision")
+"""Scores that are no shares of pictures."""
 HEADING = "# Thesis pack of "
 """How README.md begins, by which a folder is known as one of ours."""
 HALF, NARROW, TALL = 77.6, 90, 200
@@ -47,7 +50,7 @@ class Seeds:
     spreads: Sequence[Spread]
 
 
-def pack(of: Evidence, *, width: float, seeds: Seeds | None = None) -> dict[str, bytes]:
+def pack(of: Training, *, width: float, seeds: Seeds | None = None) -> dict[str, bytes]:
     """Every file of the pack by its path, the figures so many millimetres wide."""
     drawn, shown = list(figures(of, width)), list(_tables(of, seeds))
     files: dict[str, bytes] = {}
@@ -61,7 +64,7 @@ def pack(of: Evidence, *, width: float, seeds: Seeds | None = None) -> dict[str,
     return {**files, **{name: text.encode() for name, text in words.items()}}
 
 
-def notes(of: Evidence) -> list[str]:
+def notes(of: Facts) -> list[str]:
     """What the pack lacks, and why."""
     return [NO_NETWORK] * (not of.network.get("boxes"))
 
@@ -84,29 +87,21 @@ def _png(sheet: Sheet) -> bytes:
 
 def _score(one: Figure) -> str:
     """A value with its interval, in percent where it is a share of pictures."""
-    scale, digits = (1, 3) if one.name.split(",")[0] in (*PLAIN, "ROC area", "average precision") else (100, 1)
+    scale, digits = (1, 3) if one.name.split(",")[0] in AREAS else (100, 1)
     low, high = (f"{scale * bound:.{digits}f}" if abs(bound) < 1e6 else "–" for bound in (one.low, one.high))
     return f"{scale * one.value:.{digits}f} [{low}, {high}]" if one.n else "–"
 
 
-def _tables(of: Evidence, seeds: Seeds | None) -> Iterator[Table]:
-    where, n = f"{of.part} part", f"n = {of.judgement.n:,}"
-    yield _of_scores(
-        of, "scores", f"Scores on the {where} with 95 % intervals; shares in percent", of.judgement.figures
-    )
-    rows = [(title[0], _score(one), f"{one.n:,}") for title, one in beside(of)]
-    yield _table(
-        "comparison", "Accuracy in percent beside that of simple classifiers", ("model", "accuracy", "n"), rows
-    )
-    for name, columns in (("classes", ("recall", "precision", "F1")), ("ranks", ("ROC area", "average precision"))):
-        known = {(one.about, one.name): one for one in of.judgement.by_class}
-        found = {one: [known.get((one, column)) for column in columns] for one in of.shown.classes}
-        rows = [
-            (one, f"{known[one, 'recall'].n:,}", *("–" if figure is None else _score(figure) for figure in each))
-            for one, each in found.items()
-        ]
-        caption = f"The classes on the {where} ({n}), with 95 % intervals" + "; shares in percent" * (name == "classes")
-        yield _table(name, caption, ("class", "n", *columns), rows)
+def _tables(of: Training, seeds: Seeds | None) -> Iterator[Table]:
+    rows = [(one.name, _score(one), f"{one.n:,}") for one in of.judgement.figures]
+    caption = f"Scores on the {of.part} part with 95 % intervals; shares in percent"
+    yield _table("scores", caption, ("score", "value", "n"), rows)
+    if isinstance(of, Evidence):
+        rows = [(title[0], _score(one), f"{one.n:,}") for title, one in beside(of)]
+        caption = "Accuracy in percent beside that of simple classifiers"
+        yield _table("comparison", caption, ("model", "accuracy", "n"), rows)
+    yield _of_classes(of, "classes", ("recall", "precision", "F1"))
+    yield _of_classes(of, "ranks", ("ROC area", "average precision"))
     yield _counts(of)
     rows = [(path, str(value), why) for path, value, why in changed(of)]
     caption = "The recipe: every setting that is not a default, and where its value is from"
@@ -120,18 +115,31 @@ def _table(name: str, caption: str, head: Sequence[str], rows: Sequence[Sequence
     return Table(name, caption, tables(head, rows, note=f"{caption}.", columns=columns))
 
 
-def _of_scores(of: Evidence, name: str, caption: str, found: Sequence[Figure]) -> Table:
-    return _table(name, caption, ("score", "value", "n"), [(one.name, _score(one), f"{one.n:,}") for one in found])
+def _of_classes(of: Training, name: str, columns: Sequence[str]) -> Table:
+    """Some scores of every class, at its threshold where it has one."""
+    known = {(one.about, one.name): one for one in of.judgement.by_class}
+    least = [f"{one.value:.3f}" for one in of.judgement.thresholds] if isinstance(of, Marked) else []
+    least, rows = least if name == "classes" else [], []
+    for k, one in enumerate(of.shown.classes):
+        each = (known.get((one, column)) for column in columns)
+        cells = ("–" if figure is None else _score(figure) for figure in each)
+        rows.append((one, f"{known[one, 'recall'].n:,}", *least[k : k + 1], *cells))
+    caption = f"The classes on the {of.part} part (n = {of.judgement.n:,}), with 95 % intervals"
+    caption += "; shares in percent" * (name == "classes") + ", at the threshold of each" * bool(least)
+    return _table(name, caption, ("class", "n", *["threshold"] * bool(least), *columns), rows)
 
 
-def _counts(of: Evidence) -> Table:
-    parts = [part for part in PARTS if of.total(part)]
-    counts = [[of.counts.get(part, {}).get(one, 0) for part in parts] for one in of.shown.classes]
-    rows = [(one, *row, sum(row)) for one, row in zip(of.shown.classes, counts, strict=True)]
-    sums = [sum(column) for column in zip(*counts, strict=True)]
-    rows.append(("total", *sums, sum(sums)))
+def _counts(of: Facts) -> Table:
+    """How many pictures have each class; where they may have several, the last line is no sum."""
+    parts, marked = [part for part in PARTS if of.total(part)], of.shown.marks is not None
+    classes = [*of.shown.classes, *[NONE] * marked]
+    counts = [[of.counts.get(part, {}).get(one, 0) for part in parts] for one in classes]
+    rows = [(one, *row, sum(row)) for one, row in zip(classes, counts, strict=True)]
+    sums = [of.total(part) for part in parts] if marked else [sum(column) for column in zip(*counts, strict=True)]
+    rows.append(("pictures" if marked else "total", *sums, sum(sums)))
     shown = [[one, *(f"{n:,}" for n in row)] for one, *row in rows]
-    return _table("counts", "The pictures of each class in each part", ("class", *parts, "total"), shown)
+    caption = "The pictures of each class in each part" + "; a picture may have several classes" * marked
+    return _table("counts", caption, ("class", *parts, "total"), shown)
 
 
 def _seeds(seeds: Seeds) -> Iterator[Table]:
@@ -142,7 +150,7 @@ def _seeds(seeds: Seeds) -> Iterator[Table]:
     yield _table("spread", caption, ("score", "mean ± deviation", "n"), rows)
 
 
-def _document(of: Evidence, drawn: Sequence[Drawn], shown: Sequence[Table], words: Mapping[str, str]) -> str:
+def _document(of: Training, drawn: Sequence[Drawn], shown: Sequence[Table], words: Mapping[str, str]) -> str:
     """A small document that takes everything in, and compiles."""
     body = [r"\section*{Methods}", r"\input{methods}", r"\section*{Formulas}", r"\input{formulas}"]
     body.append(r"\section*{Tables}")
@@ -183,7 +191,7 @@ def _shown(drawn: Sequence[Drawn]) -> str:
     return "\\begin{shown}{figure}\n" + "\\hfill\n".join(parts) + "\\end{shown}"
 
 
-def _preamble(of: Evidence, letters: Sequence[str]) -> Iterator[str]:
+def _preamble(of: Facts, letters: Sequence[str]) -> Iterator[str]:
     yield f"% {plain(HEADING[2:] + of.name, 200)}: pdflatex thesis, bibtex thesis, pdflatex thesis, pdflatex thesis"
     yield r"\documentclass[a4paper]{article}"
     yield r"\usepackage[margin=25mm]{geometry}"
@@ -200,7 +208,7 @@ def _preamble(of: Evidence, letters: Sequence[str]) -> Iterator[str]:
     yield r"\begin{document}"
 
 
-def _readme(of: Evidence, drawn: Sequence[Drawn], shown: Sequence[Table], width: float) -> str:
+def _readme(of: Facts, drawn: Sequence[Drawn], shown: Sequence[Table], width: float) -> str:
     """What is what, in Markdown."""
     lines = [
         f"{HEADING}{md(of.name, 200)}",

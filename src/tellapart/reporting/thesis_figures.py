@@ -1,7 +1,8 @@
 """The figures of a thesis that are plots, each with its caption and the numbers it is drawn of."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from tellapart.evaluation.intervals import wilson
 from tellapart.evaluation.metrics import Figure, class_curves
@@ -12,7 +13,9 @@ from tellapart.reporting.drawn import (
     DIAGONAL,
     SHARE,
     accuracy_layers,
+    average_layers,
     by_epoch,
+    chosen,
     epochs_axis,
     loss_layers,
     measured,
@@ -21,47 +24,53 @@ from tellapart.reporting.drawn import (
     risk_layers,
     whole,
 )
-from tellapart.reporting.evidence import Evidence
-from tellapart.reporting.thesis_pictures import Drawn, called, classes, matrix, mistakes, network, part_of
+from tellapart.reporting.evidence import Evidence, Facts, Training
+from tellapart.reporting.thesis_pictures import (
+    Drawn,
+    called,
+    classes,
+    matrix,
+    mistakes,
+    network,
+    part_of,
+    wrong_sets,
+)
 
 MOST, POINTS = 6, 500
 """Curves in one plot, and points of a curve, at most."""
 HALF = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-def figures(of: Evidence, width: float) -> Iterator[Drawn]:
+def figures(of: Training, width: float) -> Iterator[Drawn]:
     """Every figure for which the run has numbers, so many millimetres wide."""
-    for draw in (_curves, matrix, classes, _ranks, _reliability, _risk, mistakes, network):
-        yield from draw(of, width)
+    yield from _curves(of, width)
+    if isinstance(of, Evidence):
+        yield from matrix(of, width)
+    yield from (*classes(of, width), *_ranks(of, width))
+    if isinstance(of, Evidence):
+        yield from (*_reliability(of, width), *_risk(of, width), *mistakes(of, width))
+    else:
+        yield from wrong_sets(of, width)
+    yield from network(of, width)
 
 
-def _curves(of: Evidence, width: float) -> Iterator[Drawn]:
+def _curves(of: Facts, width: float) -> Iterator[Drawn]:
     epochs, kept = measured(of)
     if not epochs:
         return
-    columns = ("epoch", "training loss", "validation loss", "validation accuracy", "n", "rate")
-    keys = ("train_loss", "val_loss", "val_accuracy", "val_n", "lr")
-    calm = {key: smoothed([float(one[key]) for one in epochs]) for key in keys[:3]}
-    spans = [wilson(one["val_accuracy"] * one["val_n"], one["val_n"]) for one in epochs]
-    rows = [
-        [one["epoch"] + 1, *(one[key] for key in keys), *(calm[key][n] for key in calm), *spans[n]]
-        for n, one in enumerate(epochs)
-    ]
-    columns = (*columns, *(f"{name}, smoothed" for name in columns[1:4]), "accuracy, low", "accuracy, high")
+    marked = of.shown.marks is not None
+    score, draw = ("mean average precision", average_layers) if marked else ("accuracy", accuracy_layers)
+    columns, rows = _of_epochs(epochs, score)
     across, note = replace(epochs_axis(epochs), label="epoch"), f"n = {epochs[-1]['val_n']:,} on validation"
     for name, (layers, up), label, ticks in (
         ("loss", loss_layers(epochs, kept), "mean loss", plain),
-        ("accuracy", accuracy_layers(epochs, kept), "validation accuracy", in_percent),
+        (score.removeprefix("mean ").replace(" ", "-"), draw(epochs, kept), f"validation {score}", in_percent),
     ):
-        legend = [("main", "training")] * (name == "loss") + [
-            ("other", "validation"),
-            ("ref", f"epoch {kept:.0f}, kept"),
-        ]
+        legend = [("main", "training")] * (name == "loss")
+        legend += [("other", "validation"), ("ref", f"epoch {kept:.0f}, kept")]
         chart = Chart(layers=layers, across=across, up=replace(up, label=label), words=(whole, ticks), legend=legend)
-        what = (
-            "Training and validation loss" if name == "loss" else "Validation accuracy, with the 95 % interval of the"
-        )
-        what += " by epoch" if name == "loss" else " epoch that was kept, by epoch"
+        what = "Training and validation loss" if name == "loss" else f"Validation {score}"
+        what += ", with the 95 % interval of the epoch that was kept," * (name == "accuracy") + " by epoch"
         caption = (
             f"{what} ({note}); light: as measured, dark: smoothed by 0.6; dotted: epoch {kept:.0f}, which was kept."
         )
@@ -73,7 +82,21 @@ def _curves(of: Evidence, width: float) -> Iterator[Drawn]:
     yield Drawn("rate", sheet, "Learning rate at the end of each epoch.", ("epoch", "rate"), points)
 
 
-def _ranks(of: Evidence, width: float) -> Iterator[Drawn]:
+def _of_epochs(epochs: Sequence[Mapping[str, Any]], score: str) -> tuple[Sequence[str], list[list[object]]]:
+    """The columns and rows of what each epoch measured, also smoothed; an accuracy with its interval."""
+    columns = ("epoch", "training loss", "validation loss", f"validation {score}", "n", "rate")
+    keys = ("train_loss", "val_loss", f"val_{score.replace(' ', '_')}", "val_n", "lr")
+    calm = [smoothed([float(one[key]) for one in epochs]) for key in keys[:3]]
+    rows = [[one["epoch"] + 1, *(one[key] for key in keys)] for one in epochs]
+    rows = [[*row, *each] for row, *each in zip(rows, *calm, strict=True)]
+    columns = (*columns, *(f"{name}, smoothed" for name in columns[1:4]))
+    if score != "accuracy":
+        return columns, rows
+    spans = [wilson(one["val_accuracy"] * one["val_n"], one["val_n"]) for one in epochs]
+    return (*columns, "accuracy, low", "accuracy, high"), [[*row, *span] for row, span in zip(rows, spans, strict=True)]
+
+
+def _ranks(of: Training, width: float) -> Iterator[Drawn]:
     found = [(k, one) for k, one in enumerate(class_curves(of.shown)) if one is not None]
     areas, short = {(one.about, one.name): one for one in of.judgement.by_class}, called(of.shown.classes, 14)
     if not found:
@@ -86,16 +109,24 @@ def _ranks(of: Evidence, width: float) -> Iterator[Drawn]:
         less = f" Shown are the {MOST} classes with the smallest {what}." * (len(shown) < len(found))
         lines = {k: rank_points(kind, one) for k, one in shown}
         layers = [DIAGONAL] * (kind == "roc")
-        layers += [Layer(points=_thin(line), look=f"line {n % len(DASHES)}") for n, line in enumerate(lines.values())]
+        looks = [f"line {n % len(DASHES)}" for n in range(len(lines))]
+        layers += [Layer(points=_thin(line), look=look) for look, line in zip(looks, lines.values(), strict=True)]
+        dots = {k: [point for dot in chosen(of, kind, areas, k) for point in dot.points] for k in lines}
+        layers += [Layer(points=dot, look=look, kind="dots") for look, dot in zip(looks, dots.values(), strict=True)]
         own = [areas[of.shown.classes[k], what] for k in lines]
-        legend = [(f"line {n % len(DASHES)}", f"{short[one.about]} {_area(one)}") for n, one in enumerate(own)]
+        legend = [(look, f"{short[one.about]} {_area(one)}") for look, one in zip(looks, own, strict=True)]
         axes = replace(SHARE, label=across), replace(SHARE, label=up)
         chart = Chart(layers=layers, across=axes[0], up=axes[1], at=HALF, legend=legend, tall=0.75)
         rows = [(of.shown.classes[k], x, y) for k, line in lines.items() for x, y in line]
+        columns = ("class", across, up)
+        if any(dots.values()):
+            rows = [(*row, "curve") for row in rows]
+            rows += [(of.shown.classes[k], x, y, "threshold") for k, points in dots.items() for x, y in points]
+            columns, less = (*columns, "of"), f" Dots: at the threshold of the class.{less}"
         curve = "ROC curve" if kind == "roc" else "Precision-recall curve"
         caption = f"{curve} of each class, with the {what} and its 95 % interval ({part_of(of)}).{less}"
         title = f"{of.name}: {name}"
-        yield Drawn(name, charted(chart, width, title=title), caption, ("class", across, up), rows)
+        yield Drawn(name, charted(chart, width, title=title), caption, columns, rows)
 
 
 def _thin(points: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:

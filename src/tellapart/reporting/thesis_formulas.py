@@ -10,7 +10,7 @@ from typing import Any
 from tellapart.models.sizes import Formula, Window, convolution, pooling
 from tellapart.names import SMOOTHED
 from tellapart.recipe import Recipe
-from tellapart.reporting.evidence import Evidence
+from tellapart.reporting.evidence import Facts, Marked, Training
 from tellapart.reporting.written import tex
 
 NO_DECAY = ("adamw", "muon")
@@ -30,26 +30,36 @@ def _said(section: str, key: str, **values: str) -> Titled:
     return title, formula
 
 
-def formulas(of: Evidence) -> str:
+def formulas(of: Training) -> str:
     """All formulas of a training, each below what it is; for `\\input`, without packages."""
     lines = [f"\\noindent {title}:\n\\[ {formula} \\]" for title, formula in titled(of)]
     return "% The formulas of the run, as the code computes them.\n" + "\n\n".join(lines) + "\n"
 
 
-def titled(of: Evidence) -> Iterator[Titled]:
+def titled(of: Training) -> Iterator[Titled]:
     """What each formula says, and the formula, in the order of the computation."""
     yield from _input(of)
     yield from _layers(of.network.get("layers", ()))
-    yield _said("output", "softmax")
-    if (at := of.judgement.answering.temperature) != 1:
-        yield _said("output", "calibrated", temperature=f"{at:.3f}")
+    yield from _output(of)
     if of.recipe.train.epochs:
         yield from _loss(of.recipe)
         yield from _optimiser(of.recipe)
         yield from _schedule(of.recipe, " of its last part, since it was extended" * bool(of.status.get("extended")))
-    for key in ("class", "balanced", "kappa", "brier", "ece"):
+    several, one = ("marks", "average", "means", "sets"), ("class", "balanced", "kappa", "brier", "ece")
+    for key in several if isinstance(of, Marked) else one:
         yield _said("score", key)
     yield _said("score", "wilson" if of.judgement.groups is None else "grouped")
+
+
+def _output(of: Training) -> Iterator[Titled]:
+    """From what the network gives to probabilities, and where a picture may have several classes to those it has."""
+    if isinstance(of, Marked):
+        yield _said("output", "sigmoid")
+        yield _said("output", "threshold")
+        return
+    yield _said("output", "softmax")
+    if (at := of.judgement.answering.temperature) != 1:
+        yield _said("output", "calibrated", temperature=f"{at:.3f}")
 
 
 def number(value: float) -> str:
@@ -59,7 +69,7 @@ def number(value: float) -> str:
     return f"{mantissa} \\cdot 10^{{{int(power)}}}" if e else text
 
 
-def _input(of: Evidence) -> Iterator[Titled]:
+def _input(of: Facts) -> Iterator[Titled]:
     found = of.network.get("preprocess")
     if found:
         mean, std = (", ".join(f"{one:.4f}" for one in found[key]) for key in ("mean", "std"))
@@ -107,7 +117,8 @@ def _loss(recipe: Recipe) -> Iterator[Titled]:
     weighted = loss.weights != "none" or bool(loss.ignore)
     if loss.name != "hinge":
         smooth = loss.label_smoothing if loss.name in SMOOTHED else 0.0
-        yield _said("target", "smoothed" if smooth else "hard", smoothing=number(smooth))
+        key = "several" if recipe.data.several else "smoothed" if smooth else "hard"
+        yield _said("target", key, smoothing=number(smooth))
     if recipe.augment.mixup or recipe.augment.cutmix:
         yield _said("target", "mixed")
     own = weighted and loss.name == "cross-entropy"

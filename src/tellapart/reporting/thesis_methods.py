@@ -6,8 +6,8 @@ from functools import cache
 from importlib import resources
 
 from tellapart.names import SMOOTHED, TORCHVISION_MODELS
-from tellapart.reporting.evidence import Evidence
-from tellapart.reporting.story import percent
+from tellapart.reporting.evidence import Facts, Training
+from tellapart.reporting.thesis_judged import Said, judging
 from tellapart.reporting.written import md, tex
 
 PART = re.compile(r"\{(\w+)\}|\[((?:@\w+;? ?)+)\]")
@@ -40,11 +40,8 @@ CHANGES = {
     **{"rand": "cubuk2020", "trivial": "muller2021"},
 }
 
-Said = tuple[str, Mapping[str, object]]
-"""A sentence with places for values and citations, and the values, which may hold anything."""
 
-
-def methods(of: Evidence) -> dict[str, str]:
+def methods(of: Training) -> dict[str, str]:
     """methods.tex, methods.md and references.bib, by name: every key that is cited is in the last, and no other."""
     said = list(sentences(of))
     keys = [key for text, _ in said for _, cited in PART.findall(text) for key in re.findall(r"@(\w+)", cited)]
@@ -80,7 +77,7 @@ def _filled(text: str, values: Mapping[str, object], write: Callable[..., str], 
     return PART.sub(put, text)
 
 
-def _package(of: Evidence, name: str) -> str:
+def _package(of: Facts, name: str) -> str:
     return str(of.environment.get("packages", {}).get(name, ""))
 
 
@@ -88,24 +85,31 @@ def _at(key: str | None) -> str:
     return f" [@{key}]" if key else ""
 
 
-def sentences(of: Evidence) -> Iterator[Said]:
+def sentences(of: Training) -> Iterator[Said]:
     """What was done, in the order in which it was done; each sentence only where it is true."""
-    for chapter in (_data, _pictures, _network, _training, _judging, _where):
+    for chapter in (_data, _pictures, _network, _training):
         yield from chapter(of)
+    yield from judging(of)
+    yield from _where(of)
 
 
-def _data(of: Evidence) -> Iterator[Said]:
+def _data(of: Facts) -> Iterator[Said]:
     data, source = of.recipe.data, str(of.status.get("source", ""))
     counts = {part: f"{of.total(part):,}" for part in ("train", "validation", "test")}
     values = {"source": source, "n": f"{sum(map(of.total, counts)):,}", "classes": f"{len(of.shown.classes):,}"}
-    yield f"The data are {{n}} pictures of {{classes}} classes ({{source}}){_at(SOURCES.get(source))}.", values
+    marked, several = of.shown.marks is not None, ", of which a picture may have several, or none"
+    yield (
+        f"The data are {{n}} pictures of {{classes}} classes ({{source}}){several * marked}{_at(SOURCES.get(source))}.",
+        values,
+    )
     test = f" and {{test}} {_seal(of)}" * bool(of.total("test"))
     yield f"Of them, {{train}} served for training, {{validation}} for validation{test}.", counts
     how = {
         "auto": "Parts that the data bring were kept; what they do not bring was drawn by the content of the pictures",
         "new": "The parts were drawn by the content of the pictures",
     }.get(data.split, "The parts are those of a file")
-    shares = "" if how.endswith("file") else ", class by class, with the split seed {seed}"
+    rarest = ", the rarest first [@sechidis2011]" * marked
+    shares = "" if how.endswith("file") else f", class by class{rarest}, with the split seed {{seed}}"
     yield f"{how}{shares}.", {"seed": data.split_seed}
     if data.folds:
         yield "Fold {fold} of {folds} is the validation part.", {"fold": data.fold, "folds": data.folds}
@@ -117,7 +121,7 @@ def _data(of: Evidence) -> Iterator[Said]:
         yield "Files that were left out, each for a reason that is logged: {n}.", {"n": f"{len(of.left_out):,}"}
 
 
-def _seal(of: Evidence) -> str:
+def _seal(of: Facts) -> str:
     """What may be said of the test part: it was sealed only where nobody had opened it before."""
     if of.part != "test":
         return "a test part, which is still under seal"
@@ -125,7 +129,7 @@ def _seal(of: Evidence) -> str:
     return "a test part" + " that was kept under seal until everything was chosen" * unseen
 
 
-def _pictures(of: Evidence) -> Iterator[Said]:
+def _pictures(of: Facts) -> Iterator[Said]:
     recipe, fits = of.recipe.input, {"crop": "cropped to a centre square", "pad": "padded", "squash": "squashed"}
     kinds = {"data": "the mean and deviation of the training pictures", "half": "the mean 0.5 and the deviation 0.5"}
     kinds |= {"imagenet": "the mean and deviation of ImageNet [@deng2009]"}
@@ -148,7 +152,7 @@ def _pictures(of: Evidence) -> Iterator[Said]:
         yield "Training pictures were not changed.", {}
 
 
-def _network(of: Evidence) -> Iterator[Said]:
+def _network(of: Facts) -> Iterator[Said]:
     model = of.recipe.model
     name = model.name.removeprefix("timm:")
     library = " of the library timm [@wightman2019]" * model.name.startswith("timm:")
@@ -169,7 +173,7 @@ def _network(of: Evidence) -> Iterator[Said]:
         yield "Left as they were: {freeze}.", {"freeze": model.freeze}
 
 
-def _training(of: Evidence) -> Iterator[Said]:
+def _training(of: Facts) -> Iterator[Said]:
     loss, optim, train = of.recipe.loss, of.recipe.optim, of.recipe.train
     if not train.epochs:
         yield (
@@ -180,6 +184,7 @@ def _training(of: Evidence) -> Iterator[Said]:
     smooth = loss.name in SMOOTHED and loss.label_smoothing
     more = ", with label smoothing {smooth} [@szegedy2016]" * bool(smooth)
     more += ", the classes weighted ({weights})" * (loss.weights != "none")
+    more += " (binary cross-entropy), a yes or no for each class" * (of.shown.marks is not None)
     values = {"loss": loss.name, "smooth": f"{loss.label_smoothing:g}", "weights": loss.weights}
     yield f"The loss is {{loss}}{_at(LOSSES.get(loss.name))}{more}.", values
     name = of.recipe.optimiser
@@ -198,12 +203,13 @@ def _training(of: Evidence) -> Iterator[Said]:
     yield from _also(of)
     best = of.status.get("best") or {}
     values = {"epochs": f"{len(of.epochs):,}", "best": f"{best.get('epoch', 0) + 1}", "seed": train.seed}
-    kept = "; the model of epoch {best}, the best on validation, was kept" * bool(best)
+    score = " by its mean average precision" * (of.shown.marks is not None)
+    kept = f"; the model of epoch {{best}}, the best on validation{score}, was kept" * bool(best)
     many = "epochs" if len(of.epochs) != 1 else "epoch"
     yield f"The training took {{epochs}} {many}, with the seed {{seed}}{kept}.", values
 
 
-def _also(of: Evidence) -> Iterator[Said]:
+def _also(of: Facts) -> Iterator[Said]:
     """What else was set of a training, and whether it has several parts."""
     loss, optim, train = of.recipe.loss, of.recipe.optim, of.recipe.train
     if optim.clip:
@@ -221,36 +227,7 @@ def _also(of: Evidence) -> Iterator[Said]:
         yield "The training was extended {times}; rate and schedule are those of its last part.", values
 
 
-def _judging(of: Evidence) -> Iterator[Said]:
-    values = {
-        "accuracy": percent(of.accuracy),
-        "n": f"{of.accuracy.n:,}",
-        "times": f"{len(of.opened_before or ())} times",
-    }
-    values["times"] = "once" if values["times"] == "1 times" else values["times"]
-    where = "the test part" if of.part == "test" else "the validation part, by which the model was chosen,"
-    yield f"The accuracy on {where} is {{accuracy}} (95 % interval, n = {{n}}).", values
-    if of.part == "test" and of.opened_before:
-        yield "The test part had been opened {times} before.", values
-    elif of.part == "test" and of.opened_before is not None:
-        yield "The test part was opened once.", {}
-    groups = ", pictures of one group counting for as many as they are worth [@rao1992]" * (of.groups is not None)
-    yield (
-        f"Intervals are those of Wilson for shares [@wilson1927]{groups}, of Hall for mean losses [@hall1992] such as "
-        "the Brier score [@brier1950], after DeLong for areas [@delong1988] (of an area of 1, that of Wilson), and "
-        "bootstrap intervals for the other scores [@efron1987], such as Cohen's kappa [@cohen1960] and the correlation "
-        "of Matthews [@gorodkin2004].",
-        {},
-    )
-    at = of.judgement.answering.temperature
-    if at != 1:
-        yield (
-            "Probabilities are calibrated by the temperature {at} [@guo2017], found on validation.",
-            {"at": f"{at:.2f}"},
-        )
-
-
-def _where(of: Evidence) -> Iterator[Said]:
+def _where(of: Facts) -> Iterator[Said]:
     ours = _package(of, "tellapart")
     known = [(name, _package(of, name)) for name in ("torch", "torchvision", "numpy")]
     said = ", ".join(f"{name} {version}" for name, version in known if version)

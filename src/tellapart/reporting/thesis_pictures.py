@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.evaluation.metrics import Figure, confusion, softmax
+from tellapart.evaluation.marks import called as said_of
+from tellapart.evaluation.marks import wrong_classes, wrong_pictures
+from tellapart.evaluation.metrics import Figure, binary_entropies, confusion, softmax
 from tellapart.figures.chart import LETTER, SMALL
 from tellapart.figures.confusion import RIGHT, WRONG, shade, shares
 from tellapart.figures.curve import Axis
@@ -14,7 +16,7 @@ from tellapart.figures.diagram import Box, diagram
 from tellapart.figures.letters import apart, cut
 from tellapart.figures.plot import in_percent
 from tellapart.figures.sheet import INK, PAPER, QUIET, Mark, Sheet, wide
-from tellapart.reporting.evidence import Evidence
+from tellapart.reporting.evidence import Evidence, Facts, Marked, Training
 from tellapart.reporting.written import plain as words_of
 
 LISTED, NAMED, NUMBERED, TILES = 40, 25, 14, 12
@@ -34,7 +36,7 @@ class Drawn:
     rows: Sequence[Sequence[object]]
 
 
-def part_of(of: Evidence) -> str:
+def part_of(of: Training) -> str:
     """The part that is judged, with its n."""
     return f"{of.part}, n = {of.judgement.n:,}"
 
@@ -101,11 +103,12 @@ def _cells(names: Sequence[str], counts: NDArray[np.int64], width: float) -> Ite
     yield Mark("words", [(end + 1, left - 1)], words="n", width=SMALL)
 
 
-def classes(of: Evidence, width: float) -> Iterator[Drawn]:
+def classes(of: Training, width: float) -> Iterator[Drawn]:
     """Recall and precision of each class, a row each."""
     names = ("recall", "precision")
     every = [one for one in of.judgement.by_class if one.name in names]
-    shown = sorted(sorted((one for one in of.recall() if one.n), key=lambda one: one.value)[:LISTED], key=_place(of))
+    there = [one for one in every if one.name == "recall" and one.n]
+    shown = sorted(sorted(there, key=lambda one: one.value)[:LISTED], key=_place(of))
     less = f" Shown are the {LISTED} classes with the lowest recall." * (len(shown) < len(of.shown.classes))
     known = {(one.about, one.name): one for one in every}
     short = called(of.shown.classes, 16)
@@ -130,15 +133,15 @@ def classes(of: Evidence, width: float) -> Iterator[Drawn]:
     marks += [
         Mark("words", [(left + 3 + wide("recall (round)", SMALL), SMALL)], ORANGE, SMALL, words="precision (square)")
     ]
-    caption = (
-        f"Recall and precision of each class with 95 % intervals ({part_of(of)}); n of a class beside its name.{less}"
-    )
+    at = ", at its threshold," * isinstance(of, Marked)
+    caption = f"Recall and precision of each class{at} with 95 % intervals ({part_of(of)}); "
+    caption += f"n of a class beside its name.{less}"
     rows = [(one.about, one.name, one.value, one.low, one.high, one.n) for one in every]
     sheet = Sheet(width, round(bottom + 2 * SMALL, 2), marks, "mm", f"{of.name}: classes")
     yield Drawn("classes", sheet, caption, ("class", "score", "value", "low", "high", "n"), rows)
 
 
-def _place(of: Evidence) -> Callable[[Figure], int]:
+def _place(of: Facts) -> Callable[[Figure], int]:
     order = {name: k for k, name in enumerate(of.shown.classes)}
     return lambda one: order[one.about]
 
@@ -158,18 +161,13 @@ def mistakes(of: Evidence, width: float) -> Iterator[Drawn]:
     if not len(wrong) or small is None:
         return
     shown = wrong[np.argsort(-sure[wrong, said[wrong]], kind="stable")][:TILES].tolist()
-    across = max(2, min(4, int(width // 19)))
-    step = (width - 1) / across
-    room = step - 2 - wide(" 100 %", SMALL)
+    room = _step(width) - 2 - wide(" 100 %", SMALL)
     short = apart(names, lambda one: cut(words_of(one, 24), lambda part: wide(part, SMALL), room))
-    marks, high = [], step + 2.4 * SMALL
-    for n, row in enumerate(shown):
-        x, y = 0.5 + n % across * step, 0.5 + n // across * high
-        pixels = np.ascontiguousarray(np.broadcast_to(small[row], (*small[row].shape[:2], 3)))
-        marks.append(Mark("picture", [(x + 1, y), (x + step - 1, y + step - 2)], pixels=pixels))
-        share = f"{100 * sure[row, said[row]]:.0f} %"
-        for line, fits in enumerate((f"{short[said[row]]} {share}", f"is {short[of.shown.labels[row]]}")):
-            marks.append(Mark("words", [(x + 1, y + step - 2 + (line + 1) * 1.15 * SMALL)], words=fits, width=SMALL))
+    shares = [f"{100 * sure[row, said[row]]:.0f} %" for row in shown]
+    lines = [
+        (f"{short[said[row]]} {share}", f"is {short[of.shown.labels[row]]}")
+        for row, share in zip(shown, shares, strict=True)
+    ]
     caption = (
         f"The {len(shown)} surest of {len(wrong):,} wrong answers ({part_of(of)}): what was said, "
         "with its probability, and what it is."
@@ -178,11 +176,64 @@ def mistakes(of: Evidence, width: float) -> Iterator[Drawn]:
         (of.shown.keys[row], names[of.shown.labels[row]], names[said[row]], float(sure[row, said[row]]))
         for row in shown
     ]
-    sheet = Sheet(width, round(0.5 + -(-len(shown) // across) * high, 2), marks, "mm", f"{of.name}: mistakes")
+    sheet = _tiled([small[row] for row in shown], lines, width, f"{of.name}: mistakes")
     yield Drawn("mistakes", sheet, caption, ("picture", "class", "said", "probability"), rows)
 
 
-def network(of: Evidence, width: float) -> Iterator[Drawn]:
+def wrong_sets(of: Marked, width: float) -> Iterator[Drawn]:
+    """The pictures with a wrong class, the largest loss first, with their small copies, where the run keeps them."""
+    own, small, least = of.shown.marks, of.shown.thumbnails, [one.value for one in of.judgement.thresholds]
+    said = said_of(of.shown.logits, least)
+    wrong = wrong_pictures(of.shown, said)
+    if not wrong or small is None or own is None:
+        return
+    shown, short, names = wrong[:TILES], list(called(of.shown.classes, 14).values()), of.shown.classes
+    room, lines, rows = _step(width) - 2, [], []
+    losses = binary_entropies(of.shown.logits[shown], own[shown]).tolist()
+    for row, loss in zip(shown, losses, strict=True):
+        numbers = wrong_classes(of.shown, said[row], row)
+        sets = [[k for k in numbers if own[row, k] == has] for has in (True, False)]
+        words = zip(("missed", "false"), ([short[k] for k in found] for found in sets), strict=True)
+        lines.append([_fitting(what, found, room) for what, found in words if found])
+        every = (np.flatnonzero(own[row]).tolist(), *sets)
+        rows.append((of.shown.keys[row], *("; ".join(names[k] for k in one) for one in every), loss))
+    caption = (
+        f"{len(shown)} of the {len(wrong):,} pictures with a wrong class ({part_of(of)}), those of the largest loss: "
+        "missed are classes that they have, false those that they are wrongly said to have."
+    )
+    sheet = _tiled([small[row] for row in shown], lines, width, f"{of.name}: mistakes")
+    yield Drawn("mistakes", sheet, caption, ("picture", "classes", "missed", "wrongly said", "loss"), rows)
+
+
+def _fitting(what: str, names: Sequence[str], room: float) -> str:
+    """As many names as there is room for, and how many more there are; one that is too long loses its middle."""
+    shown, more = len(names), ""
+    while shown > 1 and wide(f"{what} {', '.join(names[:shown])}{more}", SMALL) > room:
+        shown -= 1
+        more = f" +{len(names) - shown}"
+    text = cut(", ".join(names[:shown]), lambda part: wide(f"{what} {part}{more}", SMALL), room)
+    return f"{what} {text}{more}"
+
+
+def _step(width: float) -> float:
+    """Millimetres from one tile to the next."""
+    return (width - 1) / max(2, min(4, int(width // 19)))
+
+
+def _tiled(small: Sequence[NDArray[np.uint8]], lines: Sequence[Sequence[str]], width: float, title: str) -> Sheet:
+    """Small pictures in rows, each with up to two lines below it."""
+    step = _step(width)
+    marks, high, across = [], step + 2.4 * SMALL, round((width - 1) / step)
+    for n, (picture, below) in enumerate(zip(small, lines, strict=True)):
+        x, y = 0.5 + n % across * step, 0.5 + n // across * high
+        pixels = np.ascontiguousarray(np.broadcast_to(picture, (*picture.shape[:2], 3)))
+        marks.append(Mark("picture", [(x + 1, y), (x + step - 1, y + step - 2)], pixels=pixels))
+        for line, fits in enumerate(below):
+            marks.append(Mark("words", [(x + 1, y + step - 2 + (line + 1) * 1.15 * SMALL)], words=fits, width=SMALL))
+    return Sheet(width, round(0.5 + -(-len(small) // across) * high, 2), marks, "mm", title)
+
+
+def network(of: Facts, width: float) -> Iterator[Drawn]:
     """The network in boxes, where the run keeps them."""
     boxes = [
         Box(*(words_of(one[key], 80) for key in ("words", "path", "shape", "frame")), sources=tuple(one["sources"]))

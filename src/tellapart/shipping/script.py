@@ -7,8 +7,6 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from importlib import resources
-from string import Template
 from typing import Any
 
 import torch
@@ -23,12 +21,16 @@ from tellapart.models.zoo import MORE as MORE_ARGUMENTS
 from tellapart.names import TORCHVISION_MODELS, is_elsewhere
 from tellapart.preprocess import Preprocess
 from tellapart.recipe import Data, Loss, Optim, Recipe, printable
+from tellapart.shipping.script_text import columns, listed, quoted, template
 
 SETTLED = ("augment.shift", "augment.flip", "optim.lr", "optim.nesterov", "train.epochs", "train.patience")
 """What a recipe may leave open and a script cannot."""
 
 PLACING = ("source", "root", "validation", "test", "split", "split_seed", "fold", "leaks", "on_bad")
-"""What of [data] a script leaves to its FOLDER, or does in its own way; it has no words for other choices."""
+TABLE = ("labels", "columns", "several")
+"""What of [data] a script leaves to its FOLDER or TABLE, or does in its own way, and what it says of a TABLE, which it
+takes where pictures may have several classes; it has no words for other choices.
+"""
 
 OPTIMISERS = {
     "sgd": "torch.optim.SGD(groups, lr=RATE, momentum={momentum!r}, dampening={dampening!r}, nesterov={nesterov!r})",
@@ -104,39 +106,31 @@ def script_of(
     unspoken += [f"optim.{key} = {values[f'optim.{key}']}" for key in known if values[f"optim.{key}"] not in known[key]]
     if unspoken:
         raise UsageError(f"A plain script has no words for {unspoken[0]}.", "Export from a run without it.")
-    chosen = [key for key, value in asdict(recipe.data).items() if value not in (getattr(Data(), key), "folders")]
-    if beyond := [f"data.{key} = {values[f'data.{key}']}" for key in chosen if key not in PLACING]:
-        raise UsageError(
-            f"A plain script takes class folders as they are, and has no words for {beyond[0]}.",
-            "Put the pictures that are meant into class folders, and export from a run of those.",
-        )
-    template = resources.files("tellapart.shipping").joinpath("script.py.txt").read_text(encoding="utf-8")
+    _refuse_choice(recipe)
+    several = bool(recipe.data.several)
     pieces = {
         # Never in the first two lines, where Python would take "coding: …" for the encoding of the file.
         "run": repr(run)[:60],
-        "classes": _listed(classes),
+        "classes": listed(classes),
         **_data(recipe, preprocess),
         **_network(architecture),
         **_training(recipe),
+        **(columns(recipe.data) if several else {}),
     }
-    return Template(template).substitute(pieces)
+    return template("several" if several else "one").substitute(pieces)
 
 
-def _quoted(text: str) -> str:
-    """The repr, in double quotes where it holds none: then it holds no single quote either."""
-    plain = repr(text)
-    return plain if '"' in plain else f'"{plain[1:-1]}"'
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    """The names as a list, on as many lines as they need."""
-    lines = [""]
-    for name in map(_quoted, names):
-        if len(lines[-1]) + len(name) > 105:
-            lines.append("")
-        lines[-1] += f"{name}, "
-    indent = "\n" + " " * len("CLASSES = [")
-    return f"[{indent.join(line.rstrip() for line in lines).removesuffix(',')}]"
+def _refuse_choice(recipe: Recipe) -> None:
+    """Raises UsageError for a choice among the pictures that a script would not make."""
+    data, several = recipe.data, bool(recipe.data.several)
+    what, that = ("a table as it is", "that") if several else ("class folders as they are", "those")
+    known = (*PLACING, *TABLE) if several else PLACING
+    chosen = [key for key, value in asdict(data).items() if value not in (getattr(Data(), key), "folders")]
+    if beyond := [f"data.{key} = {getattr(data, key)}" for key in chosen if key not in known]:
+        raise UsageError(
+            f"A plain script takes {what}, and has no words for {beyond[0]}.",
+            f"Put the pictures that are meant into {what.partition(' as ')[0]}, and export from a run of {that}.",
+        )
 
 
 def _data(recipe: Recipe, to: Preprocess) -> dict[str, str]:
@@ -207,7 +201,7 @@ def _network(a: Architecture) -> dict[str, str]:
                 f"A plain script has no words for {a.name} with {a.channels} channels instead of 3.",
                 "Export from a run of a ResNet or of one of our own networks.",
             )
-        call = f"models.get_model({_quoted(a.name)}, weights=None, num_classes=len(CLASSES)"
+        call = f"models.get_model({quoted(a.name)}, weights=None, num_classes=len(CLASSES)"
         more = "".join(f", {key}={value!r}" for key, value in MORE_ARGUMENTS.get(a.name, {}).items())
         return {**pieces, "from_torchvision": "datasets, models, transforms", "network": f"{call}{more})"}
     if a.name == "small":
@@ -257,11 +251,12 @@ def _short(layer: nn.Module) -> str:
 
 def _training(recipe: Recipe) -> dict[str, str]:
     """Steps 4 to 8: loss, optimiser, settings, and when to stop."""
-    plain = Loss(label_smoothing=recipe.loss.label_smoothing)
+    name = "bce" if recipe.data.several else "cross-entropy"
+    plain = Loss(name=name, label_smoothing=recipe.loss.label_smoothing)
     if beyond := [key for key, value in asdict(recipe.loss).items() if value != getattr(plain, key)]:
         raise UsageError(
             f"A plain script has no words for loss.{beyond[0]} = {getattr(recipe.loss, beyond[0])}.",
-            "Export from a run with cross-entropy, without class weights and L1.",
+            f"Export from a run with {name}, without class weights and L1.",
         )
     train, optim, smoothing = recipe.train, recipe.optim, recipe.loss.label_smoothing
     rate, rate_words = _rate(optim)

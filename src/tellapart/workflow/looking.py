@@ -35,11 +35,25 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A picture that is asked about: its name, its pixels (H W C), and its class where that is known."""
+    """A picture that is asked about: its name, its pixels (H W C), and its class where that is known. `has`: all its
+    classes, where it may have several and they are known; `wrong`: those that the answer is wrong about.
+    """
 
     name: str
     pixels: Pixels
     true: str = ""
+    has: tuple[str, ...] | None = None
+    wrong: tuple[str, ...] = ()
+
+    @property
+    def missed(self) -> list[str]:
+        """The classes that it has and is not said to have."""
+        return [name for name in self.wrong if name in (self.has or ())]
+
+    @property
+    def wrongly_said(self) -> list[str]:
+        """The classes that it is said to have and has not."""
+        return [name for name in self.wrong if name not in (self.has or ())]
 
 
 class Alone(nn.Module):
@@ -158,7 +172,7 @@ class Eye:
 
 def explain(eye: Eye, subjects: Sequence[Subject], *, wanted: str = "", method: str = "auto") -> tuple[list[Seen], Way]:
     """For each picture the heat for the class `wanted`, else for the one said, and for its true one, with checks. Where
-    a picture may have several classes, for those said, SHOWN at most.
+    a picture may have several classes, for those that are wrong, or for those said; SHOWN at most.
 
     Raises UsageError for a class that the model does not know, or a method that does not apply to its network.
     """
@@ -168,7 +182,7 @@ def explain(eye: Eye, subjects: Sequence[Subject], *, wanted: str = "", method: 
     asked = [(one, eye.input(one.pixels)) for one in subjects]
     shares = [eye.shares(pixels) for _, pixels in asked]
     every = [_every(eye.bundle, own) for own in shares]
-    numbers = [_numbers(classes, shares[n], wanted, one.true, every[n]) for n, (one, _) in enumerate(asked)]
+    numbers = [_numbers(classes, shares[n], wanted, one, every[n]) for n, (one, _) in enumerate(asked)]
     looks = [(pixels, k) for (_, pixels), several in zip(asked, numbers, strict=True) for k in several]
     way = _way(eye, looks, method)
     heats = iter(_heats(eye, looks, way))
@@ -196,14 +210,14 @@ def _numbers(
     classes: tuple[str, ...],
     shares: NDArray[np.float64],
     wanted: str,
-    true: str,
+    one: Subject,
     every: tuple[tuple[str, float], ...] | None,
 ) -> list[int]:
     """The classes that heat is shown for, by number: the one that is wanted or said, and the true one."""
-    if every and not wanted:
-        return [classes.index(name) for name, _ in every[:SHOWN]]
+    if (several := one.wrong or [name for name, _ in every or ()]) and not wanted:
+        return [classes.index(name) for name in several[:SHOWN]]
     first = classes.index(wanted) if wanted else int(shares.argmax())
-    return list(dict.fromkeys([first, *([classes.index(true)] if true in classes else [])]))
+    return list(dict.fromkeys([first, *([classes.index(one.true)] if one.true in classes else [])]))
 
 
 def _way(eye: Eye, looks: list[tuple[Tensor, int]], method: str) -> Way:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tellapart.errors import StorageError, UsageError, refuse_marks
+from tellapart.errors import StorageError, UsageError
 from tellapart.evaluation.alikes import Alikes
 from tellapart.evaluation.judgement import judged
 from tellapart.evaluation.looks import Looks
@@ -22,7 +22,7 @@ from tellapart.files import read_text, write_atomically
 from tellapart.names import PARTS
 from tellapart.recipe import Recipe
 from tellapart.recipe_values import origins_of
-from tellapart.reporting.evidence import Evidence, Marked
+from tellapart.reporting.evidence import Evidence, Marked, Training
 from tellapart.reporting.marked import chapters as marked_chapters
 from tellapart.reporting.marked import unknown as marked_unknown
 from tellapart.reporting.report import report, report_marked, report_of_several
@@ -54,12 +54,10 @@ def write_report(run: Run, out: Path | None = None) -> Reported:
     file = (out or run.folder / FILE).absolute()
     if run.several:
         text, said, left = _several(run), (), ()
-    elif (validation := _validation(run)).marks is not None:
-        marked = _marked_of(run, validation)
-        chapters, limits = marked_chapters(marked), marked_unknown(marked)
-        text, said, left = report_marked(marked), _told(one for each in chapters for one in each), _told(limits)
+    elif isinstance(of := evidence_of(run), Marked):
+        chapters, limits = marked_chapters(of), marked_unknown(of)
+        text, said, left = report_marked(of), _told(one for each in chapters for one in each), _told(limits)
     else:
-        of = _evidence_of(run, validation)
         text, said, left = report(of), _told(story(of)), _told(unknown(of))
     raw = text.encode("utf-8")
     write_atomically(file, raw)
@@ -71,14 +69,13 @@ def _told(sentences: Iterable[Sentence]) -> tuple[str, ...]:
     return tuple(one.text[0] for one in sentences)
 
 
-def evidence_of(run: Run) -> Evidence:
+def evidence_of(run: Run) -> Training:
     """What stands in the folder of a finished run. The test is judged where it was opened, else validation.
 
-    Raises UsageError where a picture may have several classes.
+    Raises UsageError for a run that is not finished.
     """
     validation = _validation(run)
-    refuse_marks(validation.marks is not None, "A thesis pack", f"`tellapart report {run.called}` has every score.")
-    return _evidence_of(run, validation)
+    return _evidence_of(run, validation) if validation.marks is None else _marked_of(run, validation)
 
 
 def _validation(run: Run) -> Predictions:

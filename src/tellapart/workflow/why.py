@@ -5,15 +5,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from tellapart.data.decode import decode
 from tellapart.data.identity import digest
 from tellapart.data.pictures import Pictures
 from tellapart.data.square import covered
-from tellapart.errors import DataError, MismatchError, TellapartError, UsageError, refuse_marks
+from tellapart.errors import DataError, MismatchError, TellapartError, UsageError
+from tellapart.evaluation.marks import called, wrong_classes, wrong_pictures
 from tellapart.evaluation.predictions import Predictions
 from tellapart.figures.heat import Row, heat_sheet, over, sized
+from tellapart.models.bundle import Bundle
 from tellapart.preprocess import Preprocess
 from tellapart.recipe import printable
 from tellapart.run import Run
@@ -73,22 +76,27 @@ def why_mistakes(
     nearest: int = 5,
 ) -> Answer:
     """Why a run made its surest mistakes in validation, or in a test `part` that it has opened: nothing is opened here.
+    Where a picture may have several classes, why it is wrong about those that it is, the largest loss first.
 
     Raises UsageError for a model without its run, or a test part that is sealed, MismatchError when the pictures are no
     longer those of the run.
     """
-    refuse_marks(eye.bundle.thresholds, "--mistakes", "Name pictures, and with --class the class to explain.")
     if run is None:
         raise UsageError("Only a run has mistakes of its own; this is a model file.", "Name the run, or pictures.")
     if part == "test":
         _refuse_sealed(run)
     own = pictures_of(run, eye.bundle.preprocess, eye.progress)
     said = Predictions.load(run.predictions(part))
-    rows, about = _mistakes(said, most, eye.bundle.temperature)
-    subjects = _subjects(run, opened(run, own)[1] if part == "test" else own, said, rows)
+    rows, about = _mistakes(said, most, eye.bundle)
+    subjects = _subjects(run, opened(run, own)[1] if part == "test" else own, said, rows, eye.bundle)
     seen, way = explain(eye, subjects, wanted=wanted, method=method)
     near, notes = [[] for _ in seen], [about, *[CHOOSE_NOTHING] * (part == "test")]
-    if method == "auto" and not wanted and (kept := kept_more(run, said, rows, seen, way.method)):
+    if (
+        method == "auto"
+        and not wanted
+        and said.marks is None
+        and (kept := kept_more(run, said, rows, seen, way.method))
+    ):
         notes.append(kept)
     if nearest and seen:
         near, how = nearest_of(eye, subjects, own, nearest)
@@ -128,25 +136,44 @@ def _of_files(paths: Sequence[Path]) -> tuple[list[Subject], list[tuple[str, str
     return found, broken
 
 
-def _mistakes(said: Predictions, most: int, at: float) -> tuple[list[int], str]:
+def _mistakes(said: Predictions, most: int, bundle: Bundle) -> tuple[list[int], str]:
     """The rows of the surest mistakes, and among how many."""
-    wrong = [row for row, _ in worst_first(said, at)]
-    count, shown = f"{len(wrong):,} mistake{'s' * (len(wrong) != 1)}", wrong[:most]
-    return shown, f"{count} among {len(said):,} {said.part} pictures; shown: {len(shown)}, the surest first"
+    if said.marks is None:
+        wrong, order = [row for row, _ in worst_first(said, bundle.temperature)], "the surest"
+        count = f"{len(wrong):,} mistake{'s' * (len(wrong) != 1)}"
+    else:
+        wrong, order = wrong_pictures(said, called(said.logits, bundle.thresholds)), "the largest loss"
+        count = f"{len(wrong):,} picture{'s' * (len(wrong) != 1)} with a wrong class"
+    shown = wrong[:most]
+    return shown, f"{count} among {len(said):,} {said.part} pictures; shown: {len(shown)}, {order} first"
 
 
-def _subjects(run: Run, pictures: Pictures, said: Predictions, rows: Sequence[int]) -> list[Subject]:
+def _subjects(run: Run, pictures: Pictures, said: Predictions, rows: Sequence[int], bundle: Bundle) -> list[Subject]:
     """The pictures of some predictions, from their files. Raises MismatchError for one that is not there any more."""
     at = {key: row for row, key in enumerate(pictures.index.keys)}
     if lost := next((key for key in said.keys if key not in at), ""):
         raise MismatchError(f"{printable(lost)} was judged, and is not among the pictures of {run.name} any more.")
-    read, named = pictures.index.store.read, [(said.keys[n], said.classes[said.labels[n]]) for n in rows]
-    return [Subject(name=key, pixels=decode(read(at[key])), true=true) for key, true in named]
+    read, keys = pictures.index.store.read, [said.keys[row] for row in rows]
+    known = [_known(said, row, bundle) for row in rows]
+    return [Subject(name=key, pixels=decode(read(at[key])), **own) for key, own in zip(keys, known, strict=True)]
+
+
+def _known(said: Predictions, row: int, bundle: Bundle) -> dict[str, Any]:
+    """Which class a picture has; where it may have several, which, and which of the answers are wrong."""
+    if said.marks is None:
+        return {"true": said.classes[said.labels[row]]}
+    has = np.flatnonzero(said.marks[row]).tolist()
+    wrong = wrong_classes(said, called(said.logits[row], bundle.thresholds), row)
+    return {"has": tuple(said.classes[k] for k in has), "wrong": tuple(said.classes[k] for k in wrong)}
 
 
 def title(one: Seen) -> str:
-    """What was said of a picture: 'ants/1.jpg: bee 93.1 %; it is ant'; of several: '1.jpg: cat 93.1 %, dog 80.0 %'."""
+    """What was said of a picture: 'ants/1.jpg: bee 93.1 %; it is ant'; of several: '1.jpg: cat 93.1 %, dog 80.0 %',
+    and of a mistake '; missed: fox; wrongly said: cat'.
+    """
     true = f"; it is {one.subject.true}" if one.subject.true else ""
+    for what, names in (("missed", one.subject.missed), ("wrongly said", one.subject.wrongly_said)):
+        true += f"; {what}: {', '.join(names)}" if names else ""
     said = ", ".join(f"{name} {100 * share:.1f} %" for name, share in one.every or [(one.said, one.share)])
     return printable(f"{one.subject.name}: {'none of the classes; likeliest ' * (one.every == ())}{said}{true}")
 
@@ -190,6 +217,10 @@ def document(answer: Answer, model: str) -> dict[str, Any]:
     }
 
 
+def _of_several(one: Subject) -> dict[str, Any]:
+    return {"classes": list(one.has or ()), "missed": one.missed, "wrongly_said": one.wrongly_said}
+
+
 def _entry(one: Seen, near: Sequence[Near]) -> dict[str, Any]:
     return {
         "path": one.subject.name,
@@ -197,6 +228,7 @@ def _entry(one: Seen, near: Sequence[Near]) -> dict[str, Any]:
         "probability": one.share,
         **({} if one.every is None else {"every": [{"class": name, "probability": p} for name, p in one.every]}),
         **({"class": one.subject.true} if one.subject.true else {}),
+        **({} if one.subject.has is None else _of_several(one.subject)),
         "heat": [{**heat.to_json(), "fields": heat.fields.tolist()} for heat in one.heats],
         "nearest": [{"key": n.key, "class": n.name, "distance": n.distance} for n in near],
     }
