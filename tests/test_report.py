@@ -566,6 +566,11 @@ def simple(share: float) -> dict[str, Any]:
     return {"status": {"baselines": [proportion("accuracy", round(400 * share), 400, "test", "always x").to_json()]}}
 
 
+def by_own_features() -> dict[str, Any]:
+    about = "the 5 nearest by its own features"
+    return {"status": {"baselines": [proportion("accuracy", 390, 400, "test", about).to_json()]}}
+
+
 def validated(share: float) -> dict[str, Any]:
     return {"status": {"figures": [proportion("accuracy", round(400 * share), 400, "validation").to_json()]}}
 
@@ -630,6 +635,7 @@ TWINS: dict[str, tuple[Callable[[], Evidence], Callable[[], Evidence]]] = {
     "result": (evidence, lambda: evidence(robustness=())),
     "beats": (lambda: evidence(**simple(0.5)), lambda: evidence(**simple(0.9))),
     "equals": (lambda: evidence(**simple(0.9)), lambda: evidence(**simple(0.5))),
+    "without_head": (lambda: evidence(**by_own_features()), lambda: evidence(**simple(0.9))),
     "loses": (lambda: evidence(**simple(0.99)), lambda: evidence(**simple(0.9))),
     "test_same": (lambda: evidence(**validated(0.9)), lambda: evidence(**validated(0.99))),
     "test_lower": (lambda: evidence(**validated(0.99)), lambda: evidence(**validated(0.9))),
