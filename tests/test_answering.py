@@ -153,6 +153,51 @@ def test_a_shard_is_answered_as_its_files_are(pets: Done) -> None:
     assert (done.code, "cut.tar is" in done.err) == (3, True)
 
 
+def test_what_is_a_link_is_named_with_its_reason_and_not_left_out(pets: Done, tmp_path: Path) -> None:
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / "a.png").write_bytes((pets.at / "pets/cat/00.png").read_bytes())
+    (tmp_path / "some" / "hard.png").hardlink_to(tmp_path / "some" / "a.png")
+    (tmp_path / "some" / "soft.png").symlink_to("a.png")
+    with tarfile.open(tmp_path / "some.tar", "w") as archive:
+        archive.add(tmp_path / "some", "some")
+    (tmp_path / "some" / "linked").symlink_to(pets.at / "pets" / "cat")
+    model = str(pets.run("a").bundle)
+    done = tellapart(tmp_path, "predict", model, "some.tar", "some", "--json")
+    assert done.code == 3
+    found = {one["path"]: one.get("error", "") for one in json.loads(done.out)["predictions"]}
+    link = "It is a link in the archive; its picture lies elsewhere."
+    stored = {path: why for path, why in found.items() if path.startswith("some.tar/")}
+    assert sorted(stored.values()) == ["", link, link]
+    assert stored["some.tar/some/soft.png"] == link
+    assert {path for path, why in found.items() if why and path not in stored} == {"some/linked"}
+    assert len(found) == 7
+
+
+def test_a_folder_that_cannot_be_read_is_named(pets: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "shut").mkdir()
+    (tmp_path / "open" / "a.png").touch()
+    scan = os.scandir
+
+    def refusing(path: str) -> object:  # who runs these tests may be allowed everything
+        if str(path).endswith("shut"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert names(str(tmp_path)) == [str(tmp_path / "open" / "a.png"), str(tmp_path / "shut")]
+
+
+def test_the_size_of_a_large_photograph_is_that_of_its_file(pets: Done, tmp_path: Path) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for name, shape, exif in (("a", (2600, 2100), Image.Exif()), ("b", (2600, 2100), turned), ("c", (60, 30), turned)):
+        Image.new("RGB", shape, "red").save(tmp_path / f"{name}.jpg", exif=exif)
+    done = tellapart(tmp_path, "predict", str(pets.run("a").bundle), "a.jpg", "b.jpg", "c.jpg", "-v", "--json")
+    sizes = [(one["width"], one["height"]) for one in json.loads(done.out)["predictions"]]
+    assert sizes == [(2600, 2100), (2100, 2600), (30, 60)]
+
+
 def test_an_empty_folder_or_list_has_no_files(pets: Done, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     model = str(pets.run("a").bundle)

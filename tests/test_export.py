@@ -285,6 +285,13 @@ def unloaded(model: Any) -> None:
             one.CopyFrom(onnx.numpy_helper.from_array(other, one.name))
 
 
+def renamed(model: Any, most: int = 9) -> None:
+    for one in model.metadata_props:
+        if one.key == "tellapart":
+            about = json.loads(one.value)
+            one.value = json.dumps({**about, "classes": about["classes"][::-1][:most]})
+
+
 def test_check_compares_any_file_and_names_what_is_planted_in_it(shipped: tuple[Done, Path], pets: Done) -> None:
     good = shipped[1] / "model.onnx"
     done = tellapart(pets.at, "export", "check", "a", str(good))
@@ -299,6 +306,13 @@ def test_check_compares_any_file_and_names_what_is_planted_in_it(shipped: tuple[
         assert done.out.count("; off by ") == 5
         found = json.loads(tellapart(pets.at, "export", "check", "a", "planted.onnx", "--json").out)
         assert (found["sound"], found["fault"].startswith(words)) == (False, True)
+    edited(good, pets.at / "planted.onnx", renamed)
+    done = tellapart(pets.at, "export", "check", "a", "planted.onnx")
+    assert (done.code, "parity FAILED: " in done.out) == (1, True)
+    assert "fault: other names of the classes, or another order of them, in the file than in the model" in done.out
+    edited(good, pets.at / "planted.onnx", lambda model: renamed(model, most=2))
+    done = tellapart(pets.at, "export", "check", "a", "planted.onnx")
+    assert (done.code, "planted.onnx knows 2 classes, a 3." in done.err) == (2, True)
     done = tellapart(pets.at, "export", "check", "a", "no.onnx")
     assert (done.code, "There is no file 'no.onnx'" in done.err) == (2, True)
     (pets.at / "other.onnx").write_bytes(b"no model")
@@ -395,6 +409,8 @@ def test_smaller_numbers_come_with_the_change_of_accuracy(precision: str, pets: 
     assert 1e-7 < certificate["largest"] < 0.2
     kinds = {node.op_type for node in onnx.load(tmp_path / "out" / "model.onnx").graph.node}
     assert ("QuantizeLinear" in kinds) == (precision == "int8")
+    done = tellapart(pets.at, "export", "check", "a", str(tmp_path / "out" / "model.onnx"))
+    assert (done.code, done.out.startswith("parity passed: ")) == (0, True), done.out + done.err
 
 
 def test_a_smaller_file_that_is_surely_worse_fails(bundle: Bundle) -> None:
@@ -535,6 +551,22 @@ def built(at: Path) -> None:
 def test_the_javascript_program_answers_the_golden_samples(shipped, goldens, bundle) -> None:
     node = modules(shipped[1])
     agree(ran([node, "predict.mjs", *(ppm.name for _, ppm, _ in goldens)], shipped[1]), goldens, bundle.classes)
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"P6", b"P6 4 4 255\n123", b"P6 # no end", b"P6 20000 20000 255\n", b"P6 0 4 255\n"]
+)
+def test_the_javascript_program_refuses_what_is_no_whole_picture(shipped, tmp_path: Path, text: bytes) -> None:
+    node, at = shutil.which("node"), shipped[1]
+    if node is None:
+        pytest.skip("node is not installed")
+    program = (at / "predict.mjs").read_text().partition("if (typeof process")[0] + "export { ppm };\n"
+    (tmp_path / "program.mjs").write_text(program)
+    (tmp_path / "broken.ppm").write_bytes(text)
+    script = "import { ppm } from './program.mjs'; import { readFileSync } from 'node:fs';"
+    script += "try { ppm(readFileSync('broken.ppm')); } catch (error) { console.log(error.message); }"
+    done = ran([node, "--input-type=module", "-e", script], tmp_path)
+    assert done.strip() in ("the file is cut short", "expected a binary PPM or PGM file of 8 bits")
 
 
 def test_the_cpp_program_answers_the_golden_samples(shipped, goldens, bundle) -> None:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -74,12 +75,11 @@ def test_verify_replays_them_and_names_the_stage_that_differs(pets: Done) -> Non
     assert done.out.splitlines()[-1] == "a is read whole and gives the same answers here, on all 4 golden samples"
     first, *rest = (whole := load_bundle(path)).goldens
     other, _ = rest[0], rest[1]
+    answer: dict[str, Any] = {"shares": other.shares, "said": other.said}
     planted = {
-        "its decoded pixels are others: the decoder differs": replace(first, pixels="0" * 64, shares=other.shares),
-        "the square made of it is another: resizing or colour differ": replace(
-            first, square="0" * 64, shares=other.shares
-        ),
-        "the network computes otherwise": replace(first, shares=other.shares),
+        "its decoded pixels are others: the decoder differs": replace(first, pixels="0" * 64, **answer),
+        "the square made of it is another: resizing or colour differ": replace(first, square="0" * 64, **answer),
+        "the network computes otherwise": replace(first, **answer),
     }
     for words, golden in planted.items():
         save_bundle(replace(whole, goldens=(golden, *rest)), pets.at / "planted.safetensors")
@@ -90,6 +90,28 @@ def test_verify_replays_them_and_names_the_stage_that_differs(pets: Done) -> Non
         assert done.out.endswith(
             "planted.safetensors answers 1 of 4 golden samples otherwise here than where it was made\n"
         )
+
+
+def test_names_of_classes_in_another_order_are_caught(pets: Done) -> None:
+    whole = load_bundle(pets.run("a").bundle)
+    assert all(golden.said == whole.classes[int(np.argmax(golden.shares))] for golden in whole.goldens)
+    save_bundle(replace(whole, classes=whole.classes[::-1]), pets.at / "planted.safetensors")
+    done = tellapart(pets.at, "verify", "planted.safetensors")
+    assert done.code == 1
+    assert done.out.splitlines()[0].endswith("the names of the classes are others")
+    older = tuple(replace(golden, said="") for golden in whole.goldens)
+    save_bundle(replace(whole, goldens=older), pets.at / "older.safetensors")
+    assert tellapart(pets.at, "verify", "older.safetensors").code == 0
+
+
+def test_the_card_tells_no_path_of_the_machine(pets: Done) -> None:
+    whole = bundle_of(pets)
+    recipe = re.sub("(?m)^weights = .*$", 'weights = "/home/somebody/secret/body.pth"', whole.origin["recipe"], count=1)
+    assert "somebody" in recipe
+    save_bundle(replace(whole, origin={**whole.origin, "recipe": recipe}), pets.at / "planted.safetensors")
+    text = tellapart(pets.at, "model", "card", "planted.safetensors").out
+    assert "somebody" not in text
+    assert "- `model.weights` = body.pth" in text
 
 
 def test_another_resize_or_other_weights_are_caught(pets: Done, monkeypatch: pytest.MonkeyPatch) -> None:

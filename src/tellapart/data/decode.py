@@ -200,3 +200,13 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     eight = ((values + 128) // 257).astype(np.uint8)
     eight[values == image.info.get("transparency")] = 255  # as white as what is laid under transparent pixels
     return Image.fromarray(eight)
+
+
+def stored_size(raw: bytes | Pixels, pixels: Pixels) -> tuple[int, int]:
+    """Width and height of a picture as it is stored, upright: a large JPEG is decoded smaller than it is."""
+    high, wide = pixels.shape[:2]
+    if isinstance(raw, np.ndarray) or min(high, wide) < LARGE:
+        return wide, high
+    with Image.open(io.BytesIO(raw)) as image:
+        across, down = image.size
+    return (across, down) if (across > down) == (wide > high) else (down, across)

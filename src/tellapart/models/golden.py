@@ -15,7 +15,8 @@ MOST, LARGEST, SIDE = 8, 4 * 1024**2, 1024
 @dataclass(frozen=True, kw_only=True)
 class Golden:
     """A picture of `name` as the bytes of a PNG file; the SHA-256 of its pixels (H W C) uint8 and of the network's
-    square (S S C) uint8, in hex; the probabilities (K) of the classes, calibrated.
+    square (S S C) uint8, in hex; the probabilities (K) of the classes, calibrated; and what was said by name, "" where
+    the file is older than that.
     """
 
     name: str
@@ -23,10 +24,12 @@ class Golden:
     pixels: str
     square: str
     shares: tuple[float, ...]
+    said: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, the picture in base64."""
         said = {"name": self.name, "pixels": self.pixels, "square": self.square, "shares": list(self.shares)}
+        said |= {"said": self.said}
         return {**said, "file": base64.b64encode(self.file).decode("ascii")}
 
 
@@ -51,6 +54,6 @@ def _golden(values: Mapping[str, Any], num_classes: int) -> Golden:
     shares = tuple(float(one) for one in values["shares"])
     if len(shares) != num_classes or not all(math.isfinite(one) for one in shares):
         raise ValueError(f"a golden sample with {len(shares)} probabilities for {num_classes} classes")
-    words = (values[key] for key in ("name", "pixels", "square"))
-    name, pixels, square = (one if isinstance(one, str) else "" for one in words)
-    return Golden(name=name, file=file, pixels=pixels, square=square, shares=shares)
+    words = (values.get(key) for key in ("name", "pixels", "square", "said"))
+    name, pixels, square, said = (one if isinstance(one, str) else "" for one in words)
+    return Golden(name=name, file=file, pixels=pixels, square=square, shares=shares, said=said)

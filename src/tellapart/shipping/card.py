@@ -6,6 +6,7 @@ Its head is what hubs read (YAML; each value a JSON string, which is YAML too); 
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tellapart.figures.inert import inert, short
@@ -176,6 +177,7 @@ def _recipe(bundle: Bundle) -> Iterator[str]:
     used = {path: value for path, value in own.items() if value and (path, value) != ("augment.crop", 1.0)}
     yield "Every setting that is not a default, but those that do nothing:"
     yield ""
+    used |= {path: Path(used[path]).name for path in ("model.weights",) if path in used}
     yield from (f"- `{path}` = {_text(value)}" for path, value in used.items())
 
 

@@ -51,13 +51,15 @@ def need(way: str) -> None:
             import_module("onnxruntime")
 
 
-def facts(bundle: Bundle, name: str, front: str) -> dict[str, Any]:
+def facts(bundle: Bundle, name: str, front: str, precision: str = "float32") -> dict[str, Any]:
     """What is said of a model beside its numbers, as plain data."""
     origin = {key: bundle.origin[key] for key in ("run", "time", "content", "split") if key in bundle.origin}
     return {
         "format": 1,
         "model": name,
         "input": f"pictures: uint8 {LAYOUT[front]}",
+        "front": front,
+        "precision": precision,
         "outputs": "probabilities and logits, float32 (N, K)",
         "classes": list(bundle.classes),
         "thresholds": list(bundle.thresholds),
@@ -115,7 +117,7 @@ def onnx_bytes(
     if precision == "int8":
         model = _quantised(model, calibration)
     _bare(model.graph)
-    said = facts(bundle, name, front)
+    said = facts(bundle, name, front, precision)
     singly = {f"class.{k}": printable(one) for k, one in enumerate(bundle.classes)}  # for programs that read no JSON
     singly |= {f"threshold.{k}": repr(one) for k, one in enumerate(bundle.thresholds)}
     onnx.helper.set_model_props(model, {"tellapart": json.dumps(said), **singly})

@@ -49,7 +49,8 @@ def write(
             write_atomically(folder / called, text)
     elif way == "torch-export":
         with writable(file):
-            torch.export.save(_exported(bundle, front), file, extra_files={"tellapart": _about(bundle, name, front)})
+            about = _about(bundle, name, front, precision)
+            torch.export.save(_exported(bundle, front), file, extra_files={"tellapart": about})
     elif way == "openvino":
         openvino = import_module("openvino")
         with quiet():
@@ -64,21 +65,21 @@ def write(
         if bundle.thresholds:
             write_atomically(folder / THRESHOLDS, json.dumps(list(bundle.thresholds)) + "\n")
     if way != "state-dict":
-        write_atomically(folder / "model.json", _about(bundle, name, front) + "\n")
+        write_atomically(folder / "model.json", _about(bundle, name, front, precision) + "\n")
 
 
 def _exported(bundle: Bundle, front: str) -> Any:
     return program(Shipped(bundle, FRONTS[front](bundle.preprocess)), bundle, front)
 
 
-def _about(bundle: Bundle, name: str, front: str) -> str:
-    return json.dumps(facts(bundle, name, front), indent=1)
+def _about(bundle: Bundle, name: str, front: str, precision: str) -> str:
+    return json.dumps(facts(bundle, name, front, precision), indent=1)
 
 
 def opened(way: str, bundle: Bundle, file: Path) -> Answers:
     """The answers of a file as the runtime it is for gives them. Raises UsageError where that is missing."""
     if way == "onnx":
-        return _onnx(file)
+        return onnx_model(file).answers
     if way == "openvino":
         openvino = import_module("openvino")
         compiled = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
@@ -89,9 +90,10 @@ def opened(way: str, bundle: Bundle, file: Path) -> Answers:
     return _by_torch(_Plain(bundle, replace(bundle, state=read(file)).module()))
 
 
-def _onnx(file: Path) -> Answers:
+def onnx_model(file: Path) -> Model:
+    """What `export onnx` wrote, opened by onnxruntime. Raises StorageError."""
     try:
-        return Model(file).answers
+        return Model(file)
     except Exception as error:  # onnxruntime has a dozen errors of its own
         why = "it does not say what it is" if isinstance(error, KeyError) else str(error).partition("\n")[0]
         said = f"{printable(str(file))} cannot be opened as a file of `export onnx`: {printable(why)}."

@@ -67,7 +67,7 @@ class Parity:
     `same`: that get the same class; `clear` and `agreed`: those of which the class is clear, and those of them that get
     the same; `largest`: the largest difference of a probability. `accuracy`: of both on the `judged` ones whose classes
     may be used, and `change`, what the exported one has more, paired. `about`: which pictures; `fault`: what makes the
-    difference.
+    difference. `other`: what the file says of the model that is not so, such as the names of its classes.
     `several`: a picture may have several classes; then `same` get the same set of them, `clear` have a clear answer for
     one at least, `agreed` the same for all that are clear, and `accuracy` is the share of exact matches.
     """
@@ -87,12 +87,14 @@ class Parity:
     judged: int = 0
     several: bool = False
     fault: str = ""
+    other: str = ""
 
     @property
     def sound(self) -> bool:
         """Whether what was exported may be said to be this model."""
         near = self.largest <= self.bound and self.agreed >= self.least * self.clear
-        return self.n > 0 and self.finite and near and not (self.change is not None and self.change.high < -LOSS)
+        told = self.n > 0 and self.finite and not self.other
+        return told and near and not (self.change is not None and self.change.high < -LOSS)
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain data."""

@@ -60,14 +60,21 @@ def _of_word(word: str, stdin: Read) -> Iterator[Picture]:
 
 def _of_path(path: str) -> Iterator[Picture]:
     if os.path.isdir(path):
-        for folder, inner, files in os.walk(path):
+        closed: list[str] = []
+        for folder, inner, files in os.walk(path, onerror=lambda error: closed.append(error.filename)):
             inner[:] = sorted(name for name in inner if not name.startswith("."))
-            yield from (os.path.join(folder, name) for name in sorted(files) if not name.startswith("."))
+            linked = (
+                name for name in inner if os.path.islink(os.path.join(folder, name))
+            )  # they are named, not entered
+            every = sorted([*(name for name in files if not name.startswith(".")), *linked])
+            yield from (os.path.join(folder, name) for name in every)
+        yield from closed
     elif path.lower().endswith(".tar") and os.path.isfile(path):
         with readable(shown(path)), open(path, "rb") as file:
             for member in members(file, path):
-                if member.isreg() and is_picture(member.name):  # beside pictures there are labels
-                    yield Stored(f"{path}/{member.name}", path, member.offset_data, member.size)
+                if is_picture(member.name) and not member.isdir():  # beside pictures there are labels
+                    why = "" if member.isreg() else "It is a link in the archive; its picture lies elsewhere."
+                    yield Stored(f"{path}/{member.name}", path, member.offset_data, member.size, why)
     else:
         yield path
 

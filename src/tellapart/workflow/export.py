@@ -16,11 +16,12 @@ from tellapart.data.pictures import Pictures
 from tellapart.errors import TellapartError, UsageError
 from tellapart.files import writable, write_atomically
 from tellapart.models.bundle import Bundle
+from tellapart.recipe import printable
 from tellapart.run import Run
 from tellapart.shipping import faults
-from tellapart.shipping.onnx_file import need
-from tellapart.shipping.others import ARTEFACTS, opened, write
-from tellapart.shipping.parity import Answers, Parity, Sample, given, parity
+from tellapart.shipping.onnx_file import LAYOUT, facts, need
+from tellapart.shipping.others import ARTEFACTS, onnx_model, opened, write
+from tellapart.shipping.parity import BOUNDS, Answers, Parity, Sample, given, parity
 from tellapart.workflow.models import find_model, run_of
 from tellapart.workflow.robust import judged_with
 
@@ -29,6 +30,14 @@ COMPARED, FEWEST, JUDGED, SHOWN = 256, 200, 1000, 128
 """Files that both ways are compared on, and how few are too few; those by which a smaller file's accuracy is judged;
 training pictures that show int8 its ranges."""
 SMALLER = ("fp16", "int8")
+TOLD = {
+    "classes": "names of the classes, or another order of them,",
+    "thresholds": "thresholds",
+    "known": "bounds of what it takes for known",
+    "promises": "bounds of its promises",
+    "preprocess": "words on how pictures are prepared",
+}
+"""What a file says of its model that has to be so, and how that is called."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +76,33 @@ def export(runs: Path, model: str, way: str, *, out: Path, front: str, precision
 
 
 def check(runs: Path, model: str, file: Path) -> Parity:
-    """Compare an .onnx file that takes pictures as ours do with a model. Raises UsageError, StorageError."""
-    bundle, _ = find_model(runs, model)
+    """Compare an .onnx file of `export onnx` with a model: what it answers, and what it says of the model.
+
+    Raises UsageError for a file of a model that is another, StorageError.
+    """
+    bundle, name = find_model(runs, model)
     need("onnx")
+    exported = onnx_model(file)
+    about, what = exported.about, printable(str(file))
+    if len(exported.classes) != len(bundle.classes):
+        said = f"{what} knows {len(exported.classes)} classes, {name} {len(bundle.classes)}."
+        raise UsageError(said, "It was exported from another model.")
+    front, arithmetic = about.get("front", "picture"), about.get("precision", "float32")
+    if front not in LAYOUT or arithmetic not in BOUNDS:
+        raise UsageError(f"{what} does not say how it was exported.", "Export the model once more.")
+
+    def answers(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        try:
+            return exported.answers(pixels)
+        except Exception as error:  # onnxruntime has a dozen errors of its own
+            why = printable(str(error).partition("\n")[0])
+            raise UsageError(f"{what} does not take the pictures of {name}: {why}.", "Export it once more.") from error
+
     pictures, why = _pictures(runs, model)
-    answers = opened("onnx", bundle, file)
-    return certified(bundle, answers, pictures, why, front="picture", arithmetic="float32")
+    found = certified(bundle, answers, pictures, why, front=front, arithmetic=arithmetic)
+    ours = json.loads(json.dumps(facts(bundle, name, front)))
+    odd = next((key for key in TOLD if about.get(key) != ours[key]), "")
+    return replace(found, other=odd, fault=f"other {TOLD[odd]} in the file than in the model") if odd else found
 
 
 def certified(

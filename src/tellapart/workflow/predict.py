@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tellapart.data.decode import decode, of_image
+from tellapart.data.decode import decode, of_image, stored_size
 from tellapart.data.identity import digest
 from tellapart.data.sources.listing import PICTURES
 from tellapart.data.square import fitted
@@ -33,18 +33,21 @@ PIECE = 16
 
 @dataclass(frozen=True)
 class Stored:
-    """A picture inside another file: what it is called, and where its bytes lie."""
+    """A picture inside another file: what it is called, and where its bytes lie, or `why` it has none there."""
 
     name: str
     path: str
     offset: int
     size: int
+    why: str = ""
 
     def __str__(self) -> str:
         return self.name
 
     def read(self) -> bytes:
-        """Its bytes. Raises OSError."""
+        """Its bytes. Raises OSError, and DataError where it has none."""
+        if self.why:
+            raise DataError(self.why)
         with open(self.path, "rb") as file:
             file.seek(self.offset)
             return file.read(self.size)
@@ -203,33 +206,34 @@ def _ahead(work: Callable[[Picture], Opened], pictures: Iterable[Picture], most:
 def _opened(picture: Picture, preprocess: Preprocess, digests: bool) -> tuple[Guess, np.ndarray | None]:
     name = str(picture) if isinstance(picture, str | Path | Stored) else ""
     try:
-        pixels = _pixels(picture)
+        raw = _raw(picture)
+        pixels = decode(raw)
     except (DataError, OSError) as error:
         if isinstance(picture, np.ndarray | Tensor):  # no picture is broken here, but the program that made it
             raise
         return Guess(path=name, error=getattr(error, "message", str(error))), None
-    named = Guess(path=name, size=(pixels.shape[1], pixels.shape[0]), digest=digest(pixels).hex() if digests else "")
+    named = Guess(path=name, size=stored_size(raw, pixels), digest=digest(pixels).hex() if digests else "")
     return named, fitted(pixels, preprocess)
 
 
-def _pixels(picture: Picture) -> np.ndarray:
-    """(H W C) uint8 of a file, its bytes, an array (H W) or (H W C), a tensor (C H W), or an image of Pillow."""
+def _raw(picture: Picture) -> bytes | np.ndarray:
+    """The bytes of a file, or (H W C) or (H W) uint8 of an array, a tensor (C H W), or an image of Pillow."""
     if isinstance(picture, str | Path):
         if not os.path.isfile(picture):
             raise DataError("It is not a regular file." if os.path.exists(picture) else "There is no such file.")
         with open(picture, "rb") as file:
-            return decode(file.read())
+            return file.read()
     if isinstance(picture, Stored):
-        return decode(picture.read())
+        return picture.read()
     if isinstance(picture, Tensor):
         if picture.dtype != torch.uint8 or picture.ndim != 3:
             received = f"{str(picture.dtype).removeprefix('torch.')} of the shape {tuple(picture.shape)}"
             raise TypeError(f"A tensor must be uint8 from 0 to 255, (C, H, W); received {received}.")
-        return decode(picture.permute(1, 2, 0).contiguous().cpu().numpy())
+        return picture.permute(1, 2, 0).contiguous().cpu().numpy()
     if isinstance(picture, bytes | np.ndarray):
-        return decode(picture)
+        return picture
     if isinstance(picture, Image.Image):
-        return decode(of_image(picture))
+        return of_image(picture)
     received = type(picture).__name__
     raise TypeError(f"A picture is a path, bytes, an array, a tensor or a Pillow image; received {received}.")
 
