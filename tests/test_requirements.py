@@ -32,7 +32,7 @@ from tellapart.recipe import Recipe
 from tellapart.training.losses import make_loss
 from tellapart.training.optim import Sgd
 from tellapart.workflow import assemble as path_of
-from tellapart.workflow import devices, fitting, prepare, settle
+from tellapart.workflow import devices, fitting, models, prepare, settle
 
 ONE_STEP = ("--set", "train.max_steps=1", "--no-test")
 
@@ -215,7 +215,7 @@ def test_the_loop_goes_in_order_and_keeps_no_graph(tmp_path: Path, monkeypatch: 
         order.append("loss")
         return plain.losses(logits, labels)
 
-    monkeypatch.setattr(path_of, "build", built)
+    monkeypatch.setattr(models, "build", built)
     monkeypatch.setattr(path_of, "make_loss", lambda *_, **__: replace(plain, losses=loss))
     monkeypatch.setattr(Sgd, "zero_grad", lambda self: order.append("zero_grad") or zero_grad(self))
     monkeypatch.setattr(Sgd, "step", lambda self, lr, **more: order.append("step") or step(self, lr, **more))

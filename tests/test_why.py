@@ -84,7 +84,7 @@ def test_the_nearest_are_training_pictures_and_the_test_part_stays_sealed(
     distances = [n["distance"] for n in one["nearest"]]
     assert distances == sorted(distances)
     made = []
-    monkeypatch.setattr(near_of, "_made", lambda *words: made.append(words))
+    monkeypatch.setattr(near_of, "features_of", lambda *words: made.append(words))
     assert tellapart(at, "why", "first", "new.png").code == 0
     assert made == []  # what the model makes of its training pictures was kept
     assert not (at / "runs/openings.jsonl").exists()
