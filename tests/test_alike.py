@@ -1,5 +1,6 @@
 """The training pictures nearest to others: the vote beside a verdict, and those of mistakes that a report shows."""
 
+import hashlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from tellapart.evaluation.alikes import Alike, Alikes
 from tellapart.evaluation.looks import digest
 from tellapart.evaluation.metrics import proportion
 from tellapart.evaluation.predictions import Predictions
-from tellapart.models.bundle import load_bundle
+from tellapart.models.bundle import Bundle, load_bundle
 from tellapart.models.zoo import build_torchvision
 from tellapart.reporting.report import report
 from tellapart.reporting.story import about
@@ -99,30 +100,58 @@ def test_the_vote_by_the_features_that_training_began_with_stands_beside_the_tes
     assert (OWN, "test") not in told(run)  # its features are still those it began with
 
 
-def test_a_body_that_moved_is_asked_beside_the_one_it_began_as(at: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(at)  # the weights are named from here
+def moved(at: Path, tmp_path: Path) -> tuple[Run, Bundle, Pictures, Predictions]:
+    """A copy of the fitted run whose body has moved since."""
     run, pictures = opened(at, "fitted")
+    copy = Run(Path(shutil.copytree(run.folder, tmp_path / "runs" / "fitted")))
     bundle, said = load_bundle(run.bundle), Predictions.load(run.predictions("test"))
     state = {name: value * 1.5 if name == "features.0.0.weight" else value for name, value in bundle.state.items()}
-    moved = replace(bundle, state=state)
+    return copy, replace(bundle, state=state), pictures, said
+
+
+def test_a_body_that_moved_is_asked_beside_the_one_it_began_as(
+    at: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(at)  # the weights are named from here
+    monkeypatch.setattr(beside, "_untouched", lambda run: False)
+    run, bundle, pictures, said = moved(at, tmp_path)
     cpu = torch.device("cpu")
-    found = {one.about: one for one in keep_alike(run, moved, moved.module(), pictures, said, cpu)}
+    found = {one.about: one for one in keep_alike(run, bundle, bundle.module(), pictures, said, cpu)}
     assert list(found) == [OWN, BEGUN]
     assert found[BEGUN].value == told(run)[BEGUN, "test"]
-    share = voted(moved.module(), "classifier.3", pictures, "test")
+    share = voted(bundle.module(), "classifier.3", pictures, "test")
     assert found[OWN].value == pytest.approx(share, abs=1.01 / len(said))
-    assert list(one.about for one in keep_alike(run, moved, moved.module(), pictures, said, cpu, told=[OWN])) == [BEGUN]
+    assert [one.about for one in keep_alike(run, bundle, bundle.module(), pictures, said, cpu, told=[OWN])] == [BEGUN]
 
 
-def test_the_weights_may_be_gone(at: Path) -> None:
+@pytest.mark.parametrize("what", ["gone", "another"])
+def test_weights_that_are_gone_or_others_are_not_asked(
+    at: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(beside, "_untouched", lambda run: False)
+    run, bundle, pictures, said = moved(at, tmp_path)
+    assert run.status()["weights"] == hashlib.sha256((at / "body.pth").read_bytes()).hexdigest()
+    if what == "another":
+        torch.save(build_torchvision(NET, 1000).state_dict(), tmp_path / "body.pth")
+    found = keep_alike(run, bundle, bundle.module(), pictures, said, torch.device("cpu"))
+    assert [one.about for one in found] == [OWN]
+
+
+def test_a_body_that_was_never_touched_needs_no_file_to_be_called_pretrained(
+    at: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     run, pictures = opened(at, "fitted")
     bundle, said = load_bundle(run.bundle), Predictions.load(run.predictions("test"))
-    (at / "body.pth").rename(at / "away.pth")
-    try:
-        found = keep_alike(run, bundle, bundle.module(), pictures, said, torch.device("cpu"))
-    finally:
-        (at / "away.pth").rename(at / "body.pth")
-    assert [one.about for one in found] == [OWN]
+    (found,) = keep_alike(run, bundle, bundle.module(), pictures, said, torch.device("cpu"))
+    assert (found.about, found.value) == (BEGUN, told(run)[BEGUN, "test"])
+
+
+def test_a_network_without_a_body_has_learned_no_features(at: Path) -> None:
+    train(at, "linear", "vague", "--model", "linear", "--epochs", "1")
+    assert not [about for about, _ in told(Run.open(at / "runs", "linear")) if "features" in about]
+    assert not Run.open(at / "runs", "linear").nearest("test").exists()
 
 
 def test_what_is_nearest_to_each_mistake_is_kept(at: Path) -> None:
@@ -172,12 +201,13 @@ class Refusing(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.body = nn.Conv2d(3, 3, 1)
         self.head = nn.Linear(3 * 12 * 12, 3)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         if len(pixels) > 1:
             raise RuntimeError("one at a time")
-        return self.head(pixels.flatten(1))
+        return self.head(self.body(pixels).flatten(1))
 
 
 def test_a_network_that_refuses_costs_nothing_and_a_stop_is_obeyed(at: Path, tmp_path: Path) -> None:
@@ -230,6 +260,10 @@ def test_a_file_is_read_back_as_it_was_written_and_belongs_to_its_predictions(tm
         assert np.array_equal(one.small, other.small)
     assert Alikes.load(tmp_path / "x", predicted(seed=9)) is None
     assert Alikes.load(tmp_path / "nothing", said) is None
+    for wrong in ({"row": 400}, {"row": -1}, {"distance": float("nan")}, {"small": np.zeros((8, 8), np.uint8)}):
+        replace(mine, each=[replace(one, **wrong) for one in mine.each]).save(tmp_path / "y")
+        with pytest.raises(StorageError, match="does not hold pictures that are alike"):
+            Alikes.load(tmp_path / "y", said)
     (tmp_path / "x").write_bytes((tmp_path / "x").read_bytes()[:200])
     with pytest.raises(StorageError, match="does not hold pictures that are alike"):
         Alikes.load(tmp_path / "x", said)

@@ -67,9 +67,20 @@ class Alikes:
                 )
                 for one, copy in zip(words["each"], small, strict=True)
             ]
+            names = all(isinstance(word, str) for one in found for word in (one.key, one.name))
+            if not (
+                small.dtype == np.uint8
+                and small.ndim == (4 if found else 1)
+                and names
+                and isinstance(words["layer"], str)
+            ):
+                raise ValueError("it holds something else")
+            mine = words["of"] == digest(of)
+            if mine and not all(0 <= one.row < len(of) and 0 <= one.distance < 3 for one in found):
+                raise ValueError("a row or a distance that cannot be")
             counts = {key: int(words[key]) for key in ("compared", "train")}
             alikes = cls(of=words["of"], layer=words["layer"], each=tuple(found), **counts)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             hint = "Remove it; the report is whole without it."
             raise StorageError(f"{path} does not hold pictures that are alike: {error}.", hint) from error
-        return alikes if alikes.of == digest(of) else None
+        return alikes if mine else None

@@ -1,5 +1,6 @@
 """What the training pictures nearest to others say of them, beside a verdict; those of some mistakes are stored."""
 
+import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
@@ -21,21 +22,22 @@ from tellapart.evaluation.predict import thumbnails
 from tellapart.evaluation.predictions import Predictions
 from tellapart.models.bundle import Bundle
 from tellapart.models.frozen import head_of
+from tellapart.names import BODY
 from tellapart.run import Run
 from tellapart.training.fit import Asked
 from tellapart.workflow.begin import recipe_of
-from tellapart.workflow.embedded import known
 from tellapart.workflow.heat import shown
 from tellapart.workflow.looking import Eye
 from tellapart.workflow.models import network_of
-from tellapart.workflow.nearest import body_of, features_of, known_features
+from tellapart.workflow.nearest import features_of, known_features
 from tellapart.workflow.trivial import ASKED, BY_FEATURES, KNOWN, NEIGHBOURS, nearest, streamed
 
 BY_OWN = f"the {NEIGHBOURS} nearest by its own features"
 """What is said of asking the nearest pictures in the eyes of the network that is judged."""
-FEW, PART = 25_000_000, 4
+FEW, PART, LARGEST = 25_000_000, 4, 50_000_000
 """Training pictures that are compared, at most KNOWN: so many that they have FEW pixels, 500 of 224 x 224, or one for
-every PART that training took a step by, where that is more: a pass forward is a third of a step.
+every PART that training took a step by, where that is more: a pass forward is a third of a step. No more than have
+LARGEST features.
 """
 
 
@@ -74,18 +76,22 @@ def keep_alike(
 
 
 def _kept(run: Run, eye: Eye, pictures: Pictures, said: Predictions, told: Collection[str]) -> list[Figure]:
-    head = last_layer(eye.model, _input(eye, pictures, pictures.index.rows(said.part)[:1]))
-    if not head:
+    first = pictures.index.rows(said.part)[:1]
+    head = last_layer(eye.model, _input(eye, pictures, first))
+    if not head or all(name.startswith(f"{head}.") for name, _ in eye.model.named_parameters()):
+        return []  # what is before the head has learned nothing
+    untouched = _untouched(run)
+    rows = _compared(run, pictures, features_of(eye, head, pictures, first).size, untouched)
+    if len(rows) < NEIGHBOURS:
         return []
-    rows = _compared(run, eye, head, pictures)
-    own = known_features(eye, head, pictures, rows)
+    own = known_features(eye, head, pictures, rows, keep=False)
     _store(run, eye, pictures, said, _Known(head, rows, own))
-    begun = _begun(run, eye, pictures)
-    same = begun is not None and _same_body(begun.model, eye.model)
+    begun = None if untouched else _begun(run, eye, pictures)
+    same = untouched or (begun is not None and _same_body(begun.model, eye.model))
     asking = {BY_FEATURES if same else BY_OWN: eye} | ({} if begun is None or same else {BY_FEATURES: begun})
     found = []
     for about in asking.keys() - told:
-        known = own if asking[about] is eye else known_features(asking[about], head, pictures, rows)
+        known = own if asking[about] is eye else known_features(asking[about], head, pictures, rows, keep=False)
         found.append(_vote(asking[about], pictures, said, _Known(head, rows, known), about))
     return sorted(filter(None, found), key=lambda one: one.about)
 
@@ -103,26 +109,43 @@ def _input(eye: Eye, pictures: Pictures, rows: NDArray[np.int64]) -> torch.Tenso
     return network_input(torch.from_numpy(pictures.pixels.gather(rows)).to(eye.device), pictures.preprocess)
 
 
-def _compared(run: Run, eye: Eye, head: str, pictures: Pictures) -> NDArray[np.int64]:
-    """The training rows that are compared with: all that the head was fitted to, else as FEW and PART say."""
+def _untouched(run: Run) -> bool:
+    """Whether the body of the best model is that of the pretrained weights: the fitted head was the best, or all but
+    the head stayed as it was.
+    """
+    model, best = recipe_of(run).model, run.status().get("best") or {}
+    return bool(model.weights) and (best.get("step") == 0 or model.freeze == BODY)
+
+
+def _compared(run: Run, pictures: Pictures, width: int, untouched: bool) -> NDArray[np.int64]:
+    """The training rows that are compared with, by `width` features each: as many as FEW, PART and LARGEST say; where
+    the head was fitted to all of them, as many as KNOWN.
+    """
     rows = pictures.index.rows("train")
-    if head == head_of(eye.model) and known(body_of(eye), pictures, rows) is not None:
-        return rows
     trained = run.status().get("step", 0) * (recipe_of(run).train.batch_size or 1)
-    most = min(KNOWN, max(FEW // pictures.preprocess.size**2, trained // PART, 1))
-    return rows[:: -(-len(rows) // most)]
+    most = KNOWN if untouched else min(KNOWN, max(FEW // pictures.preprocess.size**2, trained // PART))
+    return rows[:: -(-len(rows) // max(1, min(most, LARGEST // width)))]
 
 
 def _begun(run: Run, eye: Eye, pictures: Pictures) -> Eye | None:
-    """The pretrained network that training began with; None where there was none, or its file is not there any more."""
+    """The pretrained network that training began with; None where there was none, or its file is gone or another."""
     recipe = recipe_of(run)
-    if not recipe.model.weights:
+    if not recipe.model.weights or run.status().get("weights") != digest_of(recipe.model.weights):
         return None
     try:
         model = network_of(recipe, len(pictures.index.classes))
     except TellapartError:
         return None
     return replace(eye, model=model.to(eye.device).eval())
+
+
+def digest_of(path: str) -> str:
+    """The SHA-256 of a file in hex; "" where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def _same_body(one: nn.Module, other: nn.Module) -> bool:

@@ -33,6 +33,8 @@ from tellapart.workflow.settle_marks import key_of
 from tellapart.workflow.stoppable import to_judge
 from tellapart.workflow.trivial import BY_FEATURES, trivial
 
+BESIDE_HEAD = BY_FEATURES, "validation"
+"""What is known since the head was fitted."""
 NO_SAMPLES = "no golden samples travel with the model, so `verify` proves nothing of it"
 
 
@@ -47,8 +49,8 @@ def verdict(
     model = bundle.module(device)
     validation = _validated(run, model, to_judge(prepared.pictures, asked), device)
     validation.save(run.predictions("validation"))
-    beside_head = [one for one in run.status().get("baselines", []) if one["about"] == BY_FEATURES]
-    run.set_status(baselines=[*_trivial(prepared.pictures, "validation", device, asked), *beside_head])
+    told = [one for one in run.status().get("baselines", []) if (one["about"], one["part"]) == BESIDE_HEAD]
+    run.set_status(baselines=[*_trivial(prepared.pictures, "validation", device, asked), *told])
     yield from keep_network(run, model, bundle.preprocess)
     figures, by_class, test, before, seen = judge(validation), judge_classes(validation), None, None, 0
     known = _answering(bundle, validation)

@@ -20,7 +20,7 @@ from tellapart.models.inside import features, fingerprint
 from tellapart.workflow.embedded import Body, known
 from tellapart.workflow.looking import Eye, Subject
 
-MOST, KEPT = 50_000, 4
+MOST, KEPT = 50_000, 8
 """Training pictures that are compared; sets of features that are kept, of 2 bytes a number."""
 
 
@@ -60,9 +60,9 @@ def _named(pictures: Pictures, row: int, distance: float, square: Pixels) -> Nea
     return Near(key=index.keys[row], name=index.called(row), distance=distance, square=square)
 
 
-def known_features(eye: Eye, head: str, pictures: Pictures, rows: NDArray[np.int64]) -> FEATURES:
-    """What the layer at `head` is given for training pictures (N F), kept by the weights and by the pictures; what the
-    head was fitted to, where the body is still that.
+def known_features(eye: Eye, head: str, pictures: Pictures, rows: NDArray[np.int64], *, keep: bool = True) -> FEATURES:
+    """What the layer at `head` is given for training pictures (N F), kept by the weights and by the pictures, if to
+    `keep`; what the head was fitted to, where the body is still that.
     """
     if head == head_of(eye.model) and (before := known(body_of(eye), pictures, rows)) is not None:
         return before
@@ -72,7 +72,8 @@ def known_features(eye: Eye, head: str, pictures: Pictures, rows: NDArray[np.int
     columns = cached.kept(cached.FEATURES, told.hexdigest())
     if columns is None:
         columns = {"values": features_of(eye, head, pictures, rows).astype(np.float16).view(np.uint8).ravel()}
-        cached.keep(cached.FEATURES, told.hexdigest(), columns, most=KEPT)
+        if keep:
+            cached.keep(cached.FEATURES, told.hexdigest(), columns, most=KEPT)
     return columns["values"].view(np.float16).reshape(len(rows), -1).astype(np.float32)
 
 
