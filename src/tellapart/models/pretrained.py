@@ -41,7 +41,7 @@ def given(path: Path, name: str) -> Pretrained:
     if path.exists() and not path.is_file():  # a pipe or a device would be read for ever
         raise StorageError(f"{printable(str(path))} is not a file.", "Check the path.")
     place = placed(path)
-    digest = _sha256(place)
+    digest = sha256_of(place)
     if place != path and not digest.startswith(digits_of(path.name)):
         raise StorageError(
             f"{place} is not the published file: its sha256 is {digest[:8]}….", "Move it away; it is fetched again."
@@ -87,13 +87,14 @@ def at_hand(pictures: int) -> tuple[Pretrained | None, tuple[str, ...]]:
             continue
         if pictures > most:
             said.append(f"{path} is at hand and would take long for {pictures:,} pictures; --weights uses it")
-        elif (digest := _sha256(path)).startswith(digits_of(file)):
+        elif (digest := sha256_of(path)).startswith(digits_of(file)):
             return Pretrained(path=path, name=name, digest=digest), tuple(said)
         else:
             said.append(f"{path} is not the published file: its sha256 is {digest[:8]}…; it is not used")
     return None, tuple(said)
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file in hex. Raises StorageError where it cannot be read."""
     with readable(printable(str(path)), "Check the path."), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

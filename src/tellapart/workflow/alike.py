@@ -1,8 +1,8 @@
 """What the training pictures nearest to others say of them, beside a verdict; those of some mistakes are stored."""
 
-import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from tellapart.evaluation.predict import thumbnails
 from tellapart.evaluation.predictions import Predictions
 from tellapart.models.bundle import Bundle
 from tellapart.models.frozen import head_of
+from tellapart.models.pretrained import sha256_of
 from tellapart.names import BODY
 from tellapart.run import Run
 from tellapart.training.fit import Asked
@@ -30,6 +31,7 @@ from tellapart.workflow.heat import shown
 from tellapart.workflow.looking import Eye
 from tellapart.workflow.models import network_of
 from tellapart.workflow.nearest import features_of, known_features
+from tellapart.workflow.stoppable import heeding
 from tellapart.workflow.trivial import ASKED, BY_FEATURES, KNOWN, NEIGHBOURS, nearest, streamed
 
 BY_OWN = f"the {NEIGHBOURS} nearest by its own features"
@@ -62,11 +64,7 @@ def keep_alike(
     if said.marks is not None or streamed(pictures.pixels):
         return []
 
-    def go_on(done: int, total: int, what: str) -> None:
-        if (ending := asked()) is not None:
-            raise ending
-
-    eye = Eye(bundle=bundle, model=model, device=device, progress=go_on)
+    eye = Eye(bundle=bundle, model=model, device=device, progress=heeding(asked))
     try:
         return _kept(run, eye, pictures, said, told)
     except (TellapartError, SealBroken):
@@ -142,9 +140,8 @@ def _begun(run: Run, eye: Eye, pictures: Pictures) -> Eye | None:
 def digest_of(path: str) -> str:
     """The SHA-256 of a file in hex; "" where it cannot be read."""
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+        return sha256_of(Path(path))
+    except TellapartError:
         return ""
 
 

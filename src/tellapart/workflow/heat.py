@@ -19,6 +19,7 @@ from tellapart.recipe import printable
 from tellapart.run import Run
 from tellapart.training.fit import Asked
 from tellapart.workflow.looking import Eye, Heat, Seen, Subject, explain
+from tellapart.workflow.stoppable import heeding
 
 SUREST, DOUBTFUL = 8, 4
 """Mistakes whose heat maps are kept: the surest, and of the others the most doubtful."""
@@ -46,12 +47,8 @@ def keep_heat(
         return
     rows = shown(said)
 
-    def go_on(done: int, total: int, what: str) -> None:
-        if (ending := asked()) is not None:
-            raise ending
-
     try:
-        eye = Eye.of(bundle, device, go_on)
+        eye = Eye.of(bundle, device, heeding(asked))
         seen, method = _within(eye, _subjects(pictures, said, rows), _seconds(run)) if rows else ([], "")
         found = stored(said, rows, seen, method)
     except (TellapartError, SealBroken):

@@ -1,5 +1,6 @@
 """Judging takes long too: pictures that stop being handed out when someone asked to stop."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,3 +27,13 @@ class _StoppablePixels:
 def to_judge(pictures: Pictures, asked: Asked) -> Pictures:
     """The same pictures; asking for the next batch raises the ending that `asked` returns."""
     return replace(pictures, pixels=_StoppablePixels(pictures.pixels, asked))
+
+
+def heeding(asked: Asked) -> Callable[[int, int, str], None]:
+    """Progress of work that ends where an ending is asked for, by raising it."""
+
+    def tell(done: int, total: int, what: str) -> None:
+        if (ending := asked()) is not None:
+            raise ending
+
+    return tell
