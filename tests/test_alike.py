@@ -131,7 +131,7 @@ def test_weights_that_are_gone_or_others_are_not_asked(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(beside, "_untouched", lambda run: False)
     run, bundle, pictures, said = moved(at, tmp_path)
-    assert run.status()["weights"] == hashlib.sha256((at / "body.pth").read_bytes()).hexdigest()
+    assert run.status()["weights"]["sha256"] == hashlib.sha256((at / "body.pth").read_bytes()).hexdigest()
     if what == "another":
         torch.save(build_torchvision(NET, 1000).state_dict(), tmp_path / "body.pth")
     found = keep_alike(run, bundle, bundle.module(), pictures, said, torch.device("cpu"))

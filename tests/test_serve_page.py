@@ -155,6 +155,16 @@ def test_a_picture_is_pasted_and_one_taken_with_the_camera(page: Page) -> None:
     expect(page.locator("#video")).to_be_hidden()
 
 
+def test_no_picture_is_taken_before_the_camera_shows_one(page: Page) -> None:
+    page.evaluate("HTMLMediaElement.prototype.play = () => new Promise((_, fail) => { window.fail = fail; }); 0")
+    page.click("#camera")
+    expect(page.locator("#shoot")).to_be_disabled()
+    page.click("#close")
+    page.evaluate("fail(new DOMException('closed', 'AbortError'))")
+    expect(page.locator("#camera")).to_be_visible()
+    expect(page.locator("#trouble")).to_be_hidden()  # closed by its user: nothing went wrong
+
+
 def test_every_control_has_a_name_and_nothing_is_wider_than_a_phone(page: Page) -> None:
     page.set_viewport_size({"width": 360, "height": 740})
     dropped(page, png(2))

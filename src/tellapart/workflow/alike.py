@@ -22,7 +22,7 @@ from tellapart.evaluation.predict import thumbnails
 from tellapart.evaluation.predictions import Predictions
 from tellapart.models.bundle import Bundle
 from tellapart.models.frozen import head_of
-from tellapart.models.pretrained import sha256_of
+from tellapart.models.pretrained import given
 from tellapart.names import BODY
 from tellapart.run import Run
 from tellapart.training.fit import Asked
@@ -127,22 +127,14 @@ def _compared(run: Run, pictures: Pictures, width: int, untouched: bool) -> NDAr
 
 def _begun(run: Run, eye: Eye, pictures: Pictures) -> Eye | None:
     """The pretrained network that training began with; None where there was none, or its file is gone or another."""
-    recipe = recipe_of(run)
-    if not recipe.model.weights or run.status().get("weights") != digest_of(recipe.model.weights):
-        return None
+    recipe, told = recipe_of(run), run.status().get("weights")
     try:
+        if not told or given(Path(recipe.model.weights), "").digest != told["sha256"]:
+            return None
         model = network_of(recipe, len(pictures.index.classes))
     except TellapartError:
         return None
     return replace(eye, model=model.to(eye.device).eval())
-
-
-def digest_of(path: str) -> str:
-    """The SHA-256 of a file in hex; "" where it cannot be read."""
-    try:
-        return sha256_of(Path(path))
-    except TellapartError:
-        return ""
 
 
 def _same_body(one: nn.Module, other: nn.Module) -> bool:

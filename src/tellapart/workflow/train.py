@@ -24,7 +24,6 @@ from tellapart.training.checkpoint import Checkpoint, Position
 from tellapart.training.fit import Asked
 from tellapart.training.world import World
 from tellapart.workflow import devices
-from tellapart.workflow.alike import digest_of
 from tellapart.workflow.assemble import put_together
 from tellapart.workflow.begin import written
 from tellapart.workflow.compiling import at_its_pace
@@ -164,8 +163,6 @@ def trained(
     yield from described(pieces, schedule=asking.schedule)
     if anew and pieces.prepared.recipe.model.freeze and not pieces.prepared.recipe.model.weights:
         yield Said(stage=-1, text="what is frozen has fresh weights and learned nothing before: --weights names some")
-    if anew and pieces.prepared.recipe.model.weights:
-        run.set_status(weights=digest_of(pieces.prepared.recipe.model.weights))
     if pieces.prepared.recipe.model.weights and taken is None:
         taken = yield from headed(run, pieces, asking.asked)
     start = Position() if taken is None else taken.position

@@ -417,12 +417,17 @@ function stop() {
 }
 
 $("camera").addEventListener("click", async () => {
+  const video = $("video");
   try {
-    $("video").srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
-    film(true);
-    await $("video").play();
+    video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+  } catch { return trouble({ words: "nocamera" }); }
+  $("shoot").disabled = true;  // until there is a frame to take
+  film(true);
+  try {
+    await video.play();
+    $("shoot").disabled = false;
     $("shoot").focus();
-  } catch { stop(); trouble({ words: "nocamera" }); }
+  } catch { if (video.srcObject) { stop(); trouble({ words: "nocamera" }); } }  // without one it was closed meanwhile
 });
 $("close").addEventListener("click", stop);
 $("shoot").addEventListener("click", () => {
