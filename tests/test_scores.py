@@ -13,7 +13,7 @@ from test_metrics import answers, figure, predictions_of
 from tellapart.evaluation.calibration import reliability
 from tellapart.evaluation.intervals import Z95, of_mean, of_share, resolved, wilson
 from tellapart.evaluation.judgement import by_class, judged, risk
-from tellapart.evaluation.metrics import class_curves, mean_of_classes, softmax
+from tellapart.evaluation.metrics import areas, class_curves, mean_of_classes, softmax
 from tellapart.evaluation.predictions import Predictions
 from tellapart.evaluation.promises import Answering
 from tellapart.evaluation.ranks import bounds, curve
@@ -310,19 +310,31 @@ def test_intervals_of_areas_hold_in_95_of_100_cases(draw):
     assert held / times == pytest.approx(0.95, abs=0.025)
 
 
-def test_sums_over_groups_are_of_whole_groups():
+@pytest.mark.parametrize("draw", ["area", "average"])
+def test_sums_over_groups_are_of_whole_groups(draw: str):
     """The interval of an area over groups is that of as many pictures, where all of a group score the same."""
     chance = np.random.default_rng(7)
-    own, scores = np.arange(80) < 30, chance.normal(size=80)
-    once = curve(scores, own)
-    often = curve(np.repeat(scores, 5), np.repeat(own, 5))
+    own, scores, groups = np.arange(80) < 30, chance.normal(size=80), np.repeat(np.arange(80), 5)
+    once, often = curve(scores, own), curve(np.repeat(scores, 5), np.repeat(own, 5), groups)
+    alone = curve(np.repeat(scores, 5), np.repeat(own, 5))
     assert once is not None
     assert often is not None
-    narrow = bounds(often.area, often.to_area, None, worth=150)
-    assert bounds(often.area, often.to_area, np.repeat(np.arange(80), 5), worth=150) == pytest.approx(
-        bounds(once.area, once.to_area, None, worth=30), abs=0.01
-    )
-    assert narrow[1] - narrow[0] < 0.6 * (2 * (once.area - bounds(once.area, once.to_area, None, worth=30)[0]))
+    assert alone is not None
+    wide = bounds(0.7, getattr(once, f"to_{draw}"), None, worth=once.worth)
+    assert bounds(0.7, getattr(often, f"to_{draw}"), groups, worth=often.worth) == pytest.approx(wide, abs=1e-12)
+    narrow = bounds(0.7, getattr(alone, f"to_{draw}"), None, worth=alone.worth)
+    assert narrow[1] - narrow[0] < 0.6 * (wide[1] - wide[0])
+
+
+def test_the_areas_of_a_class_of_few_groups_are_not_known_though_its_pictures_are_many():
+    chance = np.random.default_rng(9)
+    for of_class, known in ((9, False), (10, True)):
+        groups = np.arange(600) // 6
+        labels = (groups >= of_class).astype(np.int64)
+        logits = chance.normal(size=(600, 2)) + np.eye(2)[labels]
+        said = predictions_of(logits.astype(np.float32), labels, groups=groups)
+        spans = [(one.low, one.high) for one in areas(said, class_curves(said), "ROC area")]
+        assert [span != (0, 1) for span in spans] == [known, known]
 
 
 def test_table_scores_take_weights_as_counts():

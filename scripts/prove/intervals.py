@@ -23,7 +23,7 @@ from tellapart.evaluation.predictions import Predictions
 
 CLASSES, TRUTH, MARGIN = 4, 400_000, 0.03
 """Classes of the world; its pictures; how far a share may be below 0.95, plus three errors of the simulation."""
-SETS = ((100, 0), (300, 0), (1000, 0), (600, 6))
+SETS = ((100, 0), (300, 0), (1000, 0), (600, 6), (1200, 6))
 """Pictures of a test set, and the size of its groups: 0 for independent pictures."""
 
 

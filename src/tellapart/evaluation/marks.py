@@ -138,7 +138,7 @@ def _ranked(predictions: Predictions) -> list[Figure]:
     """What needs no threshold: the areas, each the mean over the classes, and one over all decisions; the loss."""
     marks, part, found = _marks(predictions), predictions.part, class_curves(predictions)
     figures = [mean_of_classes(predictions, found, "average precision")]
-    pooled = curve(predictions.logits.astype(np.float64).ravel(), marks.ravel())
+    pooled = curve(predictions.logits.astype(np.float64).ravel(), marks.ravel(), _units(predictions))
     if pooled is not None:
         value = pooled.average_precision
         low, high = bounds(value, pooled.to_average, _units(predictions), worth=pooled.worth)
@@ -150,7 +150,9 @@ def _ranked(predictions: Predictions) -> list[Figure]:
 
 def _units(predictions: Predictions) -> NDArray[np.int64]:
     """(N K) as a row: of each decision the picture, or the group, that it belongs to."""
-    own = np.arange(len(predictions)) if predictions.groups is None else predictions.groups
+    own = np.arange(len(predictions))
+    if predictions.groups is not None:
+        own = np.unique(predictions.groups, return_inverse=True)[1]
     return np.repeat(own, len(predictions.classes))
 
 

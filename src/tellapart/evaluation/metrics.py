@@ -168,8 +168,9 @@ def class_curves(predictions: Predictions) -> list[Curve | None]:
     """The curves of each class by its probability, by its logit where a picture may have several; None where all
     pictures have it, or none.
     """
-    scores, own = _ranking(predictions), _owned(predictions)
-    return [curve(scores[:, k], own[:, k]) for k in range(len(predictions.classes))]
+    scores, own, groups = _ranking(predictions), _owned(predictions), predictions.groups
+    units = None if groups is None else np.unique(groups, return_inverse=True)[1]
+    return [curve(scores[:, k], own[:, k], units) for k in range(len(predictions.classes))]
 
 
 def _ranking(predictions: Predictions) -> NDArray[np.float64]:
@@ -217,7 +218,8 @@ def mean_of_classes(predictions: Predictions, found: Sequence[Curve | None], wha
 
 def _bounds_of_mean(predictions: Predictions, found: Mapping[int, Curve], what: str) -> tuple[float, float]:
     """The interval of the mean of an area over some classes. An average precision is too high on average, the more so
-    the fewer the pictures; the mean of a hundred classes errs less than by that, so its interval must know it.
+    the fewer the pictures; the mean of a hundred classes errs less than by that, so its interval must know it. Its
+    variance is known from the pictures of all of them together.
     """
     own, more = [_area(one, what) for one in found.values()], [0.0]
     if what != "ROC area":
@@ -227,7 +229,7 @@ def _bounds_of_mean(predictions: Predictions, found: Mapping[int, Curve], what: 
         float(np.mean([area for area, _ in own])),
         np.mean([adds for _, adds in own], axis=0),
         predictions.groups,
-        worth=min(one.worth for one in found.values()),
+        worth=sum(one.worth for one in found.values()),
         excess=float(np.mean(more)),
     )
 

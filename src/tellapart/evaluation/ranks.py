@@ -23,8 +23,8 @@ class Curve:
 
     hits: the share of the class that scores at least so; alarms: of the rest; precision: the share of the class among
     all that score so. The area, and the average precision, come with what each
-    picture (N) adds to them; the squares of these sum up to the variance, those of a side of m pictures enlarged by
-    m / (m - 1).
+    picture (N) adds to them; the squares of these, by whole groups, sum up to the variance, those of a side of m
+    pictures, or groups, enlarged by m / (m - 1). worth: the pictures, or groups, of the smaller side.
     """
 
     thresholds: Floats
@@ -38,8 +38,10 @@ class Curve:
     worth: int
 
 
-def curve(scores: Floats, own: NDArray[np.bool_]) -> Curve | None:
-    """The curves of scores (N) for the pictures of a class, `own` (N); None where it has all pictures or none."""
+def curve(scores: Floats, own: NDArray[np.bool_], groups: NDArray[np.int64] | None = None) -> Curve | None:
+    """The curves of scores (N) for the pictures of a class, `own` (N), in groups numbered from 0 (N); None where it has
+    all pictures or none.
+    """
     n, most = len(own), int(own.sum())
     if not 0 < most < n:
         return None
@@ -58,7 +60,8 @@ def curve(scores: Floats, own: NDArray[np.bool_]) -> Curve | None:
     fall = np.cumsum((steps / count)[::-1])[::-1][at] / most  # what one more above each point weighs
     lost = np.cumsum((steps * precision / count)[::-1])[::-1][at] / most
     of_average = np.where(own, fall - lost + (precision[at] - average) / most, -lost)
-    sides = np.where(own, most, n - most)
+    inside, outside = (_units(side, groups) for side in (own, ~own))
+    sides = np.where(own, inside, outside)
     unbiased = np.sqrt(sides / np.maximum(1, sides - 1))
     return Curve(
         thresholds=scores[order][last],
@@ -69,8 +72,13 @@ def curve(scores: Floats, own: NDArray[np.bool_]) -> Curve | None:
         average_precision=average,
         to_area=of_area * unbiased,
         to_average=of_average * unbiased,
-        worth=min(most, n - most),
+        worth=min(inside, outside),
     )
+
+
+def _units(those: NDArray[np.bool_], groups: NDArray[np.int64] | None) -> int:
+    """How many pictures, or groups, are among those (N)."""
+    return int(np.count_nonzero(those if groups is None else np.bincount(groups[those])))
 
 
 def bounds(
