@@ -157,9 +157,9 @@ def test_wilson_of_nothing_knows_nothing():
     assert wilson(0, 0) == (0.0, 1.0)
 
 
-def test_the_interval_of_a_mean_without_skewness_is_the_normal_one():
+def test_the_interval_of_a_mean_without_skewness_is_students():
     values = np.array([1.0, 3.0, 5.0, 7.0])
-    half = stats.norm.ppf(0.975) * stats.sem(values)
+    half = stats.t.ppf(0.975, 3) * stats.sem(values)
     assert of_mean(values) == pytest.approx((4 - half, 4 + half))
     assert of_mean(values[:1]) == (-math.inf, math.inf)
 

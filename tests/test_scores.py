@@ -179,13 +179,15 @@ def test_a_mean_of_equal_values_and_of_one_value():
     assert of_mean(np.ones(8), np.zeros(8, np.int64)) == (-math.inf, math.inf)
 
 
-def test_shares_and_means_of_groups_hold_where_those_of_pictures_do_not():
+@pytest.mark.parametrize("number", [20, 60])
+def test_shares_and_means_of_groups_hold_where_those_of_pictures_do_not(number: int):
     """Eight pictures of a patient are hardly more than one: answers of a group are right or wrong together."""
     chance = np.random.default_rng(4)
-    groups, times = np.repeat(np.arange(60), 8), 1500
+    groups, times, n = np.repeat(np.arange(number), 8), 1500, 8 * number
     held = np.zeros(3)
     for _ in range(times):
-        right = np.where(chance.random(480) < 0.8, np.repeat(chance.random(60) < 0.8, 8), chance.random(480) < 0.8)
+        together = np.repeat(chance.random(number) < 0.8, 8)
+        right = np.where(chance.random(n) < 0.8, together, chance.random(n) < 0.8)
         spans = (of_share(right, groups), of_mean(right.astype(float), groups), of_share(right))
         held += [low <= 0.8 <= high for low, high in spans]
     assert held[0] / times == pytest.approx(0.95, abs=0.02)
@@ -196,7 +198,7 @@ def test_shares_and_means_of_groups_hold_where_those_of_pictures_do_not():
 def test_groups_of_one_picture_are_pictures():
     right = np.random.default_rng(0).random(90) < 0.7
     each = np.arange(90)
-    assert of_share(right, each) == pytest.approx(of_share(right), abs=0.002)
+    assert of_share(right, each) == pytest.approx(of_share(right), abs=0.004)
     assert of_mean(right.astype(float), each) == pytest.approx(of_mean(right.astype(float)))
     statistic = lambda weights: (weights @ right / weights.sum(1))[:, None]  # noqa: E731
     assert (of_pictures(statistic, 90) == of_pictures(statistic, 90, each)).all()

@@ -24,27 +24,26 @@ def wilson(hits: float, n: float, *, z: float = Z95) -> tuple[float, float]:
     return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
-def of_mean(
-    values: NDArray[np.float64], groups: NDArray[np.int64] | None = None, *, z: float = Z95
-) -> tuple[float, float]:
+def of_mean(values: NDArray[np.float64], groups: NDArray[np.int64] | None = None) -> tuple[float, float]:
     """The interval of a mean, of independent values or of whole groups (N); the whole line for fewer than two.
 
-    Hall's transformation of Student's t (P. Hall, J. R. Stat. Soc. B 54, 1992): losses are skewed, and at n = 100 their
-    normal interval holds in 90 of 100 cases instead of 95. Groups count as one value each, by linearisation.
+    By Student's t, with Hall's transformation (P. Hall, J. R. Stat. Soc. B 54, 1992): losses are skewed, and at n = 100
+    their normal interval holds in 90 of 100 cases instead of 95. Groups count as one value each, by linearisation.
     """
     mean = float(np.mean(values)) if len(values) else math.nan
     parts = values if groups is None else mean + _by_group(values - mean, groups)
     n = len(parts)
     if n < 2:
         return -math.inf, math.inf
-    far = parts - parts.mean()
-    error, spread = float(parts.std(ddof=1)) / math.sqrt(n), float((far**2).mean()) ** 1.5
-    skew = float((far**3).mean()) / spread / math.sqrt(n) if spread > 0 else 0.0
-    return mean - error * _hall(z, skew), mean - error * _hall(-z, skew)
+    off = parts - parts.mean()
+    error, spread = float(parts.std(ddof=1)) / math.sqrt(n), float((off**2).mean()) ** 1.5
+    skew = float((off**3).mean()) / spread / math.sqrt(n) if spread > 0 else 0.0
+    far = t_point(n - 1)
+    return mean - error * _hall(far, skew), mean - error * _hall(-far, skew)
 
 
 def _hall(z: float, skew: float) -> float:
-    """The point of Student's t beyond which, with so much skewness over sqrt(n), as much lies as beyond z."""
+    """The point beyond which, with so much skewness over sqrt(n), as much lies as beyond z without."""
     if abs(skew) < 1e-6:
         return z
     return 3 / skew * (float(np.cbrt(1 + skew * (z - skew / 6))) - 1)
@@ -60,17 +59,17 @@ def of_share(hits: NDArray[np.bool_], groups: NDArray[np.int64] | None = None) -
     """The Wilson interval of the share of hits (N); with groups, of as many independent pictures as they are worth.
 
     n is divided by the design effect, the variance of the share by groups over that of independent pictures (J. N. K.
-    Rao and A. J. Scott, Biometrics 48, 1992); where all are hits or none is, each group counts as one picture.
+    Rao and A. J. Scott, Biometrics 48, 1992), and as that is known from the groups alone, Student's t of as many takes
+    the place of the normal point; where all are hits or none is, each group counts as one picture.
     """
     n, total = len(hits), int(np.count_nonzero(hits))
     if groups is None or not n:
         return wilson(total, n)
-    share = total / n
-    if 0 < total < n:
-        worth = n / design_effect(hits.astype(np.float64) - share, groups)
-    else:
-        worth = float(len(np.unique(groups)))
-    return wilson(share * worth, worth)
+    share, units = total / n, len(np.unique(groups))
+    if not 0 < total < n or units < 2:
+        return wilson(share * units, units)
+    worth = n / design_effect(hits.astype(np.float64) - share, groups)
+    return wilson(share * worth, worth, z=t_point(units - 1))
 
 
 def design_effect(far: NDArray[np.float64], groups: NDArray[np.int64] | None) -> float:
