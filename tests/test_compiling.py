@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,19 @@ FEW = ("digits", "--limit", "200", "--model", "mlp:8", "--epochs", "2", "--no-te
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ for a CPU")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One folder for what was compiled, and no pool of compilers that each process would start anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
+        patch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
+        yield
+
+
 def apart(at: Path, *words: str, first: str = "pass", **also: str) -> subprocess.CompletedProcess[str]:
     _, environment = process()
     code = f"import sys; {first}; from tellapart.cli import main; main(sys.argv[1:])"
-    own = {**environment, "TORCHINDUCTOR_CACHE_DIR": str(at / "compiled"), "TELLAPART_CACHE": str(at / "cache"), **also}
+    own = {**environment, "TELLAPART_CACHE": str(at / "cache"), **also}
     run = [sys.executable, "-c", code, *words]
     return subprocess.run(run, cwd=at, env=own, capture_output=True, text=True, timeout=240, check=False)
 
@@ -68,7 +78,7 @@ def test_two_processes_that_compile_train_the_weights_of_two_that_do_not(tmp_pat
 
 
 @needs_compiler
-def test_compiled_weights_are_those_of_the_plain_network_up_to_rounding(tmp_path: Path) -> None:
+def test_compiled_weights_are_those_of_the_plain_network_up_to_rounding() -> None:
     code = """
 import torch
 from torch import nn
@@ -87,5 +97,4 @@ assert type(fast(pixels).grad_fn).__name__ == "CompiledFunctionBackward", "it wa
 assert type(fast(pixels[:5]).grad_fn).__name__ != "CompiledFunctionBackward"
 """
     _, environment = process()
-    own = {**environment, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
-    subprocess.run([sys.executable, "-c", code], env=own, check=True, timeout=240)
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=240)
