@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     "--out", type=PATH, metavar="FILE", help="Write to a .csv, .jsonl or .parquet; once stopped, it goes on there."
 )
 @click.option("--precision", type=float, help="Answer only where answers are right so often: 0.9, 0.95 or 0.99.")
-@click.option("--views", default="", metavar="KINDS", help="Answer by several views of each: mirror, shift, or both.")
+@click.option(
+    "--views", default="", metavar="KINDS", help="Answer by several views of each: mirror, shift or mirror,shift."
+)
 @click.option(
     "--engine",
     type=click.Choice(("auto", "torch", "onnxruntime")),

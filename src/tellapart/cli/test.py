@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     "--losses", type=PATH, metavar="FILE.csv", help="List every picture with its own loss, the largest first."
 )
 @click.option("--robustness", is_flag=True, help="Judge validation pictures that are blurred, noisy, turned and more.")
-@click.option("--views", metavar="KINDS", help="What several views would gain: mirror, shift, or both.")
+@click.option("--views", metavar="KINDS", help="What several views would gain: mirror, shift or mirror,shift.")
 @click.option(
     "--slice", "slices", multiple=True, metavar="BY", help="By size, aspect, brightness, group or FILE.csv:COLUMN."
 )
