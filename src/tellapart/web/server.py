@@ -13,6 +13,7 @@ import h11
 from starlette.types import ASGIApp
 from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
 
 from tellapart.errors import UsageError
 from tellapart.web.refusal import Refusal
@@ -26,19 +27,30 @@ have been taken too; and for all that is under way when the server is stopped.
 """
 
 
+class Clients(ServerState):
+    """What the connections of a server share; those that are idle in a row, the oldest first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.idle: dict[Bounded, None] = {}
+
+
 class Bounded(H11Protocol):
     """HTTP/1.1 in which every wait for a client ends, and a new client is never kept out by idle ones."""
 
+    server_state: Clients
     _end: asyncio.TimerHandle | None = None
-    ends_at = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client came; when there are too many, the oldest idle one goes."""
         super().connection_made(transport)
         self._ends_in(HEAD)
+        idle = self.server_state.idle
+        idle[self] = None
         if len(self.connections) > CONNECTIONS:
-            idle = (one for one in self.connections if isinstance(one, Bounded) and one is not self and one.is_idle())
-            min(idle, key=lambda one: one.ends_at, default=self).transport.abort()
+            oldest = next(iter(idle))
+            del idle[oldest]
+            oldest.transport.abort()
 
     def is_idle(self) -> bool:
         """Whether nothing is being answered here."""
@@ -49,15 +61,19 @@ class Bounded(H11Protocol):
         before = self.cycle
         super().handle_events()
         if self.cycle is not before and not self.is_idle():
+            self.server_state.idle.pop(self, None)
             self._ends_in(WHOLE)
 
     def on_response_complete(self) -> None:
         """An answer was given."""
+        if self in self.connections:  # still there
+            self.server_state.idle[self] = None
         self._ends_in(IDLE)
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone."""
+        self.server_state.idle.pop(self, None)
         if self._end is not None:
             self._end.cancel()
         super().connection_lost(exc)
@@ -78,12 +94,15 @@ class Bounded(H11Protocol):
     def _ends_in(self, seconds: float) -> None:
         if self._end is not None:
             self._end.cancel()
-        self.ends_at = self.loop.time() + seconds
-        self._end = self.loop.call_at(self.ends_at, self.transport.abort)
+        self._end = self.loop.call_later(seconds, self.transport.abort)
 
 
 class Quiet(Server):
     """uvicorn's server, whose signals mean: no new clients, finish, and let the program say how it ended."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.server_state = Clients()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin; the queue is longer than what asyncio, which has one number for both, takes from it at a time."""
