@@ -1,5 +1,6 @@
 """Export with a certificate: what is written answers as the model does, and what does not is caught and named."""
 
+import errno
 import io
 import json
 import os
@@ -22,9 +23,9 @@ from tellapart.data.square import fitted
 from tellapart.models.build import Architecture, build
 from tellapart.models.bundle import Bundle, load_bundle, save_bundle
 from tellapart.preprocess import Preprocess
-from tellapart.shipping import faults
+from tellapart.shipping import faults, foreign
 from tellapart.shipping.onnx_file import program
-from tellapart.shipping.parity import Sample, compared, parity, probabilities
+from tellapart.shipping.parity import Sample, compared, given, parity, probabilities
 from tellapart.shipping.predict_onnx import opened
 from tellapart.shipping.shipped import Shipped, Square
 from tellapart.workflow import export as exporting
@@ -207,6 +208,31 @@ def test_a_planted_fault_before_the_network_is_caught_and_named(
     assert twin.largest < 1e-5
 
 
+def test_what_decides_unknown_is_compared_too(
+    bundle: Bundle, samples: list[Sample], program_of: Callable[[np.ndarray], Any]
+) -> None:
+    """Logits that are all higher leave every probability as it was, and no picture unknown."""
+    options = {"front": "picture", "arithmetic": "float32", "about": "pictures"}
+    assert parity(bundle, samples, program_of, **options)[0].unknown is None
+    scores = np.array([program_of(given(bundle.preprocess, one, "picture")[None])[1].max() for one in samples])
+    strict = replace(bundle, known=float(np.sort(scores)[len(scores) // 4]))
+    found, _ = parity(strict, samples, program_of, **options)
+    assert found.sound
+    assert found.unknown is not None
+    assert (found.unknown.n, found.unknown.agreed) == (len(samples), found.unknown.clear)
+    assert found.unknown.largest < 1e-4
+    for shift in (100.0, -100.0):
+        found, _ = parity(strict, samples, lambda x, by=shift: (program_of(x)[0], program_of(x)[1] + by), **options)
+        assert (found.sound, found.near, found.same) == (False, True, len(samples))
+        assert found.unknown is not None
+        unknown = int((scores < strict.known).sum())
+        assert abs(found.unknown.same - (len(samples) - unknown if shift > 0 else unknown)) <= 1
+        assert found.unknown.share == found.unknown.same / len(samples)
+        assert found.unknown.largest == pytest.approx(100.0, abs=1e-3)
+    sick, _ = parity(strict, samples, lambda x: (program_of(x)[0], program_of(x)[1] * np.nan), **options)
+    assert (sick.sound, sick.to_json()["unknown"]["largest"]) == (False, np.inf)
+
+
 @pytest.mark.parametrize(
     ("fault", "change"),
     [
@@ -327,12 +353,99 @@ def test_check_compares_any_file_and_names_what_is_planted_in_it(shipped: tuple[
     assert (done.code, "it does not say what it is" in done.err) == (4, True)
 
 
+def elsewhere(model: Any, inside: bool = False) -> None:
+    """The largest table of weights is kept outside of the folder; or a table of a node of a graph inside a node."""
+    kept = max(model.graph.initializer, key=lambda one: len(one.raw_data))
+    if inside:
+        value = onnx.helper.make_tensor("v", onnx.TensorProto.FLOAT, [1], [0.0])
+        leaf = onnx.helper.make_node("Constant", [], ["c"], value=value)
+        info = onnx.helper.make_tensor_value_info("c", onnx.TensorProto.FLOAT, [1])
+        graph = onnx.helper.make_graph([leaf], "g", [], [info])
+        always = onnx.helper.make_tensor("always", onnx.TensorProto.BOOL, [], [True])
+        model.graph.initializer.append(always)
+        branch = onnx.helper.make_node("If", ["always"], ["unused"], then_branch=graph, else_branch=graph)
+        model.graph.node.append(branch)
+        kept = model.graph.node[-1].attribute[0].g.node[0].attribute[0].t
+    kept.ClearField("raw_data")
+    kept.ClearField("float_data")
+    kept.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in {"location": "../secret.bin", "offset": "0"}.items():
+        kept.external_data.add(key=key, value=value)
+
+
+def before_logits(model: Any, *nodes: Any, **tables: Any) -> None:
+    """What `nodes` make of `tables`, called "more", is added to the logits."""
+    for node in model.graph.node:
+        node.output[:] = ["plain" if name == "logits" else name for name in node.output]
+        node.input[:] = ["plain" if name == "logits" else name for name in node.input]
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(np.asarray(one), key) for key, one in tables.items())
+    model.graph.node.extend([*nodes, onnx.helper.make_node("Add", ["plain", "more"], ["logits"])])
+
+
+def wide(model: Any) -> None:
+    """256 GB of ones, summed."""
+    ones = onnx.helper.make_tensor("v", onnx.TensorProto.FLOAT, [1], [1.0])
+    many = onnx.helper.make_node("ConstantOfShape", ["shape"], ["ones"], value=ones)
+    before_logits(model, many, onnx.helper.make_node("ReduceSum", ["ones"], ["more"], keepdims=0), shape=[1 << 36])
+
+
+def endless(model: Any) -> None:
+    """A loop that does not end while the program lives."""
+    kinds, make = onnx.TensorProto, onnx.helper.make_tensor_value_info
+    ends = [make("n", kinds.INT64, []), make("go", kinds.BOOL, []), make("x", kinds.FLOAT, [])]
+    steps = [onnx.helper.make_node("Identity", ["go"], ["on"]), onnx.helper.make_node("Sin", ["x"], ["y"])]
+    body = onnx.helper.make_graph(steps, "b", ends, [make("on", kinds.BOOL, []), make("y", kinds.FLOAT, [])])
+    loop = onnx.helper.make_node("Loop", ["most", "go0", "x0"], ["more"], body=body)
+    before_logits(model, loop, most=np.int64(2**62), go0=np.bool_(True), x0=np.float32(0))
+
+
+def test_a_foreign_file_is_bounded(
+    shipped: tuple[Done, Path], pets: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, at = shipped[1] / "model.onnx", tmp_path / "inner"
+    at.mkdir()
+    (tmp_path / "secret.bin").write_bytes(bytes(1 << 20))
+
+    def said(change: Callable[[Any], None]) -> Done:
+        edited(good, at / "bad.onnx", change)
+        return tellapart(pets.at, "export", "check", "a", str(at / "bad.onnx"))
+
+    for change in (elsewhere, lambda model: elsewhere(model, inside=True)):
+        done = said(change)
+        assert (done.code, "it keeps numbers in other files, which are not opened" in done.err) == (4, True)
+    done = said(wide)
+    assert (done.code, "bad.onnx does not take the pictures of a: " in done.err) == (2, True), done.err
+    monkeypatch.setattr(foreign, "SECONDS", 9)
+    done = said(endless)
+    assert (done.code, "the process that runs it takes longer than 9 s" in done.err) == (2, True), done.err
+    with (at / "sparse.onnx").open("wb") as file:
+        file.truncate(3 << 30)
+    done = tellapart(pets.at, "export", "check", "a", str(at / "sparse.onnx"))
+    assert (done.code, "sparse.onnx has 3,221,225,472 bytes; a file of this model has at most " in done.err) == (
+        4,
+        True,
+    )
+
+
+@pytest.mark.parametrize("about", ["[]", "3", '{"classes": 3}', '{"classes": ["a"]}', "no JSON", "[" * 100_000])
+def test_a_file_that_says_something_odd_of_itself_is_refused(
+    about: str, shipped: tuple[Done, Path], pets: Done, tmp_path: Path
+) -> None:
+    def odd(model: Any) -> None:
+        next(one for one in model.metadata_props if one.key == "tellapart").value = about
+
+    edited(shipped[1] / "model.onnx", tmp_path / "odd.onnx", odd)
+    done = tellapart(pets.at, "export", "check", "a", str(tmp_path / "odd.onnx"))
+    assert (done.code, "odd.onnx cannot be opened as a file of `export onnx`: " in done.err) == (4, True), done.err
+
+
 def test_what_fails_is_left_under_a_name_that_says_so(
     pets: Done, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     assert tellapart(pets.at, "export", "state-dict", "a", "--out", str(out)).code == 0
     assert {path.name for path in out.iterdir()} == {"weights.pth", "classes.json", "parity.json"}
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
     real = exporting.write
 
     def spoilt(way: str, bundle: Bundle, *rest: Any, **options: Any) -> None:
@@ -343,25 +456,57 @@ def test_what_fails_is_left_under_a_name_that_says_so(
     assert done.code == 1
     assert "error: weights.failed.pth does not answer as a does." in done.err
     assert "fault: its weights are not those of this model" in done.out
-    assert not (out / "weights.pth").exists()
-    certificate = json.loads((out / "parity.json").read_text())
+    assert "earlier files are as they were" in done.err
+    beside = {"weights.failed.pth", "parity.failed.json"}
+    assert {path.name for path in out.iterdir()} == {*before, *beside}
+    assert {name: (out / name).read_bytes() for name in before} == before
+    certificate = json.loads((out / "parity.failed.json").read_text())
     assert (certificate["artefact"], certificate["sound"]) == ("weights.failed.pth", False)
     monkeypatch.undo()
+    (out / "thresholds.json").write_text("[]")  # of a model of several classes, exported before
+    (out / "notes.txt").write_text("mine")
     assert tellapart(pets.at, "export", "state-dict", "a", "--out", str(out), "--force").code == 0
-    assert not (out / "weights.failed.pth").exists()
+    assert {path.name for path in out.iterdir()} == {*before, "notes.txt"}
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_an_export_that_breaks_off_leaves_everything_as_it_was(
+    nth: int, pets: Done, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    out, real, left = tmp_path / "out", os.replace, [nth]
+    assert tellapart(pets.at, "export", "state-dict", "a", "--out", str(out)).code == 0
+    for name in ("weights.pth", "classes.json", "parity.json", "thresholds.json", "notes.txt"):
+        (out / name).write_text(f"an older {name}")
+
+    def full(source: Any, to: Any) -> None:
+        left[0] -= Path(to).parent == out
+        if left[0] == 0 and Path(to).parent == out:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(source, to)
+
+    monkeypatch.setattr("os.replace", full)
+    done = tellapart(pets.at, "export", "state-dict", "a", "--out", str(out), "--force")
+    assert (done.code, f"{out} is as it was" in done.err) == (4, True), done.err
+    names = {"weights.pth", "classes.json", "parity.json", "thresholds.json", "notes.txt"}
+    assert {path.name: path.read_text() for path in out.iterdir()} == {name: f"an older {name}" for name in names}
+    left[0] = nth
+    done = tellapart(pets.at, "export", "state-dict", "a", "--out", str(tmp_path / "fresh"))
+    assert done.code == 0  # the clean twin: another folder
+    out, left[0] = tmp_path / "new", nth
+    done = tellapart(pets.at, "export", "state-dict", "a", "--out", str(out))
+    assert (done.code, "is as it was" in done.err) == (4, False), done.err
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "fresh"}
 
 
 def test_the_state_dict_is_for_the_network_of_the_script_without_tellapart(pets: Done, tmp_path: Path) -> None:
-    assert tellapart(pets.at, "export", "script", "a", "--out", str(tmp_path / "script.py")).code == 0
     assert tellapart(pets.at, "export", "state-dict", "a", "--out", str(tmp_path / "out")).code == 0
-    text = (tmp_path / "script.py").read_text(encoding="utf-8")
-    head, _, rest = text.partition("\nparser = ")
-    names = rest.partition("\nCLASSES = ")[2].partition("\n\n\ndef resized")[0]
-    network = rest.partition("# 3. Network")[2].partition("\n")[2].partition("\ndevice = ")[0]
-    rows = "import sys\nassert not any('tellapart' in name for name in sys.modules)\n"
+    network = ("--out", str(tmp_path / "out" / "network.py"))
+    assert tellapart(pets.at, "export", "script", "a", *network).code == 0
+    rows = "import sys, torch; sys.path.insert(0, 'out'); from network import CHANNELS, SIZE, make_network\n"
+    rows += "assert not any('tellapart' in name for name in sys.modules)\nnetwork = make_network()\n"
     rows += "network.load_state_dict(torch.load('out/weights.pth', weights_only=True))\n"
     rows += "print(network.eval()(torch.ones(1, CHANNELS, SIZE, SIZE)).tolist())\n"
-    (tmp_path / "alone.py").write_text(f"{head}\nCLASSES = {names}\n{network}\n{rows}", encoding="utf-8")
+    (tmp_path / "alone.py").write_text(rows, encoding="utf-8")
     bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     words = [sys.executable, "-I", "alone.py"]
     done = subprocess.run(words, cwd=tmp_path, env=bare, capture_output=True, text=True, timeout=120)
@@ -480,6 +625,11 @@ def test_wrong_words_are_answered(shipped: tuple[Done, Path], pets: Done) -> Non
     assert (done.code, "There is no run 'nobody'" in done.err) == (2, True)
     done = tellapart(pets.at, "export", "onxx", "a")
     assert (done.code, "Did you mean 'onnx'?" in done.err) == (2, True)
+    for words in (("a", "--to", "onnx"), ("a", "--to=onnx"), ("a", "onnx", "--force")):
+        done = tellapart(pets.at, "export", *words)
+        assert (done.code, "The verb comes first: tellapart export onnx a\n" in done.err) == (2, True), done.err
+    done = tellapart(pets.at, "export", "onnx", "aa")
+    assert (done.code, "Did you mean 'a'?" in done.err) == (2, True), done.err
     done = tellapart(pets.at, "export", "onnx", "a", "--precision", "int4", "--out", "x")
     assert (done.code, "int4" in done.err) == (2, True)
 
@@ -610,6 +760,8 @@ def test_the_shipped_reading_of_files_is_ours(tmp_path: Path) -> None:
     for name, image in made.items():
         image.save(tmp_path / name)
     made["turned.jpg"].save(tmp_path / "turned.jpg", exif=turned)
+    made["clear.png"] = made["deep.png"]  # one of its 65,536 greys is transparent
+    made["clear.png"].save(tmp_path / "clear.png", transparency=int(grey16[4, 4]))
     large = Image.fromarray(np.random.default_rng(2).integers(0, 256, (70, 60, 3), np.uint8)).resize((2100, 2600))
     large.save(tmp_path / "large.jpg")
     for name in (*made, "large.jpg"):
@@ -618,6 +770,29 @@ def test_the_shipped_reading_of_files_is_ours(tmp_path: Path) -> None:
             theirs = opened(tmp_path / name, channels)
             assert theirs.shape == ours.shape, name
             assert np.abs(theirs.astype(int) - ours).max() <= (1 if name == "large.jpg" else 0), name
+
+
+def test_the_shipped_program_refuses_what_we_refuse_in_the_same_words(shipped: tuple[Done, Path], pets: Done) -> None:
+    at, noise = shipped[1], np.random.default_rng(4).integers(0, 256, (3, 9, 14, 3), np.uint8)
+    first, *more = (Image.fromarray(one) for one in noise)
+    for name in ("moving.gif", "moving.png", "moving.webp", "moving.tif"):
+        first.save(at / name, save_all=True, append_images=more)
+    first.save(at / "still.gif")
+    Image.fromarray(noise[0, ..., 0].astype(np.float32)).save(at / "float.tif")
+    Image.fromarray(noise[0, ..., 0].astype(np.int32) << 12).save(at / "deep.tif")
+    Image.new("1", (10_000, 9_000)).save(at / "vast.png")
+    (at / "text.png").write_text("no picture")
+    first.save(at / "fine.png")
+    bad = ["moving.gif", "moving.png", "moving.webp", "moving.tif", "still.gif", "float.tif", "deep.tif", "vast.png"]
+    bad.append("text.png")
+    ours = json.loads(tellapart(at, "predict", "a", *bad, "--runs", str(pets.at / "runs"), "--json").out)["predictions"]
+    words = [sys.executable, "-I", "predict.py", *bad, "fine.png"]
+    done = subprocess.run(words, cwd=at, capture_output=True, text=True, timeout=120)
+    *theirs, fine = (json.loads(line) for line in done.stdout.splitlines())
+    assert (done.returncode, "top" in fine, len(theirs)) == (3, True, len(bad)), done.stderr
+    assert [one["error"] for one in theirs] == [one["error"] for one in ours]
+    assert theirs[0]["error"] == "The bytes are not a picture that can be read."
+    assert theirs[1]["error"] == "The file holds 3 pictures; only still pictures are read."
 
 
 def test_a_network_that_asks_for_the_version_of_its_weights_is_read_back() -> None:

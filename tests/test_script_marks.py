@@ -169,9 +169,8 @@ def test_the_script_is_clean_and_has_the_nine_steps_in_order(tmp_path: Path, mod
         words = [str(ruff), *way, "--isolated", "--line-length", "120", "--stdin-filename", "script.py", "-"]
         done = subprocess.run(words, input=text, capture_output=True, text=True, cwd=tmp_path, timeout=60)
         assert done.returncode == 0, done.stdout + done.stderr
-    assert len(text.splitlines()) < 240
-    headings = [line[2] for line in text.splitlines() if line[:2] == "# " and line[2].isdigit()]
-    assert headings == list("12345679")  # step 8 stands inside step 7, after every epoch
-    assert "# 8. Validate" in text
+    assert len(text.splitlines()) < 270
+    headings = [line.strip()[2] for line in text.splitlines() if line.strip()[:2] == "# " and line.strip()[2].isdigit()]
+    assert headings == list("123456789")  # step 8 stands inside step 7, after every epoch
     assert "import tellapart" not in text
     assert "softmax" not in text

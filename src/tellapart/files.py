@@ -5,9 +5,10 @@ import csv
 import errno
 import io
 import os
+import shutil
 import socket
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tellapart.errors import BusyError, StorageError
@@ -27,6 +28,32 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         with contextlib.suppress(OSError):
             staged.unlink()
         raise cannot_write(path, error, needed=len(raw)) from error
+
+
+def replace_together(made: Mapping[Path, Path], *, gone: Sequence[Path] = (), kept: Path) -> None:
+    """Rename files to where they belong, on one disk, and remove others: all of it, or nothing.
+
+    `kept` is an empty folder on that disk, for what stands there now until all is done. Raises OSError; then all that
+    stood there stands there again.
+    """
+    changed = [*made.values(), *gone]
+    old = {path: Path(shutil.copy2(path, kept / str(n))) for n, path in enumerate(changed) if path.is_file()}
+    for source in made:
+        flush(source)
+    try:
+        for source, path in made.items():
+            os.replace(source, path)
+        for path in gone:
+            path.unlink(missing_ok=True)
+        for folder in {path.parent for path in changed}:
+            flush(folder)
+    except BaseException:
+        for source, path in made.items():
+            if not source.exists() and path not in old:
+                path.unlink()
+        for path, twin in old.items():
+            os.replace(twin, path)
+        raise
 
 
 @contextlib.contextmanager

@@ -114,13 +114,16 @@ def _export(runs: Path, model: str, way: str, out: Path | None, force: bool, fro
     click.echo(f"wrote {made.file} ({made.file.stat().st_size / 1e6:.1f} MB); beside it: {', '.join(made.others)}")
     _say(made.parity)
     if not made.parity.sound:
-        raise ProblemsFound(f"{made.file.name} does not answer as {model} does.", "Do not use it.")
+        raise ProblemsFound(
+            f"{made.file.name} does not answer as {model} does.", "Do not use it; earlier files are as they were."
+        )
 
 
 def _say(found: "Parity") -> None:
     click.echo(f"parity {'passed' if found.sound else 'FAILED'}: {found.words()}")
-    if words := found.change_words():
-        click.echo(words)
+    for words in (found.change_words(), found.unknown.words() if found.unknown else ""):
+        if words:
+            click.echo(words)
     if not found.sound:
         for one in found.worst:
             click.echo(f"  {one.key}: {one.ours}, exported {one.theirs}; off by {one.off:.3f}")

@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tellapart.data.augment import network_input
-from tellapart.errors import StorageError
 from tellapart.files import writable, write_atomically
 from tellapart.models.bundle import Bundle
 from tellapart.models.weights import read
-from tellapart.recipe import printable
 from tellapart.shipping.onnx_file import FRONTS, facts, onnx_bytes, program, quiet
 from tellapart.shipping.parity import Answers
 from tellapart.shipping.predict_onnx import Model
@@ -79,7 +77,7 @@ def _about(bundle: Bundle, name: str, front: str, precision: str) -> str:
 def opened(way: str, bundle: Bundle, file: Path) -> Answers:
     """The answers of a file as the runtime it is for gives them. Raises UsageError where that is missing."""
     if way == "onnx":
-        return onnx_model(file).answers
+        return Model(file).answers
     if way == "openvino":
         openvino = import_module("openvino")
         compiled = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
@@ -88,16 +86,6 @@ def opened(way: str, bundle: Bundle, file: Path) -> Answers:
         with quiet():
             return _by_torch(torch.export.load(file).module())
     return _by_torch(_Plain(bundle, replace(bundle, state=read(file)).module()))
-
-
-def onnx_model(file: Path) -> Model:
-    """What `export onnx` wrote, opened by onnxruntime. Raises StorageError."""
-    try:
-        return Model(file)
-    except Exception as error:  # onnxruntime has a dozen errors of its own
-        why = "it does not say what it is" if isinstance(error, KeyError) else str(error).partition("\n")[0]
-        said = f"{printable(str(file))} cannot be opened as a file of `export onnx`: {printable(why)}."
-        raise StorageError(said, "Give a file that `tellapart export onnx` wrote, or one made from it.") from error
 
 
 class _Plain(nn.Module):

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from tellapart.models.bundle import Bundle
 from tellapart.preprocess import Preprocess
 from tellapart.recipe import printable
 from tellapart.shipping.predict_onnx import opened
+from tellapart.shipping.unknown import Unknown, unknown_of
 
 BATCH, WORST = 64, 5
 LEAST, CLEAR = 0.995, 0.1
@@ -69,7 +70,8 @@ class Parity:
     may be used, and `change`, what the exported one has more, paired. `about`: which pictures; `fault`: what makes the
     difference. `other`: what the file says of the model that is not so, such as the names of its classes.
     `several`: a picture may have several classes; then `same` get the same set of them, `clear` have a clear answer for
-    one at least, `agreed` the same for all that are clear, and `accuracy` is the share of exact matches.
+    one at least, `agreed` the same for all that are clear, and `accuracy` is the share of exact matches. `unknown`:
+    what became of that answer, or None where the model never gives it.
     """
 
     about: str
@@ -86,15 +88,22 @@ class Parity:
     change: Paired | None
     judged: int = 0
     several: bool = False
+    unknown: Unknown | None = None
     fault: str = ""
     other: str = ""
 
     @property
     def sound(self) -> bool:
         """Whether what was exported may be said to be this model."""
-        near = self.largest <= self.bound and self.agreed >= self.least * self.clear
         told = self.n > 0 and self.finite and not self.other
-        return told and near and not (self.change is not None and self.change.high < -LOSS)
+        strange = self.unknown is not None and self.unknown.agreed < self.least * self.unknown.clear
+        return told and self.near and not strange
+
+    @property
+    def near(self) -> bool:
+        """Whether classes, probabilities and accuracy are those of this model."""
+        near = self.largest <= self.bound and self.agreed >= self.least * self.clear
+        return near and not (self.change is not None and self.change.high < -LOSS)
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain data."""
@@ -129,16 +138,23 @@ def parity(
     """Judge every sample twice and compare: what was found, and the probabilities (N K) of what was exported. With
     "picture" the other way decodes the file by itself, with Pillow.
     """
-    ours = probabilities(bundle, samples)
-    said = [answers(given(bundle.preprocess, one, front)[None])[0][0] for one in samples]
-    theirs = np.stack(said).astype(np.float64) if said else ours
-    return compared(bundle, samples, ours, theirs, arithmetic=arithmetic, about=about), theirs
+    plain = _logits(bundle, samples)
+    said = [answers(given(bundle.preprocess, one, front)[None]) for one in samples]
+    ours = calibrated(bundle, plain)
+    told = [np.concatenate(one).astype(np.float64) for one in zip(*said, strict=True)]
+    theirs, logits = told or (ours, plain)
+    found = compared(bundle, samples, ours, theirs, arithmetic=arithmetic, about=about)
+    return replace(found, unknown=unknown_of(bundle, plain, logits, min(2 * found.bound, CLEAR))), theirs
 
 
 def probabilities(bundle: Bundle, samples: Sequence[Sample]) -> Floats:
     """What the model itself says (N K) of files."""
+    return calibrated(bundle, _logits(bundle, samples))
+
+
+def _logits(bundle: Bundle, samples: Sequence[Sample]) -> Floats:
     squares = [fitted(decode(one.file), bundle.preprocess) for one in samples]
-    return calibrated(bundle, logits_of_squares(bundle.module(), squares, bundle.preprocess))
+    return logits_of_squares(bundle.module(), squares, bundle.preprocess)
 
 
 @torch.inference_mode()

@@ -11,16 +11,33 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image, ImageOps
 
+FORMATS, MOST_PIXELS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP"), 89_478_485
+
 
 def opened(file: str | Path | IO[bytes], channels: int) -> np.ndarray:
-    """The pixels (H, W, channels) uint8 of a picture, as the model was trained to see them: upright, over white."""
-    image = Image.open(file)
+    """The pixels (H, W, channels) uint8 of a picture, as the model was trained to see them: upright, over white.
+
+    Raises ValueError for what it was never shown, such as pictures that move, and what Pillow raises for broken files.
+    """
+    image = Image.open(file, formats=FORMATS)
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # an MPO is a photo with previews behind it
+        raise ValueError(f"The file holds {frames} pictures; only still pictures are read.")
+    if image.width * image.height > MOST_PIXELS:
+        raise ValueError(f"The picture is {image.width} x {image.height}; at most {MOST_PIXELS:,} pixels are read.")
     by = max([1, *(n for n in (2, 4, 8) if min(image.size) >= 1024 * n)])
     if image.format in ("JPEG", "MPO") and by > 1:  # a large photograph is made smaller while it is decoded
         image.draft(None, (image.width // by, image.height // by))
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits a pixel
-        image = Image.fromarray(((np.asarray(image).astype(np.int64) + 128) // 257).astype(np.uint8))
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError("The picture holds more than 16 bits a pixel. Save it with 8 or 16 bits.")
+        eight = ((values + 128) // 257).astype(np.uint8)
+        eight[values == image.info.get("transparency")] = 255
+        image = Image.fromarray(eight)
+    if image.mode == "F":
+        raise ValueError("The picture holds floating-point numbers of unknown range. Save it with 8 or 16 bits.")
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image.convert("RGBA"))
@@ -35,13 +52,14 @@ class Model:
     several classes, it is said to have those whose probability reaches the one of `thresholds`.
     """
 
-    def __init__(self, file: str | Path) -> None:
+    def __init__(self, file: str | Path | bytes) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # threads without work rest
-        self.session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        given = file if isinstance(file, bytes) else str(file)
+        self.session = onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
         said = self.session.get_modelmeta().custom_metadata_map
         self.about: dict[str, Any] = json.loads(said["tellapart"])
         self.classes: list[str] = self.about["classes"]
@@ -54,13 +72,20 @@ class Model:
         return np.asarray(probabilities), np.asarray(logits)
 
 
-def main() -> None:
+def main() -> int:
     """Print the three likeliest classes of each picture and, where it may have several, all that it is said to have;
-    names are quoted, so that they cannot command a terminal.
+    names are quoted, so that they cannot command a terminal. The exit code is 3 when one could not be read.
     """
-    model = Model(Path(__file__).with_name("model.onnx"))
+    model, code = Model(Path(__file__).with_name("model.onnx")), 0
     for file in sys.argv[1:]:
-        probabilities, logits = (one[0] for one in model.answers(opened(file, model.channels)[None]))
+        try:
+            pixels = opened(file, model.channels)
+        except Exception as error:  # Pillow's decoders raise nearly every built-in error on broken files
+            why, code = str(error) or type(error).__name__, 3
+            why = "The bytes are not a picture that can be read" if "cannot identify" in why else why.rstrip(".")
+            sys.stdout.write(json.dumps({"file": file, "error": f"{why[0].upper()}{why[1:]}."}) + "\n")
+            continue
+        probabilities, logits = (one[0] for one in model.answers(pixels[None]))
         best = [int(k) for k in np.argsort(-probabilities, kind="stable")]
         known = model.about["known"]
         every = [[model.classes[k], round(float(probabilities[k]), 6)] for k in best]
@@ -68,7 +93,8 @@ def main() -> None:
         least = model.thresholds
         more = {"said": [every[n] for n, k in enumerate(best) if float(probabilities[k]) >= least[k]]} if least else {}
         sys.stdout.write(json.dumps({"file": file, "top": every[:3], "unknown": unknown, **more}) + "\n")
+    return code
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -239,7 +239,7 @@ def _layers(a: Architecture) -> str:
         x = layer(x)
         lines.append(f"    nn.{_short(layer)},  # gives {' x '.join(map(str, x.shape[1:]))}")
     lines[-1] = lines[-1].replace(f"out_features={a.num_classes}", "out_features=len(CLASSES)")
-    return "\n".join(["nn.Sequential(", *lines, ")"])
+    return "\n    ".join(["nn.Sequential(", *lines, ")"])
 
 
 def _short(layer: nn.Module) -> str:
@@ -271,6 +271,7 @@ def _training(recipe: Recipe) -> dict[str, str]:
         "optimizer": OPTIMISERS[recipe.optimiser].format(**asdict(optim)),
         "epochs": repr(train.epochs),
         "lr": repr(optim.lr),
+        "progress": f"{' ' * 12}progress = step / total_steps\n" if "progress" in rate else "",
         "rate": rate,
         "rate_words": rate_words,
         "finished": "step == total_steps"

@@ -1,9 +1,10 @@
 """Export: a model in another format, with the proof that it answers as before."""
 
-import hashlib
+import contextlib
 import io
 import json
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,13 +15,15 @@ from PIL import Image
 from tellapart.data.decode import decode
 from tellapart.data.pictures import Pictures
 from tellapart.errors import TellapartError, UsageError
-from tellapart.files import writable, write_atomically
+from tellapart.files import replace_together, writable
 from tellapart.models.bundle import Bundle
+from tellapart.models.pretrained import sha256_of
 from tellapart.recipe import printable
 from tellapart.run import Run
 from tellapart.shipping import faults
+from tellapart.shipping.foreign import foreign
 from tellapart.shipping.onnx_file import LAYOUT, facts, need
-from tellapart.shipping.others import ARTEFACTS, onnx_model, opened, write
+from tellapart.shipping.others import ARTEFACTS, THRESHOLDS, opened, write
 from tellapart.shipping.parity import BOUNDS, Answers, Parity, Sample, given, parity
 from tellapart.workflow.models import find_model, run_of
 from tellapart.workflow.robust import judged_with
@@ -30,6 +33,7 @@ COMPARED, FEWEST, JUDGED, SHOWN = 256, 200, 1000, 128
 """Files that both ways are compared on, and how few are too few; those by which a smaller file's accuracy is judged;
 training pictures that show int8 its ranges."""
 SMALLER = ("fp16", "int8")
+LOGITS = "its logits, by which a picture is unknown, are others; the probabilities made of them are the same"
 TOLD = {
     "classes": "names of the classes, or another order of them,",
     "thresholds": "thresholds",
@@ -42,16 +46,16 @@ TOLD = {
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What was written into `folder`: the artefact, other files beside it, and what the parity check found."""
+    """What was written: the artefact, other files beside it, and what the parity check found."""
 
-    folder: Path
     file: Path
     others: tuple[str, ...]
     parity: Parity
 
 
 def export(runs: Path, model: str, way: str, *, out: Path, front: str, precision: str) -> Exported:
-    """Write a model one way out and check it. One that fails is called so: model.failed.onnx.
+    """Write a model one way out and check it. One that fails is called so: model.failed.onnx. What is in `out` is
+    replaced by all that was made and is sound, or it stays.
 
     Raises UsageError where a library is missing or training pictures are needed and not there, StorageError.
     """
@@ -66,8 +70,7 @@ def export(runs: Path, model: str, way: str, *, out: Path, front: str, precision
             )
         shown = _samples(pictures, "train", SHOWN)
         calibration = tuple(given(bundle.preprocess, one, front)[None] for one in shown)
-    with tempfile.TemporaryDirectory(prefix="tellapart-export-") as place, writable(out):
-        folder = Path(place)
+    with _whole(out) as folder:
         write(way, bundle, name, folder, front=front, precision=precision, calibration=calibration)
         answers = opened(way, bundle, folder / ARTEFACTS[way])
         found = certified(bundle, answers, pictures, why, front=front, arithmetic=precision)
@@ -82,24 +85,16 @@ def check(runs: Path, model: str, file: Path) -> Parity:
     """
     bundle, name = find_model(runs, model)
     need("onnx")
-    exported = onnx_model(file)
-    about, what = exported.about, printable(str(file))
-    if len(exported.classes) != len(bundle.classes):
-        said = f"{what} knows {len(exported.classes)} classes, {name} {len(bundle.classes)}."
-        raise UsageError(said, "It was exported from another model.")
-    front, arithmetic = about.get("front", "picture"), about.get("precision", "float32")
-    if front not in LAYOUT or arithmetic not in BOUNDS:
-        raise UsageError(f"{what} does not say how it was exported.", "Export the model once more.")
-
-    def answers(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        try:
-            return exported.answers(pixels)
-        except Exception as error:  # onnxruntime has a dozen errors of its own
-            why = printable(str(error).partition("\n")[0])
-            raise UsageError(f"{what} does not take the pictures of {name}: {why}.", "Export it once more.") from error
-
     pictures, why = _pictures(runs, model)
-    found = certified(bundle, answers, pictures, why, front=front, arithmetic=arithmetic)
+    what = printable(str(file))
+    with foreign(file, sum(one.nbytes for one in bundle.state.values()), name) as (about, answers):
+        if len(about["classes"]) != len(bundle.classes):
+            said = f"{what} knows {len(about['classes'])} classes, {name} {len(bundle.classes)}."
+            raise UsageError(said, "It was exported from another model.")
+        front, arithmetic = about.get("front", "picture"), about.get("precision", "float32")
+        if front not in list(LAYOUT) or arithmetic not in list(BOUNDS):
+            raise UsageError(f"{what} does not say how it was exported.", "Export the model once more.")
+        found = certified(bundle, answers, pictures, why, front=front, arithmetic=arithmetic)
     ours = json.loads(json.dumps(facts(bundle, name, front)))
     odd = next((key for key in TOLD if about.get(key) != ours[key]), "")
     return replace(found, other=odd, fault=f"other {TOLD[odd]} in the file than in the model") if odd else found
@@ -120,6 +115,8 @@ def certified(
     if found.sound or not samples:
         return found
     rounded = f"rounding to {arithmetic}, for no other known fault gives its answers" if arithmetic in SMALLER else ""
+    if found.near and found.finite:
+        return replace(found, fault=rounded or LOGITS)
     return replace(found, fault=faults.named(bundle, samples, theirs) or rounded)
 
 
@@ -163,23 +160,43 @@ def _bytes(read: bytes | NDArray[np.uint8]) -> bytes:
     return file.getvalue()
 
 
+@contextlib.contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """A folder on the disk of `out`, to make in it what is to go there. What is raised says that `out` is as it was."""
+    there = out.is_dir()
+    place = out if there else out.absolute().parent
+    try:
+        with writable(out):
+            place.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".tellapart-", dir=place) as folder:
+                yield Path(folder)
+    except TellapartError as error:
+        if there:
+            error.hint = f"{error.hint} {printable(str(out))} is as it was.".strip()
+        elif out.is_dir():
+            out.rmdir()
+        raise
+
+
 def _kept(folder: Path, out: Path, way: str, name: str, found: Parity) -> Exported:
-    """What was made goes where it belongs; of what failed only the artefact, under a name that says so."""
-    main = ARTEFACTS[way]
-    failed = main.replace(".", ".failed.", 1)
-    digest = hashlib.sha256((folder / main).read_bytes()).hexdigest()
-    out.mkdir(parents=True, exist_ok=True)
-    for old in (out / failed, out / main):
-        for one in (old, old.with_suffix(".bin")) if way == "openvino" else (old,):
-            one.unlink(missing_ok=True)
-    file, others = out / (main if found.sound else failed), []
-    for made in sorted(folder.iterdir()):
-        beside = made.suffix == ".bin"  # OpenVINO's numbers, which carry the name of their .xml
-        if made.name == main or beside:
-            write_atomically(file if made.name == main else file.with_suffix(".bin"), made.read_bytes())
-        elif found.sound:
-            write_atomically(out / made.name, made.read_bytes())
-        others += [made.name] * (made.name != main and (beside or found.sound))
-    said = {"artefact": file.name, "sha256": digest, "model": name, **found.to_json()}
-    write_atomically(out / CERTIFICATE, json.dumps(said, indent=1) + "\n")
-    return Exported(folder=out, file=file, others=(*others, CERTIFICATE), parity=found)
+    """What was made goes where it belongs; of what failed only the artefact and its certificate, under names that say
+    so, beside what is there.
+    """
+    main, own = ARTEFACTS[way], {ARTEFACTS[way], "model.bin", CERTIFICATE}  # OpenVINO keeps its numbers in a .bin
+    called = main if found.sound else _failed(main)
+    said = {"artefact": called, "sha256": sha256_of(folder / main), "model": name, **found.to_json()}
+    (folder / CERTIFICATE).write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
+    names = {path.name for path in folder.iterdir()}
+    to = {one: one if found.sound else _failed(one) for one in sorted(names) if found.sound or one in own}
+    gone = [*map(_failed, own), *({THRESHOLDS} - names if way == "state-dict" else ())] if found.sound else []
+    out.mkdir(exist_ok=True)
+    (folder / "before").mkdir()
+    replace_together(
+        {folder / one: out / to[one] for one in to}, gone=[out / one for one in gone], kept=folder / "before"
+    )
+    others = [to[one] for one in to if one not in (main, CERTIFICATE)]
+    return Exported(file=out / called, others=(*others, to[CERTIFICATE]), parity=found)
+
+
+def _failed(name: str) -> str:
+    return name.replace(".", ".failed.", 1)
