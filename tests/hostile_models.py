@@ -328,9 +328,13 @@ def words(whole: Whole) -> Made:
             *({**whole.inner["preprocess"], "mean": n} for n in ([], [0, 0], ["0"], None, [float("nan")], [1e300], 0)),
             *({**whole.inner["preprocess"], "std": n} for n in ([0], [-1], [float("inf")], [None], [1, 1], "1")),
         ],
-        "temperature": [..., 0, -1, 1e-300, float("nan"), float("inf"), "one", None, 10**400, [1], {}],
-        "known": [float("nan"), float("-inf"), "much", [1], {"a": 1}, 10**400],
-        "promises": [[[0.9]], [[0.9, float("nan")]], [[1, 2, 3]], "word", 7, [["a", "b"]], {"a": 1}, [[0.9, 10**400]]],
+        "temperature": [..., 0, -1, 1e-300, float("nan"), float("inf"), "one", None, 10**400, [1], {}, 1e300, "1.5", True],
+        "known": [float("nan"), float("-inf"), "much", [1], {"a": 1}, 10**400, "9", True, 1e300],
+        "promises": [
+            *([[0.9]], [[0.9, float("nan")]], [[1, 2, 3]], "word", 7, [["a", "b"]], {"a": 1}, [[0.9, 10**400]]),
+            *(None, ["12"], {"0.9": 0.5}, [["0.9", "0.5"]], [[0.9, 5]], [[-1, 0.5]], [[0.9, 0.5], [0.9, 0.6]], [[[], 1]]),
+        ],
+        "thresholds": [0.5, "0.5", [0.5] * 9, ["0.5"] * 10, [2] * 10, [None] * 10, {"0": 1}, [[0.5] * 10]],
         "scores": [
             *(..., None, 3, [1], ["word"], [{}], [[]], [{"name": "accuracy"}], {"name": "accuracy"}),
             *([{**whole.inner["scores"][0], key: None}] for key in ("name", "n", "part", "about")),

@@ -12,6 +12,7 @@ import sys
 import time
 import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
@@ -65,10 +66,16 @@ service = Service(
     bounds=Bounds(command=child),
     limits=Limits(**asked["limits"]),
 )
-slow, said = asked["slow"], service.batches.answer
-if slow:
-    import time
-    service.batches.answer = lambda squares: (time.sleep(slow), said(squares))[1]
+import time
+slow, gate, said = asked["slow"], asked["gate"], service.batches.answer
+
+def late(squares):
+    time.sleep(slow)
+    while gate and not Path(gate).exists():
+        time.sleep(0.01)
+    return said(squares)
+
+service.batches.answer = late
 service.start()
 here.listen()
 print(address(here), flush=True)
@@ -100,9 +107,13 @@ def serving(at: Path, *words: str, env: Mapping[str, str] = {}) -> Iterator[Serv
 
 
 @contextmanager
-def planted(model: Path, *, slow: float = 0, token: str = "", **limits: Any) -> Iterator[Served]:
-    """A server with the decoder CHILD, a network that takes `slow` seconds more, and other limits."""
-    asked = {"child": CHILD, "slow": slow, "token": token, "limits": limits}
+def planted(
+    model: Path, *, slow: float = 0, gate: Path | None = None, token: str = "", **limits: Any
+) -> Iterator[Served]:
+    """A server with the decoder CHILD, a network that takes `slow` seconds more, or waits until there is a file at
+    `gate`, and other limits.
+    """
+    asked = {"child": CHILD, "slow": slow, "gate": str(gate or ""), "token": token, "limits": limits}
     command = [sys.executable, "-P", "-c", PLANTED, str(model), json.dumps(asked)]
     with _running(command, process()[1], model.parent) as served:
         yield served
@@ -151,6 +162,34 @@ def _running(command: list[str], environment: Mapping[str, str], at: Path) -> It
         child.wait(30)
         child.stdout.close()
         child.stderr.close()
+
+
+def drained(model: Path, requests: int, at: Path) -> dict[str, int]:
+    """How many requests were under way when SIGTERM came, how many were answered though the network began only a
+    second after no new client was taken any more, and how the server ended. `at`: an empty folder.
+    """
+    import httpx
+
+    def closed() -> bool:
+        try:
+            served.connect().close()
+        except OSError:
+            return True
+        return False
+
+    with planted(model, gate=at / "open") as served, ThreadPoolExecutor(requests) as pool:
+        url = f"{served.url}api/predict"
+        every = [pool.submit(httpx.post, url, content=png(n), timeout=100) for n in range(requests)]
+        under_way = f"requests_under_way {requests}\n"
+        waited = wait_until(lambda: under_way in httpx.get(f"{served.url}metrics", timeout=60).text, seconds=100)
+        served.process.send_signal(signal.SIGTERM)
+        refused = wait_until(closed, seconds=20)
+        time.sleep(1)  # one that ends at once has ended; one that waits does so for half a minute
+        (at / "open").touch()
+        answers = [one.result().status_code for one in every]
+        ended = served.process.wait(60)
+    answered = answers.count(200) * (waited and refused)
+    return {"requests": requests, "answered": answered, "exit": ended}
 
 
 def raw(served: Served, request: bytes, *, seconds: float = 10) -> bytes:

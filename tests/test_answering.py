@@ -1,11 +1,15 @@
 """Predict at scale: every way to name pictures, answers in files, and going on after a stop."""
 
+import bz2
 import csv
+import gzip
 import io
 import json
+import lzma
 import os
 import subprocess
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -151,6 +155,26 @@ def test_a_shard_is_answered_as_its_files_are(pets: Done) -> None:
     (pets.at / "cut.tar").write_bytes(raw[: len(raw) // 2])
     done = tellapart(pets.at, "predict", "a", "cut.tar", "--out", "cut.csv")
     assert (done.code, "cut.tar is" in done.err) == (3, True)
+
+
+def test_an_archive_is_read_for_what_it_is_or_named_with_what_packed_it(pets: Done, tmp_path: Path) -> None:
+    shard, picture = (pets.at / "pets.tar").read_bytes(), (pets.at / "pets/cat/00.png").read_bytes()
+    packed = {"gzip": gzip.compress(shard), "bzip2": bz2.compress(shard), "xz": lzma.compress(shard)}
+    for kind, raw in packed.items():
+        (tmp_path / f"{kind}.tar").write_bytes(raw)
+    files = {"p.tgz": shard, "p.tar.GZ": shard, "p.zip": shard, "g.tgz": packed["gzip"], "picture.tgz": picture}
+    for name, raw in files.items():
+        (tmp_path / name).write_bytes(raw)
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        archive.writestr("a.png", picture)
+    every = ["gzip.tar", "bzip2.tar", "xz.tar", "z.zip", *files]
+    done = tellapart(tmp_path, "predict", str(pets.run("a").bundle), *every, "--json")
+    found = {one["path"]: one.get("error", "") for one in json.loads(done.out)["predictions"]}
+    read = [f"{name}/dog/{n:02d}.png" for name in ("p.tgz", "p.tar.GZ", "p.zip") for n in range(30)]
+    assert (done.code, [path for path, why in found.items() if not why]) == (3, [*read, "picture.tgz"])
+    kinds = {path: why.partition(": unpack it")[0] for path, why in found.items() if why}
+    by = {"z.zip": "zip", "g.tgz": "gzip"} | {f"{kind}.tar": kind for kind in packed}
+    assert kinds == {path: f"It is packed by {kind}" for path, kind in by.items()}
 
 
 def test_what_is_a_link_is_named_with_its_reason_and_not_left_out(pets: Done, tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from commands import GOLDEN, process, tellapart
-from hostile_models import EXTENSIONS, Whole, every, odd, sparse
+from hostile_models import EXTENSIONS, Whole, every, odd, sparse, words
 from pictures import make_folder
 from PIL import Image
 
+from tellapart.errors import StorageError
 from tellapart.models.bundle import load_bundle
 from tellapart.models.weights import read
 from tellapart.workflow.predict import Classifier
@@ -127,6 +128,19 @@ def test_a_header_whose_length_begins_as_a_pickle_is_read(tmp_path: Path) -> Non
     (tmp_path / "model.safetensors").write_bytes(raw)
     assert len(load_bundle(tmp_path / "model.safetensors").classes) == 10
     assert read(tmp_path / "model.safetensors").keys() == load_bundle(tmp_path / "model.safetensors").state.keys()
+
+
+@pytest.mark.parametrize("field", ["temperature", "known", "promises", "thresholds"])
+def test_what_answers_rest_on_is_refused_by_the_name_of_its_field(field: str, tmp_path: Path) -> None:
+    whole = Whole((GOLDEN / "model-1.safetensors").read_bytes())
+    path, some = tmp_path / "m.safetensors", [raw for name, raw in words(whole) if name.startswith(f"{field}-")]
+    assert len(some) >= 8
+    for raw in some:
+        path.write_bytes(raw)
+        with pytest.raises(StorageError) as refused:
+            load_bundle(path)
+        assert f"'{field}'" in refused.value.message
+        assert len(refused.value.message) < 400
 
 
 @pytest.mark.parametrize("name", ["model-1", "model-1-bare"])

@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import make_folder
 from PIL import Image
-from served import CHILD, Served, bombs, file_of, inside, needed, planted, png, raw, serving, wait_until
+from served import CHILD, Served, bombs, drained, file_of, inside, needed, planted, png, raw, serving, wait_until
 
-from tellapart.errors import WorkerError
+from tellapart.errors import UsageError, WorkerError
 from tellapart.models.bundle import Bundle, load_bundle
 
 needed("starlette", "uvicorn", "httpx")
@@ -103,6 +103,24 @@ def test_what_is_like_no_class_is_unknown_and_what_is_sure_enough_keeps_a_promis
     assert asyncio.run(said(known=1e6, promises={0.9: 0.0, 0.99: 1.1})) == (None, True, None)
     assert asyncio.run(said(known=-1e6, promises={0.9: 0.0, 0.95: 0.0, 0.99: 1.1})) == (name, False, 0.95)
     assert asyncio.run(said(known=None, promises={})) == (name, False, None)
+
+
+@pytest.mark.parametrize("turn", [1, 6])
+def test_the_size_of_a_large_photograph_is_that_of_its_file(client: httpx.Client, turn: int) -> None:
+    """Decoded at a half it is 1,025 on both sides, so that its own sides do not tell how it lies."""
+    how = Image.Exif()
+    how[0x0112] = turn
+    photograph = file_of(Image.new("RGB", (2050, 2049)), "JPEG", exif=how)
+    said = client.post("/api/predict", content=photograph).json()
+    assert (said["width"], said["height"]) == ((2050, 2049) if turn == 1 else (2049, 2050))
+
+
+def test_a_class_is_asked_for_by_its_number_too(client: httpx.Client, bundle: Bundle) -> None:
+    said = client.post("/api/heat", params={"index": 2}, content=png(1)).json()
+    assert said["class"] == bundle.classes[2]
+    for query in ({"index": 4}, {"index": -1}, {"index": 1, "class": "dog"}):
+        wrong = client.post("/api/heat", params=query, content=png(1))
+        assert (wrong.status_code, wrong.json()["error"]["code"]) == (400, "wrong_query")
 
 
 def test_a_heat_map_comes_with_what_why_says_of_it(pets: Done, client: httpx.Client) -> None:
@@ -328,12 +346,23 @@ def test_with_a_token_only_the_page_and_its_health_are_open(bundle: Bundle) -> N
         (("--token", "short"), "A token has at least 16 letters, digits or signs of ASCII; this one has 5."),
         (("--host", "no.such.host.invalid"), "There is no address called 'no.such.host.invalid' on this machine."),
         (("--host", "192.0.2.1"), "192.0.2.1, port 0, cannot be used: "),
+        (("--allow-host", "https://x"), "'https://x' is no name of a host, which looks like box.example"),
     ],
 )
 def test_what_cannot_be_served_is_said(pets: Done, words: tuple[str, ...], said: str) -> None:
     done = tellapart(pets.at, "serve", "a", "--port", "0", *words)
     assert (done.code, done.out) == (2, "")
     assert said in done.err
+
+
+@pytest.mark.parametrize(
+    "name", ["https://x", "x:80", "x/y", "a b", "", "*", "::1", "m\u00fcnchen.example", "\u212a.example"]
+)
+def test_a_name_that_no_request_can_have_is_refused(name: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        Guard(hosts=("box.example", name))
+    assert refused.value.message == f"'{name}' is no name of a host, which looks like box.example or 192.0.2.1."
+    assert refused.value.exit_code == 2
 
 
 def test_a_port_that_is_taken_is_said(pets: Done, served: Served) -> None:
@@ -461,6 +490,10 @@ def test_others_are_let_in_by_a_token_that_is_shown_once_and_sigterm_lets_answer
         assert httpx.get(f"{served.url}api/model").status_code == 401
         assert stopped_while_looking(served, signal.SIGTERM, **bearer) == (200, 0)
         assert (served.process.stdout.read(), served.process.stderr.read()) == ("", "")  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def test_who_was_under_way_at_sigterm_is_answered_though_no_new_client_is_taken(pets: Done, tmp_path: Path) -> None:
+    assert drained(pets.run("a").bundle, 12, tmp_path) == {"requests": 12, "answered": 12, "exit": 0}
 
 
 def test_nothing_that_is_sent_is_kept_and_ctrl_c_lets_answers_out(pets: Done, tmp_path: Path) -> None:

@@ -192,3 +192,47 @@ def test_an_unknown_picture_is_called_so(browser: Browser, model: Path, tmp_path
         expect(page.locator(".headline")).to_have_text("Unknown")
         expect(page.locator("#answer")).to_contain_text("The picture is like none of the 4 classes.")
         page.close()
+
+
+def test_the_keyboard_stays_where_it_was_and_words_are_apart(page: Page) -> None:
+    """At 320 px, as at 400 % on a desk: what is pressed and then hidden or waited for gives the keyboard to no one."""
+    page.set_viewport_size({"width": 320, "height": 640})
+    page.locator("#goldens button").first.press("Enter")
+    expect(page.locator(".headline")).to_have_text(re.compile(r"^\w+ [\d.<>\s]+%$"))
+    page.locator("#look").press("Enter")
+    expect(page.locator("#look")).to_be_focused()
+    expect(page.locator("#heat img")).to_be_visible(timeout=60000)
+    expect(page.locator("#look")).to_be_focused()
+    assert page.locator(".scale").inner_text().split() == ["nothing", "hottest"]
+    for button in ("#close", "#shoot"):
+        page.locator("#camera").press("Enter")
+        expect(page.locator("#shoot")).to_be_focused()
+        page.locator(button).press("Enter")
+        expect(page.locator("#camera")).to_be_focused()
+    assert page.get_by_label("for the class").get_attribute("id") == "of"
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+def test_names_of_a_hundred_thousand_letters_lose_their_middle(
+    browser: Browser, model: Path, tmp_path: Path, width: int
+) -> None:
+    path, bundle = tmp_path / "model.safetensors", load_bundle(model)
+    ends = ("1", "2", "", " ")
+    long = {name: f"{'x' * 50_000}{end}{'y' * 50_000}" for name, end in zip(bundle.classes, ends, strict=True)}
+    goldens = tuple(replace(one, name=long[one.name]) for one in bundle.goldens)
+    save_bundle(replace(bundle, classes=tuple(long.values()), goldens=goldens), path)
+    with planted(path) as served:
+        page = browser.new_page(viewport={"width": width, "height": 700}, locale="en-GB")
+        page.goto(served.url)
+        page.locator("#goldens button").first.click()
+        expect(page.locator(".bars li")).to_have_count(4)
+        names = page.locator(".bars bdi").all_inner_texts()
+        assert sorted(names) == [f"{n} {'x' * 40}…{'y' * 39}" for n in range(4)]  # which would look alike
+        page.click("#look")
+        expect(page.locator("#heat img")).to_be_visible(timeout=60000)
+        page.click("#about summary")
+        assert page.evaluate("document.documentElement.scrollHeight") < 5_000
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert len(page.locator("body").aria_snapshot()) < 10_000
+        page.close()

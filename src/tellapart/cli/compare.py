@@ -119,11 +119,15 @@ def _about(first: str, pair: "Pair", *, most: int = 5) -> Iterator[str]:
 
 
 def _named(one: "Picture") -> str:
+    from tellapart.figures.inert import in_line
+
     wrong = one.first if one.second == one.label else one.second
-    return f"{one.key} ({one.label}, not {wrong})"
+    return f"{one.key} ({in_line(one.label)}, not {in_line(wrong)})"
 
 
 def _unlike(found: "Comparison") -> Iterator[str]:
+    from tellapart.figures.inert import in_line
+
     for name, every in (("recipe", found.recipe), ("environment", found.environment)):
         for one in every:
             told = zip(one.values, one.origins, strict=True)
@@ -145,7 +149,7 @@ def _unlike(found: "Comparison") -> Iterator[str]:
     totals = {name: [sum(one.values()) for one in counts] for name, counts in data.classes.items()}
     unlike = [(name, counts) for name, counts in totals.items() if len(set(counts)) > 1]
     for name, counts in unlike[:10]:
-        yield f"  {'pictures':<11}  of {name}: {' | '.join(f'{n:,}' for n in counts)}"
+        yield f"  {'pictures':<11}  of {in_line(name)}: {' | '.join(f'{n:,}' for n in counts)}"
     if len(unlike) > 10:
         yield f"  {'pictures':<11}  … and {len(unlike) - 10:,} more classes; --json has them all"
 

@@ -8,6 +8,8 @@ import numpy as np
 
 from tellapart.data.decode import decode
 from tellapart.data.index import Index
+from tellapart.figures.inert import in_line
+from tellapart.figures.letters import apart
 from tellapart.recipe import Recipe, printable
 from tellapart.workflow.data import Summary
 
@@ -17,9 +19,10 @@ def summary_lines(summed: Summary) -> Iterator[str]:
     yield f"{summed.name}: {summed.total:,} pictures of {len(summed.classes)} classes"
     yield from (f"  {line}" for line in summed.said)
     yield from (f"  left out: {line}" for line in summed.ignored)
-    width = max(len("class"), *(len(name) for name in summed.classes))
+    names = apart(summed.classes, in_line)
+    width = max(len("class"), *map(len, names))
     yield f"{'id':>4}  {'class':<{width}}  " + "  ".join(f"{part:>10}" for part in summed.parts)
-    for k, name in enumerate(summed.classes):
+    for k, name in enumerate(names):
         yield f"{k:>4}  {name:<{width}}  " + "  ".join(f"{counts[k]:>10,}" for counts in summed.parts.values())
     every = [summed.pictures.get(part, sum(counts)) for part, counts in summed.parts.items()]
     yield f"{'':>4}  {'all':<{width}}  " + "  ".join(f"{count:>10,}" for count in every)
@@ -34,7 +37,8 @@ def about_one(index: Index, row: int, number: int) -> str:
     """One picture: its place, its size, its class by number and by name."""
     pixels = decode(index.store.read(row))
     height, width, channels = pixels.shape
-    own = f"class {int(index.labels[row])} {index.called(row)}" if index.marks is None else f"has {index.called(row)}"
+    called = in_line(index.called(row))
+    own = f"class {int(index.labels[row])} {called}" if index.marks is None else f"has {called}"
     return (
         f"picture {number}: {index.keys[row]}, {width} x {height} {'grey' if channels == 1 else 'RGB'}, "
         f"values {pixels.min()} to {pixels.max()}, {own}"

@@ -21,6 +21,7 @@ PLAIN = ("loss", "Brier", "Cohen's kappa", "MCC")
 def judgement_lines(found: "Judgement | Marked") -> Iterator[str]:
     """Everything that is said of one part, but the classes; with them where a picture may have several."""
     from tellapart.evaluation.marks import Marked
+    from tellapart.figures.inert import in_line
 
     if isinstance(found, Marked):
         yield from _marked_lines(found)
@@ -34,12 +35,14 @@ def judgement_lines(found: "Judgement | Marked") -> Iterator[str]:
     yield ""
     yield from answering_lines(found)
     if found.confused:
-        named = (f"{own} as {said} ({count:,})" for own, said, count in found.confused[:5])
+        named = (f"{in_line(own)} as {in_line(said)} ({count:,})" for own, said, count in found.confused[:5])
         yield printable(f"most confused: {', '.join(named)}")
 
 
 def _marked_lines(found: "Marked") -> Iterator[str]:
     """The scores of pictures that may have several classes, and a table of the classes at their thresholds."""
+    from tellapart.figures.inert import in_line
+
     width = max(len(one.name) for one in found.figures)
     yield f"{f'of the {found.part} part':<{width}}  value [95 % interval]"
     yield from (f"{one.name:<{width}}  {spanned(one) if one.n else '– (nothing to judge)'}" for one in found.figures)
@@ -49,14 +52,17 @@ def _marked_lines(found: "Marked") -> Iterator[str]:
     yield from _class_lines(found)
     where = "these pictures, which flatters it" if found.fitted_here else "validation"
     yield f"a picture has each class whose probability (sigmoid) reaches its threshold: of the highest F1 on {where}"
-    if few := [name for name, one in zip(found.classes, found.thresholds, strict=True) if not one.fitted]:
+    if few := [in_line(name) for name, one in zip(found.classes, found.thresholds, strict=True) if not one.fitted]:
         yield printable(f"threshold 0.5, for too few of validation have it, or lack it: {', '.join(few)}")
 
 
 def _class_lines(found: "Marked", most: int = 40) -> Iterator[str]:
     """A class a line: its pictures, how well it is ranked, its threshold, and what that finds."""
+    from tellapart.figures.inert import in_line
+    from tellapart.figures.letters import apart
+
     of = {(one.about, one.name): one for one in found.by_class}
-    names, heads = [printable(name) for name in found.classes], ("average precision", "recall", "precision")
+    names, heads = apart(found.classes, in_line), ("average precision", "recall", "precision")
     width = max(len("class"), *map(len, names))
     columns = "  ".join(f"{head:<24}" for head in heads)
     yield f"{'class':<{width}}  {'n':>6}  threshold  {columns}".rstrip()
@@ -98,10 +104,12 @@ def answering_lines(found: "Judgement") -> Iterator[str]:
 
 def slice_lines(by: str, found: "list[Slice]") -> Iterator[str]:
     """A slice a line, the worst first: its n, its accuracy, and how far it is off that of the rest."""
+    from tellapart.figures.inert import in_line
+
     if len(found) < 2:
         yield printable(f"by {by}: no two values have five pictures or more each")
         return
-    names = [printable(one.figure.about) for one in found]
+    names = [in_line(one.figure.about) for one in found]
     width = max(map(len, names))
     yield printable(f"by {by}, {found[0].figure.part} part")
     yield f"{'':<{width}}  {'n':>6}  {'accuracy [95 % interval]':<24}  points off the rest"

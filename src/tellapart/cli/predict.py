@@ -201,10 +201,12 @@ def as_data(guess) -> dict:
 
 def line(guess, shape: tuple[int, ...] | None) -> str:
     """A guess on one line: 'dog.png  dog (5) 93.1 %  cat (3) 4.0 %'; of several classes, all that a picture has."""
+    from tellapart.figures.inert import in_line
+
     if guess.error:
         return printable(f"{guess.path}  cannot be read: {guess.error}")
     shown = guess.top if guess.said is None else guess.said or guess.top[:1]
-    named = "  ".join(f"{name} ({number}) {100 * share:.1f} %" for name, number, share in shown)
+    named = "  ".join(f"{in_line(name)} ({number}) {100 * share:.1f} %" for name, number, share in shown)
     if guess.said == ():
         named = f"none of the classes; likeliest  {named}"
     seen = f"  size {guess.size}, input {shape}" if shape else ""

@@ -13,6 +13,8 @@ import click
 
 from tellapart.errors import DivergedError
 from tellapart.evaluation.metrics import Figure
+from tellapart.figures.inert import in_line
+from tellapart.figures.letters import apart
 from tellapart.names import SCORES
 from tellapart.recipe import printable
 from tellapart.training.watch import LOWER_RATE
@@ -141,9 +143,9 @@ def verdict_lines(verdict: Verdict) -> Iterator[str]:
     for figure in headline:
         yield f"{figure.part:>10} {figure.name}  {percent(figure)}  (95 % interval, n = {figure.n:,})"
     own = [one for one in verdict.baselines if one.part == verdict.part]
-    simple = [f"{one.about} {percent(one)}" for one in own]
+    simple = [f"{in_line(one.about)} {percent(one)}" for one in own]
     others = [one for one in verdict.baselines if one.about not in {same.about for same in own}]
-    simple += [f"{one.about} {percent(one)} on {one.part}" for one in others]
+    simple += [f"{in_line(one.about)} {percent(one)} on {one.part}" for one in others]
     if simple:
         yield printable(f"            to compare with: {', '.join(simple)}")
     if verdict.test == "none":
@@ -166,14 +168,16 @@ def class_table(verdict: Verdict | Summary, *, most: int = 40) -> Iterator[str]:
     """Recall and precision of each class with n and interval; where a picture may have several, average precision."""
     ranked = [figure for figure in verdict.by_class if figure.name == "average precision"]
     if ranked:
-        width = max(len("class"), *(len(printable(one.about)) for one in ranked))
+        names = apart([one.about for one in ranked], in_line)
+        width = max(len("class"), *map(len, names))
         yield f"{'class':<{width}}  {'n':>6}  average precision [95 % interval]"
-        yield from (f"{printable(one.about):<{width}}  {one.n:>6,}  {percent(one)}" for one in ranked[:most])
+        rows = list(zip(names, ranked, strict=True))[:most]
+        yield from (f"{name:<{width}}  {one.n:>6,}  {percent(one)}" for name, one in rows)
         yield from [f"… and {len(ranked) - most} more; --json has them all"] * (len(ranked) > most)
         return
     recalls = [figure for figure in verdict.by_class if figure.name == "recall"]
     precisions = [figure for figure in verdict.by_class if figure.name == "precision"]
-    names = [printable(figure.about) for figure in recalls]
+    names = apart([figure.about for figure in recalls], in_line)
     width = max(len("class"), *map(len, names))
     yield f"{'class':<{width}}  {'n':>6}  {'recall [95 % interval]':<24}  {'called':>6}  precision [95 % interval]"
     for name, recall, precision in list(zip(names, recalls, precisions, strict=True))[:most]:

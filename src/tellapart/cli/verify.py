@@ -21,6 +21,7 @@ def command(model: str, device: str, runs: Path, as_json: bool) -> int:
     Its golden samples are decoded, prepared and judged again. Exit code 1 when an answer differs; what differs is named
     by its stage: decoding, preprocessing, or the network.
     """
+    from tellapart.figures.inert import in_line
     from tellapart.shipping.goldens import TOLERANCE, replayed
     from tellapart.workflow import devices
     from tellapart.workflow.models import find_model
@@ -33,7 +34,7 @@ def command(model: str, device: str, runs: Path, as_json: bool) -> int:
         click.echo(json.dumps({"format": 1, "model": name, "tolerance": TOLERANCE, "samples": every}, indent=1))
     else:
         for one in found:
-            click.echo(printable(f"{one.name}  {one.words()}"))
+            click.echo(printable(f"{in_line(one.name)}  {one.words()}"))
         click.echo(printable(_said(name, same, len(found))))
     return 0 if found and same == len(found) else 1
 

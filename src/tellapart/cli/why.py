@@ -95,13 +95,14 @@ def _refuse(pictures: tuple[str, ...], mistakes: int | None, part: str | None, o
 
 def _lines(answer: "Answer") -> list[str]:
     """The answer for a person."""
+    from tellapart.figures.inert import in_line
     from tellapart.workflow.why import title, verdict
 
     lines = []
     for one, near in zip(answer.seen, answer.near, strict=True):
         lines.append(title(one))
         lines += [f"  {line}" for heat in one.heats for line in (verdict(heat), f"  {heat.trust.numbers}")]
-        lines += [printable(f"  {n.distance:.3f}  {n.name}  {n.key}") for n in near]
+        lines += [printable(f"  {n.distance:.3f}  {in_line(n.name)}  {n.key}") for n in near]
     lines += [printable(f"{path}  cannot be read: {error}") for path, error in answer.broken]
     return [*lines, *([_way(answer.way)] if answer.seen else []), *map(printable, answer.notes)]
 

@@ -205,8 +205,9 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 def stored_size(raw: bytes | Pixels, pixels: Pixels) -> tuple[int, int]:
     """Width and height of a picture as it is stored, upright: a large JPEG is decoded smaller than it is."""
     high, wide = pixels.shape[:2]
-    if isinstance(raw, np.ndarray) or min(high, wide) < LARGE:
+    if isinstance(raw, np.ndarray) or raw[:2] != b"\xff\xd8" or min(high, wide) < LARGE:
         return wide, high
-    with Image.open(io.BytesIO(raw)) as image:
+    with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
         across, down = image.size
-    return (across, down) if (across > down) == (wide > high) else (down, across)
+        turn = image.getexif().get(0x0112, 1) if _may_turn(raw) else 1
+    return (down, across) if turn in range(5, 9) else (across, down)

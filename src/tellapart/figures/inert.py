@@ -4,9 +4,10 @@ from html import escape
 
 from tellapart.data.sources.listing import shown
 from tellapart.figures.letters import cut
+from tellapart.recipe import printable
 
-LONGEST = 160
-"""Letters of a name that are shown; what is longer has "…" for its middle."""
+LONGEST, LINE = 160, 80
+"""Letters of a name that are shown, on a page and in a line; what is longer has "…" for its middle."""
 
 
 def inert(text: object) -> str:
@@ -17,3 +18,8 @@ def inert(text: object) -> str:
 def short(name: object, most: int = LONGEST) -> str:
     """The beginning and the end of a name that is too long to be read."""
     return cut(str(name), len, most)
+
+
+def in_line(name: object) -> str:
+    """A name as it stands in a line of a terminal."""
+    return short(printable(str(name)), LINE)

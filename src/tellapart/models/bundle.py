@@ -21,6 +21,8 @@ from tellapart.preprocess import Preprocess
 
 LARGE = 64_000_000
 """Numbers from which on the network is built before they are read, also one whose code has to be allowed for that."""
+COLDEST, HOTTEST, LARGEST = 1e-3, 1e3, 1e38
+"""Temperatures that a file may have, where those that are fitted lie from 1/20 to 20; and the largest logit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,17 +140,11 @@ def _of_header(header: dict[str, Any], path: Path) -> Bundle:
         architecture = Architecture.from_json(header["architecture"])
         if architecture.num_classes != len(classes):
             raise StorageError(f"{shown} names {len(classes)} classes for {architecture.num_classes} outputs.")
-        preprocess, temperature = Preprocess.from_json(header["preprocess"]), float(header["temperature"])
+        preprocess = Preprocess.from_json(header["preprocess"])
         if (preprocess.size, preprocess.channels) != (architecture.size, architecture.channels):
             raise StorageError(f"{shown} prepares pictures of another size than its network takes.")
-        if not (math.isfinite(temperature) and temperature > 1e-6):
-            raise StorageError(f"{shown} has the temperature {temperature}; it must be above 0.")
-        known, promises = header.get("known"), {float(of): float(at) for of, at in header.get("promises", ())}
-        if not all(math.isfinite(one) for one in (*promises, *promises.values(), known or 0.0)):
-            raise StorageError(f"{shown} has bounds for its answers that are not finite.")
-        thresholds = tuple(float(one) for one in header.get("thresholds", ()))
-        if thresholds and (len(thresholds) != len(classes) or not all(0 <= one <= 1 for one in thresholds)):
-            raise StorageError(f"{shown} has thresholds that are not one from 0 to 1 for each class.")
+        temperature = _number(header["temperature"], "temperature", COLDEST, HOTTEST, shown)
+        known = header.get("known")
         return Bundle(
             architecture=architecture,
             preprocess=preprocess,
@@ -157,13 +153,40 @@ def _of_header(header: dict[str, Any], path: Path) -> Bundle:
             scores=tuple(map(_score, header["scores"])),
             origin=_origin(header["origin"]),
             temperature=temperature,
-            known=None if known is None else float(known),
-            promises=promises,
-            thresholds=thresholds,
+            known=None if known is None else _number(known, "known", -LARGEST, LARGEST, shown),
+            promises=_promises(header.get("promises", []), shown),
+            thresholds=_thresholds(header.get("thresholds", []), len(classes), shown),
             goldens=goldens_of(header.get("goldens", ()), len(classes)),
         )
     except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise StorageError(f"{shown} lacks a part of its header: {brief(error)}.") from error
+
+
+def _number(value: Any, name: str, low: float, high: float, shown: str) -> float:
+    """A number of a header. Raises StorageError, which names the field, for anything else."""
+    if type(value) in (int, float) and low <= value <= high:
+        return float(value)
+    raise _wrong(name, value, f"a number from {low:g} to {high:g}", shown)
+
+
+def _wrong(name: str, value: Any, wanted: str, shown: str) -> StorageError:
+    said = f"{shown} says {brief(repr(value)[:60])} for '{name}'; expected {wanted}."
+    return StorageError(said, "Copy it again from where it was made.")
+
+
+def _promises(values: Any, shown: str) -> dict[float, float]:
+    """The least probability for each share that is promised, from pairs of them."""
+    pairs = isinstance(values, list) and all(isinstance(one, list) and len(one) == 2 for one in values)
+    if not pairs or len({str(of) for of, _ in values}) < len(values):
+        raise _wrong("promises", values, "a list of pairs such as [0.9, 0.7], no two of one share", shown)
+    return {_number(of, "promises", 0, 1, shown): _number(at, "promises", 0, 1, shown) for of, at in values}
+
+
+def _thresholds(values: Any, count: int, shown: str) -> tuple[float, ...]:
+    """The probability from which on each class is said; none where a picture has one class."""
+    if not isinstance(values, list) or len(values) not in (0, count):
+        raise _wrong("thresholds", values, f"a list of {count} numbers from 0 to 1", shown)
+    return tuple(_number(one, "thresholds", 0, 1, shown) for one in values)
 
 
 def _score(values: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from tellapart.evaluation.intervals import resolved
 from tellapart.evaluation.judgement import worth_of
 from tellapart.evaluation.metrics import Figure, difference, judge, softmax
 from tellapart.evaluation.predictions import Predictions
+from tellapart.figures.inert import in_line
 from tellapart.recipe import Recipe
 from tellapart.reporting.remedies import against_overfitting, against_underfitting
 
@@ -220,7 +221,7 @@ def collapsed(validation: Predictions, about: About) -> Finding | None:
     lost = np.flatnonzero((there >= CLASS) & (np.bincount(right, minlength=len(there)) == 0))
     if not len(lost):
         return None
-    named = ", ".join(f"{validation.classes[k]} (n = {there[k]:,})" for k in lost[:3].tolist())
+    named = ", ".join(f"{in_line(validation.classes[k])} (n = {there[k]:,})" for k in lost[:3].tolist())
     more = f" and {len(lost) - 3} more" * (len(lost) > 3)
     remedies = ("--set loss.weights=balanced",) * (about.recipe.loss.weights == "none")
     return Finding(label="never found", text=f"not one picture of {named}{more}", remedies=(*remedies, "more pictures"))

@@ -19,6 +19,7 @@ from tellapart.errors import DataError
 from tellapart.evaluation.metrics import softmax
 from tellapart.evaluation.predict import calibrated
 from tellapart.evaluation.predictions import Predictions
+from tellapart.figures.inert import in_line
 from tellapart.models.bundle import Bundle
 from tellapart.models.golden import Golden
 
@@ -50,11 +51,11 @@ class Replay:
     def words(self) -> str:
         """What differs first: decoding, preprocessing, or the network."""
         if self.sound:
-            return f"the same: {self.said}, probabilities within {self.off:.1e}"
+            return f"the same: {in_line(self.said)}, probabilities within {self.off:.1e}"
         stage = "the network computes otherwise" if self.off > TOLERANCE else "the names of the classes are others"
         stage = stage if self.square else "the square made of it is another: resizing or colour differ"
         stage = stage if self.pixels else "its decoded pixels are others: the decoder differs"
-        return f"{self.said} instead of {self.expected}, probabilities off by {self.off:.2g}; {stage}"
+        return f"{in_line(self.said)} instead of {in_line(self.expected)}, probabilities off by {self.off:.2g}; {stage}"
 
 
 def replayed(bundle: Bundle, *, device: torch.device) -> list[Replay]:

@@ -10,9 +10,12 @@ from http.cookies import CookieError, SimpleCookie
 
 from starlette.requests import Request
 
+from tellapart.data.sources.listing import shown
+from tellapart.errors import UsageError
 from tellapart.web.refusal import Refusal
 
-HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?", re.I)
+NAME = r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)"
+HOST = re.compile(NAME + "(:[0-9]{1,5})?", re.I | re.A)
 LOCAL = ("localhost", "127.0.0.1", "[::1]")
 SHORTEST = 16
 """Letters of a token at least."""
@@ -21,10 +24,15 @@ SHORTEST = 16
 class Guard:
     """The rules of one server. `hosts`: names beside those of this machine for itself; token "": everyone may ask.
 
-    A page of another site, or one whose name was made to point here (DNS rebinding), gets nothing.
+    A page of another site, or one whose name was made to point here (DNS rebinding), gets nothing. Raises UsageError
+    for a host that no request can name.
     """
 
     def __init__(self, *, hosts: Collection[str] = (), token: str = "") -> None:
+        for name in hosts:
+            if not re.fullmatch(NAME, name, re.I | re.A):
+                said = f"'{shown(name[:100])}' is no name of a host, which looks like box.example or 192.0.2.1."
+                raise UsageError(said, "Leave out https://, the port and the path; an address of IPv6 stands in [].")
         self.hosts = {name.lower() for name in (*LOCAL, *hosts)}
         self.token = token.encode()
         self._session = hmac.digest(secrets.token_bytes(32), self.token, hashlib.sha256).hex()

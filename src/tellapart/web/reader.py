@@ -1,8 +1,9 @@
 """The child that decodes what clients send: bytes come in on stdin, pixels go out on stdout. It may die; it costs one
 picture.
 
-A request is a frame of how many pixels it may decode, and one of a file's bytes. The answer is one frame: "+" and the
-height, width, channels and pixels; ">" for more pixels than that; or "-", a status, a code and a reason. No torch here.
+A request is a frame of how many pixels it may decode, and one of a file's bytes. The answer is one frame: "+", the
+height, width and channels, the width and height of the file, and the pixels; ">" for more pixels than that; or "-", a
+status, a code and a reason. No torch here.
 """
 
 import io
@@ -16,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from tellapart.child import bounded, read_frame, write_frame
-from tellapart.data.decode import FORMATS, MAX_PIXELS, decode, header, reduction
+from tellapart.data.decode import FORMATS, MAX_PIXELS, decode, header, reduction, stored_size
 from tellapart.errors import DataError
 
 HELLO = b"tellapart decodes"
@@ -24,7 +25,7 @@ MOST, SIDE = 16_000_000, 16_384
 """Pixels, and pixels along a side, that are decoded at most; a large JPEG is decoded smaller, as everywhere."""
 POLITE = 5
 """By how much the child gives way to the process that answers."""
-SIZE = struct.Struct("<3i")
+SIZE = struct.Struct("<5i")
 
 Pieces = tuple[bytes | memoryview, ...]
 
@@ -42,7 +43,7 @@ def answer(raw: bytes, most: int) -> Pieces:
         if isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError):
             return _refused(413, "too_much_memory", "It needs more memory to be decoded than a picture may take.")
         return _refused(422, "not_a_picture", error.message)
-    return b"+", SIZE.pack(*pixels.shape), pixels.data.cast("B")
+    return b"+", SIZE.pack(*pixels.shape, *stored_size(raw, pixels)), pixels.data.cast("B")
 
 
 def _promised(raw: bytes) -> tuple[int, int]:

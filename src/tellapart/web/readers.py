@@ -18,6 +18,8 @@ from tellapart.web.reader import HELLO, MOST, SIZE
 from tellapart.web.refusal import Refusal
 
 Pixels = NDArray[np.uint8]
+Size = tuple[int, int]
+"""Width and height of the file, which a large JPEG is decoded smaller than."""
 T = TypeVar("T")
 
 
@@ -64,9 +66,9 @@ class Readers:
                     self._late.add(child)
                     child.kill()
 
-    async def read(self, raw: bytes, then: Callable[[Pixels], T]) -> T:
-        """What `then` makes, in the thread that read them, of the pixels of a file. Raises Refusal with the reason when
-        there are none; a client that goes away meanwhile takes back what has not begun.
+    async def read(self, raw: bytes, then: Callable[[Pixels, Size], T]) -> T:
+        """What `then` makes, in the thread that read them, of a file's pixels and its size. Raises Refusal with the
+        reason when there are none; a client that goes away meanwhile takes back what has not begun.
         """
         self.under_way += 1
         try:
@@ -82,15 +84,15 @@ class Readers:
         finally:
             self.under_way -= 1
 
-    def _read(self, raw: bytes, most: int, then: Callable[[Pixels], T]) -> "Future[tuple[T] | None]":
+    def _read(self, raw: bytes, most: int, then: Callable[[Pixels, Size], T]) -> "Future[tuple[T] | None]":
         def work() -> tuple[T] | None:
-            pixels = self._decoded(raw, most)
-            return None if pixels is None else (then(pixels),)
+            found = self._decoded(raw, most)
+            return None if found is None else (then(*found),)
 
         return self._threads.submit(work)
 
-    def _decoded(self, raw: bytes, most: int) -> Pixels | None:
-        """The pixels (H W C), or None where there are more than `most`."""
+    def _decoded(self, raw: bytes, most: int) -> tuple[Pixels, Size] | None:
+        """The pixels (H W C) with the size of the file, or None where there are more than `most`."""
         child = self._child()
         self._began[child] = time.monotonic()
         try:
@@ -136,7 +138,7 @@ class Readers:
             ended(child)
 
 
-def _asked(child: "subprocess.Popen[bytes]", raw: bytes, most: int) -> Pixels | None:
+def _asked(child: "subprocess.Popen[bytes]", raw: bytes, most: int) -> tuple[Pixels, Size] | None:
     """What a child answers. Raises OSError when it has died, Refusal when it refuses."""
     assert child.stdin  # noqa: S101 - it is a pipe
     assert child.stdout  # noqa: S101 - and so is this
@@ -145,12 +147,12 @@ def _asked(child: "subprocess.Popen[bytes]", raw: bytes, most: int) -> Pixels | 
     length = int.from_bytes(_exactly(child.stdout, 8), "little")
     kind = _exactly(child.stdout, 1)
     if kind == b"+":
-        height, width, channels = SIZE.unpack(_exactly(child.stdout, SIZE.size))
+        height, width, channels, *size = SIZE.unpack(_exactly(child.stdout, SIZE.size))
         if length != 1 + SIZE.size + height * width * channels or not 0 < height * width <= most:
             raise OSError("the child gives another number of pixels than it says")
         pixels = np.empty((height, width, channels), np.uint8)
         _filled(child.stdout, pixels.reshape(-1).data)
-        return pixels
+        return pixels, (size[0], size[1])
     if kind == b"-" and length < 2**16:
         status, code, reason = _exactly(child.stdout, length - 1).decode().split(" ", 2)
         raise Refusal(int(status), code, reason, "JPEG, PNG, WebP, BMP, TIFF and PPM pictures are read.")

@@ -31,9 +31,10 @@ from tellapart.evaluation.metrics import binary_entropies, cross_entropies, judg
 from tellapart.evaluation.predict import predict_part
 from tellapart.evaluation.predictions import Predictions
 from tellapart.evaluation.promises import Answering
+from tellapart.figures.inert import in_line
 from tellapart.models.bundle import Bundle, load_bundle
 from tellapart.names import PARTS
-from tellapart.recipe import Machine, Recipe, printable
+from tellapart.recipe import Machine, Recipe
 from tellapart.reporting.diagnosis import Finding, tuned
 from tellapart.run import Run, cores
 from tellapart.workflow.begin import recipe_of, same_pictures
@@ -222,7 +223,7 @@ def worst_first(predictions: Predictions, at: float) -> list[tuple[int, str]]:
     said = predictions.logits.argmax(axis=1)
     wrong = np.flatnonzero(said != predictions.labels)
     wrong = wrong[np.argsort(-shares[wrong, said[wrong]], kind="stable")]
-    names = predictions.classes
+    names = [in_line(name) for name in predictions.classes]
     return [
         (int(row), f"{names[predictions.labels[row]]} as {names[said[row]]} ({100 * shares[row, said[row]]:.1f} %)")
         for row in wrong
@@ -240,7 +241,7 @@ def worst_marked(predictions: Predictions, least: Sequence[float]) -> list[tuple
 def _wrong_words(predictions: Predictions, said: NDArray[np.bool_], row: int) -> str:
     shares, names = sigmoid(predictions.logits[row]), predictions.classes
     return "\n".join(
-        f"{'false' if said[k] else 'missed'} {printable(names[k])} ({100 * shares[k]:.1f} %)"
+        f"{'false' if said[k] else 'missed'} {in_line(names[k])} ({100 * shares[k]:.1f} %)"
         for k in wrong_classes(predictions, said, row)
     )
 

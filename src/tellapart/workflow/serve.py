@@ -30,7 +30,7 @@ from tellapart.shipping.card import card
 from tellapart.web.batches import Batches, Square
 from tellapart.web.counts import Counts
 from tellapart.web.guard import Guard
-from tellapart.web.readers import Bounds, Readers
+from tellapart.web.readers import Bounds, Readers, Size
 from tellapart.web.refusal import Refusal, busy
 from tellapart.web.server import serve
 from tellapart.web.site import Asked, Door, Limits, Site
@@ -100,7 +100,7 @@ class Service:
                 "/api/golden": Door(method="GET", answer=self._golden, query=("n",)),
                 "/api/predict": Door(method="POST", answer=self._predict, query=("top",), body=True),
                 "/api/nearest": Door(method="POST", answer=self._nearest, body=True),
-                "/api/heat": Door(method="POST", answer=self._heat, query=("class",), body=True),
+                "/api/heat": Door(method="POST", answer=self._heat, query=("class", "index"), body=True),
             }
         )
 
@@ -144,8 +144,8 @@ class Service:
             raise Refusal(422, "no_number", "The network's answer for this picture is not a finite number.")
         return JSONResponse(self._answer(shares, score, top) | {"width": width, "height": height})
 
-    def _prepared(self, pixels: Pixels) -> tuple[tuple[int, int], Square]:
-        return (pixels.shape[1], pixels.shape[0]), fitted(pixels, self.bundle.preprocess)
+    def _prepared(self, pixels: Pixels, size: Size) -> tuple[Size, Square]:
+        return size, fitted(pixels, self.bundle.preprocess)
 
     def _answer(self, shares: NDArray[np.float64], score: float, top: int) -> dict[str, Any]:
         """The answer; where a picture may have several classes, all that are said stand in `said`, not in `answer`."""
@@ -163,10 +163,18 @@ class Service:
         }
 
     async def _heat(self, asked: Asked) -> Response:
-        wanted = asked.query.get("class", "")
-        if wanted and wanted not in self.bundle.classes:
+        return JSONResponse(await self._slowly(asked.body, partial(self._looked, self._wanted(asked.query))))
+
+    def _wanted(self, query: Mapping[str, str]) -> str:
+        """The class that is asked for, by its name, or by its number where a name is too long for an address."""
+        classes, wanted = self.bundle.classes, query.get("class", "")
+        if "index" in query:
+            if wanted:
+                raise Refusal(400, "wrong_query", "class and index say the same: give one of them.")
+            return classes[_number(query["index"], 0, len(classes) - 1, "index")]
+        if wanted and wanted not in classes:
             raise Refusal(422, "unknown_class", "The model does not know this class.", "GET /api/model lists them.")
-        return JSONResponse(await self._slowly(asked.body, partial(self._looked, wanted)))
+        return wanted
 
     async def _nearest(self, asked: Asked) -> Response:
         if self.pictures is None:
@@ -182,7 +190,7 @@ class Service:
         self._waiting, left = self._waiting + 1, threading.Event()
         try:
             async with self._alone:  # so that the pixels of one picture at most are kept for it
-                pixels = await self.readers.read(body, lambda pixels: pixels)
+                pixels = await self.readers.read(body, lambda pixels, _: pixels)
                 return await asyncio.get_running_loop().run_in_executor(self._slow, work, pixels, left)
         finally:
             self._waiting -= 1

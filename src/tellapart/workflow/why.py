@@ -16,6 +16,7 @@ from tellapart.errors import DataError, MismatchError, TellapartError, UsageErro
 from tellapart.evaluation.marks import called, wrong_classes, wrong_pictures
 from tellapart.evaluation.predictions import Predictions
 from tellapart.figures.heat import Row, heat_sheet, over, sized
+from tellapart.figures.inert import in_line
 from tellapart.models.bundle import Bundle
 from tellapart.preprocess import Preprocess
 from tellapart.recipe import printable
@@ -171,16 +172,17 @@ def title(one: Seen) -> str:
     """What was said of a picture: 'ants/1.jpg: bee 93.1 %; it is ant'; of several: '1.jpg: cat 93.1 %, dog 80.0 %',
     and of a mistake '; missed: fox; wrongly said: cat'.
     """
-    true = f"; it is {one.subject.true}" if one.subject.true else ""
+    true = f"; it is {in_line(one.subject.true)}" if one.subject.true else ""
     for what, names in (("missed", one.subject.missed), ("wrongly said", one.subject.wrongly_said)):
-        true += f"; {what}: {', '.join(names)}" if names else ""
-    said = ", ".join(f"{name} {100 * share:.1f} %" for name, share in one.every or [(one.said, one.share)])
+        true += f"; {what}: {', '.join(map(in_line, names))}" if names else ""
+    said = ", ".join(f"{in_line(name)} {100 * share:.1f} %" for name, share in one.every or [(one.said, one.share)])
     return printable(f"{one.subject.name}: {'none of the classes; likeliest ' * (one.every == ())}{said}{true}")
 
 
 def verdict(heat: Heat) -> str:
     """For which class the heat is, and whether it means anything."""
-    return printable(f"{heat.name}: {heat.trust.verdict(heat.name)}")
+    name = in_line(heat.name)
+    return printable(f"{name}: {heat.trust.verdict(name)}")
 
 
 def sheet(answer: Answer, eye: Eye) -> Image.Image:

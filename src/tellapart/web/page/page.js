@@ -14,7 +14,7 @@ const WORDS = {
     unknown: "Unknown", like: "The picture is like none of the {n} classes. If it had to be one, it would be:",
     promise: "Answers as sure as this one are right in at least {p} of cases.",
     unsure: "Too unsure for a promise. The probabilities are calibrated: of answers at 60 %, about 60 of 100 are right.",
-    look: "Where does it look?", of: "for", wait: "Parts of the picture are covered, one after the other, and networks "
+    look: "Where does it look?", of: "for the class", wait: "Parts of the picture are covered, one after the other, and networks "
       + "with random numbers are asked for comparison. This takes a while …",
     means: "This map means something.", empty: "This map means nothing.",
     fall: "Without its hottest 10 %, “{name}” goes from {a} to {b}; without as much elsewhere, to {c} on average "
@@ -44,7 +44,7 @@ const WORDS = {
     unknown: "未知", like: "这张图片不像 {n} 类中的任何一类。若一定要选，会是：",
     promise: "把握达到这个程度的回答，至少 {p} 是对的。",
     unsure: "把握不够，不作保证。概率已经校准：概率为 60 % 的回答，100 个里约有 60 个是对的。",
-    look: "它在看哪里？", of: "针对", wait: "正在逐块遮挡图片，并与随机权重的网络比较，需要一会儿……",
+    look: "它在看哪里？", of: "针对类别", wait: "正在逐块遮挡图片，并与随机权重的网络比较，需要一会儿……",
     means: "这张热图有意义。", empty: "这张热图说明不了什么。",
     fall: "去掉最热的 10 % 后，“{name}”的概率从 {a} 变为 {b}；在其他位置去掉同样大的区域，平均为 {c}（{places} 个其他位置中有 {beaten} 个影响更小）。",
     random: "这些位置本身影响不大，或者随机权重的网络也会看同样的位置。",
@@ -80,7 +80,7 @@ const TAKEN = { grey: "灰度", "centre crop": "中心裁剪", padded: "补边",
   ", nearest": "，最近邻", ", ": "，" };
 const PLAIN = ["loss", "Brier", "Cohen's kappa", "MCC"];
 const $ = (id) => document.getElementById(id);
-const state = { language: "en", model: null, picture: null, answer: null, heat: null, near: null, trouble: null, work: null };
+const state = { language: "en", model: null, picture: null, answer: null, heat: null, near: null, trouble: null, work: null, names: new Map() };
 
 function say(key, values = {}) {
   return WORDS[state.language][key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
@@ -94,6 +94,21 @@ function make(tag, content = [], attributes = {}) {
 }
 
 const foreign = (text) => make("bdi", text);
+const named = (name) => state.names.get(name) || short(name);
+
+// A long name loses its middle, as in every figure; what is stored and sent keeps it.
+function short(text, most = 80) {
+  const letters = text.length > most ? [...text.slice(0, most), ...text.slice(-most)] : [];
+  return letters.length > most ? letters.slice(0, most / 2).join("") + "…" + letters.slice(1 - most / 2).join("") : text;
+}
+
+// How each class is called: those that would look alike get their number in front.
+function called(classes) {
+  const found = classes.map((name) => short(name)), often = new Map();
+  for (const name of found) often.set(name, (often.get(name) || 0) + 1);
+  return new Map(classes.map((name, n) => [name, often.get(found[n]) > 1 ? n + " " + found[n] : found[n]]));
+}
+
 const percent = (share) =>
   (share > 0.9995 && share < 1 ? ">\u00a099.9" : share < 0.0005 && share > 0 ? "<\u00a00.1" : (100 * share).toFixed(1)) + "\u00a0%";
 
@@ -153,6 +168,7 @@ function showTrouble() {
 async function begin() {
   try {
     state.model = await (await ask("/api/model")).json();
+    state.names = called(state.model.classes);
     state.trouble = null;
     $("enter").hidden = true;
     $("main").hidden = false;
@@ -179,7 +195,7 @@ function goldens() {
   const list = state.model.goldens.map((one) => {
     const image = make("img", [], { src: "/api/golden?n=" + one.n, alt: "" });
     image.addEventListener("load", () => image.classList.toggle("dots", image.naturalWidth <= 96));
-    const button = make("button", [image, foreign(one.class)], { type: "button", "data-sample": one.class });
+    const button = make("button", [image, foreign(named(one.class))], { type: "button", "data-sample": named(one.class) });
     button.addEventListener("click", async () => {
       try { await take(await (await ask("/api/golden?n=" + one.n)).blob()); } catch (error) { trouble(error); }
     });
@@ -191,11 +207,11 @@ function goldens() {
 
 function showModel() {
   const model = state.model, some = model.classes.slice(0, 12), rest = model.classes.length - some.length;
-  document.title = model.name + " · tellapart";
-  $("name").firstChild.textContent = model.name;
+  document.title = short(model.name) + " · tellapart";
+  $("name").firstChild.textContent = short(model.name);
   const [before, after] = say(model.thresholds.length ? "finds" : "lead", { n: model.classes.length.toLocaleString("en"), names: "\n" }).split("\n");
   const between = state.language === "en" ? ", " : "、";
-  const names = some.flatMap((name, n) => (n ? [between, foreign(name)] : [foreign(name)]));
+  const names = some.flatMap((name, n) => (n ? [between, foreign(named(name))] : [foreign(named(name))]));
   $("lead").replaceChildren(before, ...names, after + (rest ? say("more", { n: rest.toLocaleString("en") }) : ""));
   for (const one of document.querySelectorAll("[data-sample]"))
     one.setAttribute("aria-label", say("sample", { name: one.dataset.sample }));
@@ -207,7 +223,7 @@ function facts(model) {
     .map(([part, n]) => say("on", { n: n.toLocaleString("en"), part: WORDS[state.language][part] || part }));
   const promises = model.promises.map((one) => say("from", { p: 100 * one.precision + " %", q: percent(one.from) }));
   const rows = [
-    ["network", foreign(model.network)], ["takes", taken(model.takes)], ["learned", counts.join(", ")],
+    ["network", foreign(short(model.network))], ["takes", taken(model.takes)], ["learned", counts.join(", ")],
     ["promises", promises.join("; ")], ["made", model.made.replace("T", " ").replace("+00:00", " UTC")],
   ];
   return make("dl", rows.filter(([, said]) => said !== "").flatMap(([key, said]) => [make("dt", say(key)), make("dd", said)]));
@@ -284,6 +300,7 @@ function preview(picture) {
 
 function showAnswer() {
   $("preview").alt = say("picture");
+  $("video").setAttribute("aria-label", say("camera"));
   $("looking").hidden = !state.answer;
   if (!state.answer) {
     if ($("answer").getAttribute("aria-busy") !== "true")
@@ -293,22 +310,22 @@ function showAnswer() {
   const said = state.answer;
   const [headline, below] = said.said ? several(said) : one(said);
   $("answer").replaceChildren(make("p", headline, { class: "headline" }), make("p", below, { class: "soft" }), bars(said));
-  const chosen = $("of").value || said.top[0].class;
-  const options = said.top.map((one) => make("option", one.class, { value: one.class }));
+  const chosen = $("of").value, first = String(said.top[0].index);
+  const options = said.top.map((one) => make("option", named(one.class), { value: one.index }));
   $("of").replaceChildren(...options);
-  $("of").value = said.top.some((one) => one.class === chosen) && state.heat ? chosen : said.top[0].class;
+  $("of").value = said.top.some((one) => String(one.index) === chosen) && state.heat ? chosen : first;
 }
 
 function one(said) {
   const n = state.model.classes.length;
   if (said.unknown) return [say("unknown"), say("like", { n })];
   const below = said.promise ? say("promise", { p: 100 * said.promise + " %" }) : say("unsure");
-  return [[foreign(said.answer), make("small", percent(said.top[0].probability))], below];
+  return [[foreign(named(said.answer)), " ", make("small", percent(said.top[0].probability))], below];
 }
 
 function several(said) {
   const between = state.language === "en" ? ", " : "、";
-  const names = said.said.flatMap((name, n) => (n ? [between, foreign(name)] : [foreign(name)]));
+  const names = said.said.flatMap((name, n) => (n ? [between, foreign(named(name))] : [foreign(named(name))]));
   return [names.length ? names : say("not_one"), say("each")];
 }
 
@@ -320,17 +337,18 @@ function bars(said) {
     const from = said.said ? [make("small", say("least", { p: percent(least) }))] : [];
     const track = make("i", said.said ? [bar, line] : bar, { "aria-hidden": "true" });
     const over = said.said ? said.said.includes(one.class) : !said.unknown;
-    const cells = [foreign(one.class), ...from, make("span", percent(one.probability)), track];
+    const cells = [foreign(named(one.class)), ...from, make("span", percent(one.probability)), track];
     return make("li", cells, over ? {} : { class: "faint" });
   });
-  return make("ol", rows, { class: said.said ? "bars several" : "bars" });
+  return make("ol", rows, { class: said.said ? "bars several" : "bars", role: "list" });
 }
 
 // --- where it looks ---------------------------------------------------------------------------------------------------
 
 async function slowly(button, name, path, words, show) {
   const { picture, work } = state;
-  $(button).disabled = true;
+  if ($(button).getAttribute("aria-disabled") === "true") return;
+  $(button).setAttribute("aria-disabled", "true");  // not disabled: it would lose the keyboard
   $(name).setAttribute("aria-busy", "true");
   $(name).replaceChildren(make("p", say(words), { class: "soft" }));
   state[name] = null;
@@ -340,14 +358,14 @@ async function slowly(button, name, path, words, show) {
   } catch (error) {
     trouble(error);
   } finally {
-    $(button).disabled = false;
+    $(button).setAttribute("aria-disabled", "false");
     $(name).setAttribute("aria-busy", "false");
     show();
   }
 }
 
 $("look").addEventListener("click", () =>
-  slowly("look", "heat", "/api/heat?class=" + encodeURIComponent($("of").value), "wait", showHeat));
+  slowly("look", "heat", "/api/heat?index=" + $("of").value, "wait", showHeat));
 $("alike").addEventListener("click", () => slowly("alike", "near", "/api/nearest", "busy", showNear));
 
 function showNear() {
@@ -358,9 +376,9 @@ function showNear() {
   }
   const found = state.near.nearest.map((one) => {
     const distance = make("small", say("apart", { d: one.distance.toFixed(3) }));
-    return make("li", [make("img", [], { src: one.picture, alt: "" }), foreign(one.class), distance]);
+    return make("li", [make("img", [], { src: one.picture, alt: "" }), foreign(named(one.class)), distance]);
   });
-  $("near").replaceChildren(make("ul", found), make("p", say("near"), { class: "soft" }));
+  $("near").replaceChildren(make("ul", found, { role: "list" }), make("p", say("near"), { class: "soft" }));
 }
 
 function showHeat() {
@@ -371,15 +389,15 @@ function showHeat() {
   }
   const [none, hottest] = WORDS[state.language].scale;
   const values = {
-    name: heat.class, a: percent(heat.probability), b: percent(heat.without_hottest), c: percent(heat.without_elsewhere),
+    name: named(heat.class), a: percent(heat.probability), b: percent(heat.without_hottest), c: percent(heat.without_elsewhere),
     beaten: heat.beaten, places: heat.places,
   };
   const verdict = make("strong", say(heat.informative ? "means" : "empty"));
   const said = [verdict, " " + (heat.informative ? "" : say("random") + " ") + say("fall", values)];
   $("heat").replaceChildren(make("figure", [
-    make("img", [], { src: heat.picture, alt: say("heat", { name: heat.class }) }),
+    make("img", [], { src: heat.picture, alt: say("heat", { name: named(heat.class) }) }),
     make("figcaption", [
-      make("div", [none, make("i", [], { "aria-hidden": "true" }), hottest], { class: "scale" }),
+      make("div", [none, " ", make("i", [], { "aria-hidden": "true" }), " ", hottest], { class: "scale" }),
       make("p", say("outline"), { class: "soft" }), make("p", said),
     ]),
   ]));
@@ -411,9 +429,11 @@ function film(on) {
 }
 
 function stop() {
+  const held = [$("shoot"), $("close"), document.body].includes(document.activeElement);
   for (const track of $("video").srcObject ? $("video").srcObject.getTracks() : []) track.stop();
   $("video").srcObject = null;
   film(false);
+  if (held) $("camera").focus();  // what had the keyboard is hidden now
 }
 
 $("camera").addEventListener("click", async () => {
