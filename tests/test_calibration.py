@@ -187,7 +187,7 @@ def test_the_model_file_holds_what_answers_rest_on(digits):
 @pytest.mark.parametrize("change", [{"known": float("inf")}, {"promises": {0.9: float("nan")}}])
 def test_a_model_file_with_endless_bounds_is_refused(digits, tmp_path, change):
     save_bundle(replace(load_bundle(digits.run("a").bundle), **change), tmp_path / "odd.safetensors")
-    with pytest.raises(StorageError, match="not finite"):
+    with pytest.raises(StorageError, match=f"says (inf|nan) for '{next(iter(change))}'; expected a number"):
         load_bundle(tmp_path / "odd.safetensors")
 
 
