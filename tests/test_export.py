@@ -230,7 +230,19 @@ def test_what_decides_unknown_is_compared_too(
         assert found.unknown.share == found.unknown.same / len(samples)
         assert found.unknown.largest == pytest.approx(100.0, abs=1e-3)
     sick, _ = parity(strict, samples, lambda x: (program_of(x)[0], program_of(x)[1] * np.nan), **options)
-    assert (sick.sound, sick.to_json()["unknown"]["largest"]) == (False, np.inf)
+    assert (sick.sound, sick.to_json()["unknown"]["largest"]) == (False, None)
+
+
+@pytest.mark.parametrize("more", [0.5, 1000.0, np.inf, np.nan])
+def test_scores_that_are_all_higher_are_not_those_of_the_model_though_no_picture_is_unknown(
+    bundle: Bundle, samples: list[Sample], program_of: Callable[[np.ndarray], Any], more: float
+) -> None:
+    options = {"front": "picture", "arithmetic": "float32", "about": "pictures"}
+    never = replace(bundle, known=-1000.0)
+    assert parity(never, samples, program_of, **options)[0].sound
+    found, _ = parity(never, samples, lambda x: (program_of(x)[0], program_of(x)[1] + more), **options)
+    assert (found.sound, found.near) == (False, True)
+    json.loads(json.dumps(found.to_json(), allow_nan=False))
 
 
 @pytest.mark.parametrize(

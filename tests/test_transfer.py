@@ -257,11 +257,14 @@ def test_a_branch_needs_no_file_of_weights_and_names_that_of_its_parent(at: Path
     file.rename(at / "away.pth")
     try:
         done = tellapart(at, "branch", "fitted", "--run", "later", "--no-test", "--epochs", "1", "--lr", "1e-4")
+        again = tellapart(at, "reproduce", "later", "--run", "once-more")
     finally:
         (at / "away.pth").rename(file)
-    assert done.code == 0, done.err
-    one, other = (json.loads((at / "runs" / name / "status.json").read_text()) for name in ("fitted", "later"))
-    assert one["weights"] == other["weights"]
+    assert (done.code, again.code) == (0, 0), done.err + again.err
+    assert "others" not in again.out
+    names = ("fitted", "later", "once-more")
+    one, *more = (json.loads((at / "runs" / name / "status.json").read_text())["weights"] for name in names)
+    assert more == [one, one]
 
 
 def test_the_small_stem_is_not_for_pretrained_weights(at: Path) -> None:

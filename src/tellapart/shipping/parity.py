@@ -1,6 +1,7 @@
 """Parity: the same files, from their bytes, by the model and by what was exported of it; how far the two agree."""
 
 import io
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -96,8 +97,7 @@ class Parity:
     def sound(self) -> bool:
         """Whether what was exported may be said to be this model."""
         told = self.n > 0 and self.finite and not self.other
-        strange = self.unknown is not None and self.unknown.agreed < self.least * self.unknown.clear
-        return told and self.near and not strange
+        return told and self.near and (self.unknown is None or self.unknown.sound(self.least))
 
     @property
     def near(self) -> bool:
@@ -106,9 +106,8 @@ class Parity:
         return near and not (self.change is not None and self.change.high < -LOSS)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as plain data."""
-        change = None if self.change is None else asdict(self.change)
-        return {"format": 1, "sound": self.sound, **asdict(self), "change": change}
+        """Everything as plain data; what is no finite number is null, for JSON has none."""
+        return _finite({"format": 1, "sound": self.sound, **asdict(self)})
 
     def words(self) -> str:
         """One sentence."""
@@ -144,7 +143,16 @@ def parity(
     told = [np.concatenate(one).astype(np.float64) for one in zip(*said, strict=True)]
     theirs, logits = told or (ours, plain)
     found = compared(bundle, samples, ours, theirs, arithmetic=arithmetic, about=about)
-    return replace(found, unknown=unknown_of(bundle, plain, logits, min(2 * found.bound, CLEAR))), theirs
+    apart = min(2 * found.bound, CLEAR)
+    return replace(found, unknown=unknown_of(bundle, plain, logits, apart=apart, bound=found.bound)), theirs
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def probabilities(bundle: Bundle, samples: Sequence[Sample]) -> Floats:
@@ -176,7 +184,7 @@ def compared(
     """What two tables of probabilities (N K) of the same samples have in common; the fault is left open."""
     bound = BOUNDS[arithmetic]
     finite = bool(np.isfinite(theirs).all())
-    off = np.nan_to_num(np.abs(ours - theirs), nan=np.inf)
+    off = np.nan_to_num(np.abs(ours - theirs), nan=np.inf, posinf=np.inf)
     first, second = said(bundle, ours), said(bundle, theirs)
     clear = _clear(bundle, ours, min(2 * bound, CLEAR))
     agreed = clear.any(1) & ((first == second) | ~clear).all(1)

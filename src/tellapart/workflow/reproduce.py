@@ -81,7 +81,7 @@ def _stage(run: Run, old: Run, number: int, text: str, asking: Asking) -> Iterat
         return gone_on(run, replace(recipe, data=recipe_of(run).data), origins, asking)
     begun = None
     if "parent" in old.status():
-        run.set_status(parent=old.status()["parent"])
+        run.set_status(**{name: old.status()[name] for name in ("parent", "weights") if name in old.status()})
         begun = load_checkpoint(old.folder / "checkpoints" / FIRST)
     return anew(run, old, Settled(recipe, origins), asking, first=begun and (lambda pieces: begun))
 

@@ -438,9 +438,10 @@ function stop() {
 
 $("camera").addEventListener("click", async () => {
   const video = $("video");
+  $("camera").disabled = true;  // one stream, however often it is pressed while leave is asked
   try {
     video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
-  } catch { return trouble({ words: "nocamera" }); }
+  } catch { return trouble({ words: "nocamera" }); } finally { $("camera").disabled = false; }
   $("shoot").disabled = true;  // until there is a frame to take
   film(true);
   try {
