@@ -62,15 +62,15 @@ class Judgement:
     def to_json(self) -> dict[str, Any]:
         """Everything as plain data."""
         figures = {name: [one.to_json() for one in getattr(self, name)] for name in ("figures", "by_class")}
-        return {"format": 1, **_finite({**asdict(self), **figures})}
+        return {"format": 1, **finite({**asdict(self), **figures})}
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Plain data without a number that JSON cannot hold."""
     if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
+        return {key: finite(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
+        return [finite(one) for one in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 

@@ -1,7 +1,6 @@
 """Parity: the same files, from their bytes, by the model and by what was exported of it; how far the two agree."""
 
 import io
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -14,6 +13,7 @@ from torch import nn
 from tellapart.data.augment import network_input
 from tellapart.data.decode import decode
 from tellapart.data.square import fitted
+from tellapart.evaluation.judgement import finite
 from tellapart.evaluation.paired import Paired, paired
 from tellapart.evaluation.predict import calibrated
 from tellapart.models.bundle import Bundle
@@ -107,7 +107,7 @@ class Parity:
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain data; what is no finite number is null, for JSON has none."""
-        return _finite({"format": 1, "sound": self.sound, **asdict(self)})
+        return finite({"format": 1, "sound": self.sound, **asdict(self)})
 
     def words(self) -> str:
         """One sentence."""
@@ -145,14 +145,6 @@ def parity(
     found = compared(bundle, samples, ours, theirs, arithmetic=arithmetic, about=about)
     apart = min(2 * found.bound, CLEAR)
     return replace(found, unknown=unknown_of(bundle, plain, logits, apart=apart, bound=found.bound)), theirs
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def probabilities(bundle: Bundle, samples: Sequence[Sample]) -> Floats:

@@ -1,10 +1,10 @@
 """What a served model says of itself, and of a heat map, as JSON."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from tellapart.evaluation.judgement import finite
 from tellapart.models.bundle import Bundle
 from tellapart.web.reader import MOST
 from tellapart.web.site import Limits
@@ -25,17 +25,12 @@ def described(bundle: Bundle, name: str, limits: Limits) -> dict[str, Any]:
         "known_from": bundle.known,
         "promises": [{"precision": of, "from": least} for of, least in sorted(bundle.promises.items())],
         "temperature": bundle.temperature,
-        "scores": [_finite(score) for score in bundle.scores],
+        "scores": finite([dict(score) for score in bundle.scores]),
         "counts": dict(bundle.origin.get("counts") or {}),
         "made": str(bundle.origin.get("time", "")),
         "goldens": [{"n": n, "class": golden.name} for n, golden in enumerate(bundle.goldens)],
         "limits": {"bytes": limits.bytes, "pixels": MOST, "top": TOP},
     }
-
-
-def _finite(score: Mapping[str, Any]) -> dict[str, Any]:
-    """A score as JSON can have it: a number that is none is null."""
-    return {key: None if isinstance(value, float) and not np.isfinite(value) else value for key, value in score.items()}
 
 
 def heat_entry(heat: Heat, method: str) -> dict[str, Any]:
