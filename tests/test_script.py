@@ -101,6 +101,13 @@ def weights_in(at: Path) -> dict[str, torch.Tensor]:
     return torch.load(at / "weights.pth", weights_only=True)
 
 
+def assert_close_weights(found: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> None:
+    """What a script has learned is what a run has, up to rounding."""
+    assert shapes(found) == shapes(wanted)
+    for name, tensor in found.items():
+        torch.testing.assert_close(tensor, wanted[name], rtol=1e-3, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+
+
 # --- it trains --------------------------------------------------------------------------------------------------------
 
 
@@ -120,10 +127,8 @@ def test_without_chance_the_script_reaches_the_weights_of_the_run(tmp_path):
     assert done.exit_code == 0, done.output
     ran = run_script((tmp_path / "plain.py").read_text(encoding="utf-8"), folder, tmp_path / "at")
     assert ran.returncode == 0, ran.stderr
-    bundle, weights = load_bundle(tmp_path / "runs/r1/model.safetensors"), weights_in(tmp_path / "at")
-    assert shapes(weights) == shapes(bundle.state)
-    for name, tensor in weights.items():
-        torch.testing.assert_close(tensor, bundle.state[name], rtol=1e-3, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+    bundle = load_bundle(tmp_path / "runs/r1/model.safetensors")
+    assert_close_weights(weights_in(tmp_path / "at"), bundle.state)
     assert json.loads((tmp_path / "at/classes.json").read_text()) == list(bundle.classes) == ["2", "10", "fox"]
     assert "step 5/5" in ran.stdout
     assert "test accuracy" in ran.stdout

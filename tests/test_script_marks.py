@@ -14,7 +14,16 @@ import torch
 from commands import tellapart, train
 from marked import SHAPES, make_marked
 from test_marks_scores import drawn, of
-from test_script import COLOUR, HOSTILE, SETTLED, architecture_of, assigned, run_script, shapes, weights_in
+from test_script import (
+    COLOUR,
+    HOSTILE,
+    SETTLED,
+    architecture_of,
+    assert_close_weights,
+    assigned,
+    run_script,
+    weights_in,
+)
 
 from tellapart.errors import UsageError
 from tellapart.evaluation.marks import thresholds
@@ -63,10 +72,8 @@ def test_without_chance_the_script_reaches_the_weights_and_the_thresholds_of_the
     assert "start it with: python plain.py TABLE.csv" in done.out
     ran = run_script((tmp_path / "plain.py").read_text(encoding="utf-8"), table, tmp_path / "at")
     assert ran.returncode == 0, ran.stderr
-    bundle, weights = load_bundle(tmp_path / "runs/r1/model.safetensors"), weights_in(tmp_path / "at")
-    assert shapes(weights) == shapes(bundle.state)
-    for name, tensor in weights.items():
-        torch.testing.assert_close(tensor, bundle.state[name], rtol=1e-3, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+    bundle = load_bundle(tmp_path / "runs/r1/model.safetensors")
+    assert_close_weights(weights_in(tmp_path / "at"), bundle.state)
     assert json.loads((tmp_path / "at/thresholds.json").read_text()) == pytest.approx(bundle.thresholds, abs=1e-3)
     assert json.loads((tmp_path / "at/classes.json").read_text()) == list(SHAPES)
     figures = {(one["name"], one["part"]): one["value"] for one in status(tmp_path)["figures"]}

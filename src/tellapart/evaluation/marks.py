@@ -138,10 +138,11 @@ def _ranked(predictions: Predictions) -> list[Figure]:
     """What needs no threshold: the areas, each the mean over the classes, and one over all decisions; the loss."""
     marks, part, found = _marks(predictions), predictions.part, class_curves(predictions)
     figures = [mean_of_classes(predictions, found, "average precision")]
-    pooled = curve(predictions.logits.astype(np.float64).ravel(), marks.ravel(), _units(predictions))
+    units = _units(predictions)
+    pooled = curve(predictions.logits.astype(np.float64).ravel(), marks.ravel(), units)
     if pooled is not None:
         value = pooled.average_precision
-        low, high = bounds(value, pooled.to_average, _units(predictions), worth=pooled.worth)
+        low, high = bounds(value, pooled.to_average, units, worth=pooled.worth)
         figures.append(Figure(name="micro average precision", value=value, n=marks.size, low=low, high=high, part=part))
     losses = binary_entropies(predictions.logits, marks)
     area = mean_of_classes(predictions, found, "ROC area")

@@ -438,10 +438,11 @@ function stop() {
 
 $("camera").addEventListener("click", async () => {
   const video = $("video");
-  $("camera").disabled = true;  // one stream, however often it is pressed while leave is asked
+  if ($("camera").getAttribute("aria-disabled") === "true") return;  // one stream, however often it is pressed
+  $("camera").setAttribute("aria-disabled", "true");  // not disabled, as above
   try {
     video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
-  } catch { return trouble({ words: "nocamera" }); } finally { $("camera").disabled = false; }
+  } catch { return trouble({ words: "nocamera" }); } finally { $("camera").setAttribute("aria-disabled", "false"); }
   $("shoot").disabled = true;  // until there is a frame to take
   film(true);
   try {
