@@ -71,9 +71,9 @@ def ours(root: Path, size: int, channels: int) -> dict:
     from tellapart.data.loader import Loader
     from tellapart.data.pictures import first_pass
     from tellapart.data.sources import open_source
+    from tellapart.memory import reuse_memory
     from tellapart.preprocess import Preprocess
     from tellapart.run import cores
-    from tellapart.workflow.devices import reuse_memory
 
     reuse_memory()  # as every training does
     to = Preprocess(size=size, channels=channels, mean=(0.5,) * channels, std=(0.25,) * channels)

@@ -39,7 +39,7 @@ def decode(raw):
     return plain(raw)
 
 reader.decode = decode
-reader.main(int(sys.argv[1]))
+reader.main(*map(int, sys.argv[1:]))
 """
 """A decoder with two faults: files that hold these words make it hang, or die."""
 

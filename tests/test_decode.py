@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tellapart.data import decode as decoding
-from tellapart.data.decode import decode, decoded, header
+from tellapart.data.decode import decode, decoded, header, of_image
 from tellapart.data.identity import digest
 from tellapart.data.index import Index, Strings
 from tellapart.data.pictures import HEAD, sizes
@@ -124,6 +124,16 @@ def test_a_grey_that_is_named_transparent_is_laid_over_white(image):
 def test_one_bit_is_black_and_white():
     bits = GREY > 127
     assert np.array_equal(decode(png(bits)), bits[:, :, None] * np.uint8(255))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "CMYK", "1"])
+def test_a_large_picture_that_is_taken_strip_by_strip_is_the_same(monkeypatch, mode):
+    image = Image.fromarray(np.random.default_rng(2).integers(0, 256, (203, 97, 3), np.uint8)).convert(mode)
+    whole = of_image(image)
+    monkeypatch.setattr(decoding, "STRIP", 1000)  # eleven rows at a time, and a rest
+    assert whole.shape == (203, 97, 1 if mode in ("L", "1") else 3)
+    assert (of_image(image) == whole).all()
+    assert (whole == np.asarray(image.convert("L" if mode in ("L", "1") else "RGB")).reshape(whole.shape)).all()
 
 
 def test_cmyk_becomes_rgb():

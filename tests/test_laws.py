@@ -27,6 +27,7 @@ WORDS = (
     "arith",
     "files",
     "child",
+    "memory",
 )
 FLOORS = {
     **dict.fromkeys(WORDS, 0),

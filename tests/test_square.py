@@ -5,8 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
+from tellapart.data import square
 from tellapart.data.augment import network_input
-from tellapart.data.square import FILTERS, centre, crop_box, fitted, stored
+from tellapart.data.square import FILTERS, centre, coloured, crop_box, fitted, stored
 from tellapart.preprocess import Preprocess
 
 WIDE = np.random.default_rng(4).integers(60, 200, (30, 60, 3), np.uint8)
@@ -83,6 +84,12 @@ def test_colour_becomes_grey_by_luma_and_grey_becomes_three_equal_channels():
     grey = fitted(WIDE[:16, :16].copy(), to(channels=1))
     assert np.abs(grey[:, :, 0] - luma).max() <= 1
     assert np.array_equal(fitted(grey, to()), np.repeat(grey, 3, axis=2))
+
+
+def test_large_colour_becomes_grey_as_pillow_does_it(monkeypatch):
+    pixels = np.random.default_rng(1).integers(0, 256, (301, 97, 3), np.uint8)
+    monkeypatch.setattr(square, "STRIP", 1000)  # eleven rows at a time, and a rest
+    assert (coloured(pixels, 1)[:, :, 0] == np.asarray(Image.fromarray(pixels).convert("L"))).all()
 
 
 def test_network_input_equals_totensor_of_torchvision():

@@ -65,10 +65,10 @@ FAMILIES: dict[str, int] = {
 }
 """One member of each family, and the side of the pictures it is proved with."""
 CLASSES = tuple("0123456789")
-FITTED, BATCH, STEPS, LEAST, SHIFT, SHARP = 200, 32, 120, 0.17, 100.0, 8.0
+FITTED, BATCH, STEPS, LEAST, SHIFT, SHARP = 200, 32, 300, 0.5, 100.0, 8.0
 """Pictures for the head, and at a time (a quarter of them where they are large: of maxvit 32 take 14 GB); steps of a
-body that is trained too; the accuracy to reach (0.1 is chance, which reaches this on 200 pictures once in a thousand
-times: drawn bodies see little); what lifts logits, and what they are multiplied by."""
+body that is trained too, where it does not reach this accuracy without (0.1 is chance); what lifts logits, and what
+they are multiplied by."""
 
 
 def samples(count: int) -> list[Sample]:

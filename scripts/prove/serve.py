@@ -24,7 +24,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -37,8 +36,9 @@ import numpy as np
 import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
-from planted import encoded, mutants, natural  # pyright: ignore[reportMissingImports]
+from planted import mutants  # pyright: ignore[reportMissingImports]
 from served import Served, bombs, drained, memory, planted, png, serving  # pyright: ignore[reportMissingImports]
+from watched import Watch, large_png  # pyright: ignore[reportMissingImports]
 
 FORK = multiprocessing.get_context("fork")
 """Attackers are forked, so that nothing of their start is measured."""
@@ -46,8 +46,10 @@ PAUSE, GROWTH, WORSE = 0.03, 300e6, 2.0
 POST = b"POST /api/predict HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 TIMES = 3
 """How often quiet and attack follow each other: the machine may have other work meanwhile, so medians are compared."""
-WHOLE = "bombs", "broken", "large", "paths", "decoders", "flood"
+WHOLE = "bombs", "broken", "large", "paths", "flood"
 """Attacks that ask whole requests, of which some have to be answered, or they have shown nothing."""
+GOOD = "large", "flood"
+"""Attacks whose pictures are as they should be, so that some have to be answered with 200."""
 
 
 # --- attackers, each in a process of its own --------------------------------------------------------------------------
@@ -151,12 +153,6 @@ def broken() -> list[bytes]:
     return [raw for _, raw in mutants(400)]
 
 
-@cache
-def honest() -> bytes:
-    """A picture of 15 million pixels."""
-    return encoded(natural(1, width=3900, height=3900), "PNG")
-
-
 def attacks(port: int) -> dict[str, list[Any]]:
     """What each attack does at once."""
     chunk = b"4000\r\n" + bytes(0x4000) + b"\r\n"
@@ -169,9 +165,10 @@ def attacks(port: int) -> dict[str, list[Any]]:
         b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"a" * 60_000 + b"\r\n\r\n",
         os.urandom(4000),
     ]
-    fuzz, large, some = broken(), [honest()], [png(n) for n in range(50)]
+    fuzz, large, some = broken(), [large_png()], [png(n) for n in range(50)]
+    longer, bomb = [large_png() + bytes(20_000_000)], list(bombs().values())
     return {
-        "bombs of six formats": [lambda: asking(port, list(bombs().values()), 0.01) for _ in range(4)],
+        "bombs of six formats": [lambda: asking(port, bomb, 0.01) for _ in range(4)],
         "slow heads (300)": [lambda: dripping(port, b"GET / HTTP/1.1\r\n", b"X: y\r\n") for _ in range(300)],
         "slow bodies (200)": [
             lambda: dripping(port, POST + b"Content-Length: 1900000\r\n\r\n" + bytes(200_000), b"0") for _ in range(200)
@@ -180,6 +177,7 @@ def attacks(port: int) -> dict[str, list[Any]]:
         "lies about length, and no HTTP": [lambda: lying(port, lies) for _ in range(4)],
         "broken pictures (400 kinds)": [lambda: asking(port, fuzz, 0.02) for _ in range(2)],
         "large honest pictures": [lambda: asking(port, large, 0.2) for _ in range(4)],
+        "bodies of 36 MB": [lambda: asking(port, longer, 0.2) for _ in range(4)],
         "clients that leave (4)": [lambda: leaving(port) for _ in range(4)],
         "paths, hosts and origins": [lambda: wandering(port) for _ in range(3)],
         "decoders that hang or die": [lambda: asking(port, [png(1) + b"HANG", png(2) + b"CRASH"], 0.2)],
@@ -201,25 +199,6 @@ def attack(name: str, port: int) -> None:
 # --- measuring --------------------------------------------------------------------------------------------------------
 
 
-class Watch:
-    """The memory of a server, sampled; the largest of it."""
-
-    def __init__(self, pid: int) -> None:
-        self.pid, self.most, self.going = pid, 0, True
-        self.thread = threading.Thread(target=self._run, daemon=True)
-        self.thread.start()
-
-    def _run(self) -> None:
-        while self.going:
-            self.most = max(self.most, memory(self.pid))
-            time.sleep(0.2)  # the system stops the server while it counts its pages
-
-    def end(self) -> int:
-        self.going = False
-        self.thread.join()
-        return self.most
-
-
 def healthy(client: httpx.Client, seconds: float) -> tuple[list[float], int]:
     """Seconds of each answer, and how many were refused."""
     picture, found, refused, end = png(7), [], 0, time.monotonic() + seconds
@@ -235,10 +214,10 @@ def healthy(client: httpx.Client, seconds: float) -> tuple[list[float], int]:
     return found, refused
 
 
-def requests(client: httpx.Client) -> int:
-    """How many requests the server has answered."""
-    lines = client.get("/metrics").text.splitlines()
-    return sum(int(line.split()[-1]) for line in lines if line.startswith("tellapart_requests_total{"))
+def requests(client: httpx.Client) -> np.ndarray:
+    """How many requests the server has answered, and how many of them with 200."""
+    lines = [line for line in client.get("/metrics").text.splitlines() if line.startswith("tellapart_requests_total{")]
+    return np.array([sum(int(one.split()[-1]) for one in lines if has in one) for has in ("", 'status="200"')])
 
 
 def under(name: str, served: Served, seconds: float) -> dict[str, Any]:
@@ -271,7 +250,8 @@ def under(name: str, served: Served, seconds: float) -> dict[str, Any]:
         "p99_ms": [_ms(quiet, 99), _ms(loud, 99)],
         "answers": [sum(map(len, quiet)), sum(map(len, loud))],
         "refused": refused,
-        "requests_of_attackers": asked,
+        "requests_of_attackers": int(asked[0]),
+        "of_them_answered": int(asked[1]),
         "memory_mb": round(most / 1e6),
         "children_started_again": len(after - children),
         "parent_alive": served.process.poll() is None,
@@ -322,6 +302,10 @@ def wrong(result: dict[str, Any]) -> list[str]:
             found.append(f"{name}: p99 {during} ms, before {before} ms, {one['refused']} refused")
         if name.startswith(WHOLE) and one["requests_of_attackers"] < TIMES:
             found.append(f"{name}: the attackers got no request through, so nothing is shown")
+        if name.startswith(GOOD) and one["of_them_answered"] < TIMES:
+            found.append(f"{name}: no good picture of the attackers was answered")
+        if name.startswith("decoders") and not one["children_started_again"]:
+            found.append(f"{name}: no decoder was lost, so nothing is shown")
         if not one["parent_alive"]:
             found.append(f"{name}: the server has ended")
     found += [f"mixed: {result['tagged']}"] * (result["tagged"]["mixed"] > 0)

@@ -24,6 +24,8 @@ libjpeg then leaves out work instead of doing it: 3 to 7 times as fast. It depen
 its identity is the same whatever network looks at it.
 """
 
+STRIP = 1 << 20
+"""Pixels that are taken from Pillow at once."""
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
 TURNING = (b"Exif\0", b"eXIf", b"EXIF", b"tiff:Orientation", b"XML:com.adobe.xmp", b"Raw profile type exif")
 """One of these is in the bytes of every JPEG, PNG and WebP file that says how it is to be turned."""
@@ -179,9 +181,20 @@ def of_image(image: Image.Image, *, turned: bool = True) -> Pixels:
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image.convert("RGBA"))
-    if image.mode in ("1", "L"):
-        return np.asarray(image.convert("L"))[:, :, None]
-    return np.asarray(image.convert("RGB"))
+    return _array(image, "L" if image.mode in ("1", "L") else "RGB")
+
+
+def _array(image: Image.Image, mode: str) -> Pixels:
+    """The pixels (H, W, C) in a mode. Of a large picture strip by strip, for Pillow has them twice on the way."""
+    image = image if image.mode == mode else image.convert(mode)  # which is a copy where there is nothing to convert
+    (width, height), bands = image.size, len(mode)
+    if width * height <= STRIP:
+        return np.asarray(image).reshape(height, width, bands)
+    pixels, rows = np.empty((height, width, bands), np.uint8), -(-STRIP // width)
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(top + rows, height)))
+        pixels[top : top + rows] = np.asarray(strip).reshape(-1, width, bands)
+    return pixels
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from tellapart.data.decode import Pixels
+from tellapart.data.decode import STRIP, Pixels
 from tellapart.preprocess import Preprocess
 
 FILTERS = {"bilinear": "bilinear", "bicubic": "bicubic", "nearest": "nearest-exact"}
@@ -95,4 +95,7 @@ def coloured(pixels: Pixels, channels: int) -> Pixels:
         return pixels
     if channels == 3:
         return np.repeat(pixels, 3, axis=2)
-    return np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]
+    grey, rows = np.empty((*pixels.shape[:2], 1), np.uint8), -(-STRIP // pixels.shape[1])
+    for top in range(0, len(pixels), rows):  # large ones strip by strip: half the time, and never there three times
+        grey[top : top + rows, :, 0] = np.asarray(Image.fromarray(pixels[top : top + rows]).convert("L"))
+    return grey

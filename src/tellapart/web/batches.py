@@ -37,6 +37,10 @@ class Batches(Generic[T]):
         self._news.set()
         return await future
 
+    def look(self) -> None:
+        """Look again at what is on the way: less than there was, perhaps."""
+        self._news.set()
+
     async def run(self) -> None:
         """Answer until cancelled."""
         loop = asyncio.get_running_loop()

@@ -1,9 +1,10 @@
 """The child that decodes what clients send: bytes come in on stdin, pixels go out on stdout. It may die; it costs one
 picture.
 
-A request is a frame of how many pixels it may decode, and one of a file's bytes. The answer is one frame: "+", the
-height, width and channels, the width and height of the file, and the pixels; ">" for more pixels than that; or "-", a
-status, a code and a reason. No torch here.
+A request is a frame of "=" and how many pixels it may decode, and one of a file's bytes. The answer is one frame: "+",
+the height, width and channels, the width and height of the file, and the pixels; ">" for more pixels than that; or "-",
+a status, a code and a reason. With "?" instead, and the first bytes of a file, it only looks: the answer is ">", or "<"
+where these bytes do not say that there are more. No torch here.
 """
 
 import io
@@ -19,12 +20,11 @@ from PIL import Image
 from tellapart.child import bounded, read_frame, write_frame
 from tellapart.data.decode import FORMATS, MAX_PIXELS, decode, header, reduction, stored_size
 from tellapart.errors import DataError
+from tellapart.memory import return_memory
 
 HELLO = b"tellapart decodes"
 MOST, SIDE = 16_000_000, 16_384
 """Pixels, and pixels along a side, that are decoded at most; a large JPEG is decoded smaller, as everywhere."""
-POLITE = 5
-"""By how much the child gives way to the process that answers."""
 SIZE = struct.Struct("<5i")
 
 Pieces = tuple[bytes | memoryview, ...]
@@ -46,6 +46,15 @@ def answer(raw: bytes, most: int) -> Pieces:
     return b"+", SIZE.pack(*pixels.shape, *stored_size(raw, pixels)), pixels.data.cast("B")
 
 
+def looked(raw: bytes, most: int) -> Pieces:
+    """The answer for a file's first bytes."""
+    try:
+        height, width = _promised(raw)
+    except Exception:  # the whole file is looked at next
+        return (b"<",)
+    return (b">" if height * width > most else b"<",)
+
+
 def _promised(raw: bytes) -> tuple[int, int]:
     """Height and width that decoding would give, as the header has it. Raises DataError for what is no picture."""
     try:
@@ -64,7 +73,7 @@ def _refused(status: int, code: str, reason: str) -> Pieces:
     return b"-", f"{status} {code} {reason}".encode("utf-8", "backslashreplace")
 
 
-def main(memory: int) -> None:
+def main(memory: int, polite: int) -> None:
     """Answer until stdin is closed. What a library prints goes nowhere: stdout is for frames alone."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -74,12 +83,15 @@ def main(memory: int) -> None:
     Image.MAX_IMAGE_PIXELS = None  # ours is held before anything is decoded
     Image.init()
     if sys.platform != "win32":
-        os.nice(POLITE)
+        os.nice(polite)
     bounded(memory, written=0)
+    return_memory()
     write_frame(answers, HELLO)
-    while (most := read_frame(sys.stdin.buffer)) is not None and (raw := read_frame(sys.stdin.buffer)) is not None:
-        write_frame(answers, *answer(raw, int.from_bytes(most, "little")))
+    while (way := read_frame(sys.stdin.buffer)) is not None and (raw := read_frame(sys.stdin.buffer)) is not None:
+        does = looked if way[:1] == b"?" else answer
+        write_frame(answers, *does(raw, int.from_bytes(way[1:], "little")))
+        del raw  # or it is kept until the next picture is here
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tellapart.child import command, ended, started, write_frame
+from tellapart.memory import trim_memory
 from tellapart.web.reader import HELLO, MOST, SIZE
 from tellapart.web.refusal import Refusal
 
@@ -21,12 +22,17 @@ Pixels = NDArray[np.uint8]
 Size = tuple[int, int]
 """Width and height of the file, which a large JPEG is decoded smaller than."""
 T = TypeVar("T")
+NOTHING = np.zeros((0, 0, 3), np.uint8)
+LOOK, HEAD = 1 << 20, 1 << 16
+"""Bytes of a file whose first bytes are looked at before all of them are sent, and how many these are."""
+POLITE, POLITE_IF_LARGE = 5, 15
+"""By how much a child gives way to the process that answers (nice), and the one for large pictures to the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
     """What decoding may take: seconds for a picture, bytes of a process, and how many processes. Pictures of more than
-    `small` pixels are decoded one at a time.
+    `small` pixels are decoded one at a time, by one more process that gives way to all others.
     """
 
     seconds: float = 8.0
@@ -41,18 +47,23 @@ class Readers:
 
     def __init__(self, bounds: Bounds, *, died: Callable[[], None]) -> None:
         self.bounds, self.died, self.under_way = bounds, died, 0
-        self._local, self._alone, self._every = threading.local(), asyncio.Lock(), []
+        self._local, self._every = threading.local(), []
         self._began: dict[subprocess.Popen[bytes], float] = {}
         self._late: set[subprocess.Popen[bytes]] = set()
         self._closed = threading.Event()
-        self._threads = ThreadPoolExecutor(bounds.processes, thread_name_prefix="reader")
+        self._threads = ThreadPoolExecutor(bounds.processes, "reader", self._politely, (POLITE,))
+        self._alone = ThreadPoolExecutor(1, "large", self._politely, (POLITE_IF_LARGE,))
 
     def start(self) -> None:
         """Start all children. Raises WorkerError when one cannot be started."""
-        together = threading.Barrier(self.bounds.processes)  # else one thread starts them all
-        for work in [self._threads.submit(self._first, together) for _ in range(self.bounds.processes)]:
+        together = threading.Barrier(self.bounds.processes + 1)  # else one thread starts them all
+        pools = [self._alone] + [self._threads] * self.bounds.processes
+        for work in [pool.submit(self._first, together) for pool in pools]:
             work.result()
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
+
+    def _politely(self, polite: int) -> None:
+        self._local.polite = polite
 
     def _first(self, together: threading.Barrier) -> None:
         self._child()
@@ -66,37 +77,42 @@ class Readers:
                     self._late.add(child)
                     child.kill()
 
-    async def read(self, raw: bytes, then: Callable[[Pixels, Size], T]) -> T:
+    async def read(self, raw: bytes | memoryview, then: Callable[[Pixels, Size], T]) -> T:
         """What `then` makes, in the thread that read them, of a file's pixels and its size. Raises Refusal with the
         reason when there are none; a client that goes away meanwhile takes back what has not begun.
         """
-        self.under_way += 1
+        found, self.under_way = None, self.under_way + 1
         try:
-            found = await asyncio.wrap_future(self._read(raw, self.bounds.small, then))
-            if found is None:
-                await self._alone.acquire()
-                work, loop = self._read(raw, MOST, then), asyncio.get_running_loop()
-                # not when the client leaves: it is decoded to its end
-                work.add_done_callback(lambda _: loop.call_soon_threadsafe(self._alone.release))
-                found = await asyncio.wrap_future(work)
-            assert found  # noqa: S101 - a child refuses what has more
-            return found[0]
+            if len(raw) < LOOK or await asyncio.wrap_future(self._threads.submit(self._may_be_small, raw)):
+                found = await asyncio.wrap_future(self._read(self._threads, raw, self.bounds.small, then))
         finally:
-            self.under_way -= 1
+            self.under_way -= 1  # for a large one nobody waits
+        if found is None:
+            work = self._read(self._alone, raw, MOST, then)
+            work.add_done_callback(lambda _: trim_memory())
+            found = await asyncio.wrap_future(work)
+        assert found  # noqa: S101 - a child refuses what has more
+        return found[0]
 
-    def _read(self, raw: bytes, most: int, then: Callable[[Pixels, Size], T]) -> "Future[tuple[T] | None]":
+    def _read(
+        self, pool: ThreadPoolExecutor, raw: bytes | memoryview, most: int, then: Callable[[Pixels, Size], T]
+    ) -> "Future[tuple[T] | None]":
         def work() -> tuple[T] | None:
-            found = self._decoded(raw, most)
+            found = self._asked(raw, b"=", most)
             return None if found is None else (then(*found),)
 
-        return self._threads.submit(work)
+        return pool.submit(work)
 
-    def _decoded(self, raw: bytes, most: int) -> tuple[Pixels, Size] | None:
+    def _may_be_small(self, raw: bytes | memoryview) -> bool:
+        """Whether the first bytes do not say that the picture is large: then it is not sent to a child for nothing."""
+        return self._asked(raw[:HEAD], b"?", self.bounds.small) is not None
+
+    def _asked(self, raw: bytes | memoryview, way: bytes, most: int) -> tuple[Pixels, Size] | None:
         """The pixels (H W C) with the size of the file, or None where there are more than `most`."""
         child = self._child()
         self._began[child] = time.monotonic()
         try:
-            return _asked(child, raw, most)
+            return _answered(child, raw, way, most)
         except OSError as error:
             self._lost(child)
             self._child()  # who ended it waits for the next one, not whoever comes then
@@ -115,7 +131,7 @@ class Readers:
         if child is None or child.poll() is not None:
             if child is not None:
                 self._lost(child)
-            words = [*self.bounds.command, str(self.bounds.memory)]
+            words = [*self.bounds.command, str(self.bounds.memory), str(self._local.polite)]
             child = self._local.child = started(words, HELLO, does="decodes pictures", at=os.sep)
             self._every.append(child)
             if self._closed.is_set():
@@ -133,16 +149,19 @@ class Readers:
         self._closed.set()
         for child in list(self._every):
             child.kill()
-        self._threads.shutdown(cancel_futures=True)
+        for pool in (self._threads, self._alone):
+            pool.shutdown(cancel_futures=True)
         for child in self._every:
             ended(child)
 
 
-def _asked(child: "subprocess.Popen[bytes]", raw: bytes, most: int) -> tuple[Pixels, Size] | None:
+def _answered(
+    child: "subprocess.Popen[bytes]", raw: bytes | memoryview, way: bytes, most: int
+) -> tuple[Pixels, Size] | None:
     """What a child answers. Raises OSError when it has died, Refusal when it refuses."""
     assert child.stdin  # noqa: S101 - it is a pipe
     assert child.stdout  # noqa: S101 - and so is this
-    write_frame(child.stdin, most.to_bytes(8, "little"))
+    write_frame(child.stdin, way, most.to_bytes(8, "little"))
     write_frame(child.stdin, raw)
     length = int.from_bytes(_exactly(child.stdout, 8), "little")
     kind = _exactly(child.stdout, 1)
@@ -156,7 +175,7 @@ def _asked(child: "subprocess.Popen[bytes]", raw: bytes, most: int) -> tuple[Pix
     if kind == b"-" and length < 2**16:
         status, code, reason = _exactly(child.stdout, length - 1).decode().split(" ", 2)
         raise Refusal(int(status), code, reason, "JPEG, PNG, WebP, BMP, TIFF and PPM pictures are read.")
-    return None
+    return (NOTHING, (0, 0)) if kind == b"<" else None
 
 
 def _exactly(stream: IO[bytes], count: int) -> bytes:

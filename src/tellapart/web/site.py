@@ -5,6 +5,8 @@ There is no path parameter, no address that is fetched, no form: a picture is th
 
 import asyncio
 import contextlib
+import io
+import mmap
 import secrets
 import sys
 import time
@@ -35,6 +37,8 @@ HEADERS = {
 RAW_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 LET_OUT, HEAD_BYTES = 2.0, 16_384
 """Seconds that a body which is too long is still taken; bytes of the head of a request."""
+LONG, PAUSE = 1 << 20, 0.002
+"""Bytes of a body after which others are answered between its pieces, and for how many seconds."""
 TYPES = ("application/octet-stream", "image/")
 
 
@@ -56,7 +60,7 @@ class Asked:
     """A request that was let in: its query, its body, and the request itself."""
 
     query: Mapping[str, str]
-    body: bytes
+    body: bytes | memoryview
     request: Request
 
 
@@ -148,25 +152,25 @@ class Site:
                 one.cancel()
 
     @asynccontextmanager
-    async def _body(self, request: Request) -> AsyncIterator[bytes]:
+    async def _body(self, request: Request) -> AsyncIterator[memoryview]:
         """The body, whose bytes count as held until the end of the block."""
         kind = request.headers.get("content-type", TYPES[0]).lower()
         if not kind.startswith(TYPES):
             said = "The picture itself is the body; there is no form."
             raise Refusal(415, "wrong_type", said, "curl -H 'Content-Type: image/jpeg' --data-binary @picture.jpg …")
-        pieces: list[bytes] = []
-        try:
-            await self._received(request, pieces)
-            pieces[:] = [b"".join(pieces)]  # so that it is there once
-            yield pieces[0]
-        finally:
-            self._held -= sum(map(len, pieces))
-
-    async def _received(self, request: Request, pieces: list[bytes]) -> None:
-        length, most = 0, self.limits.bytes
-        announced = request.headers.get("content-length", "0")
+        most = self.limits.bytes
+        announced = request.headers.get("content-length", str(most))
         if not announced.isdecimal() or int(announced[:20]) > most:
             raise _too_long(most)
+        # pages of its own, which cost nothing until they are filled: bytes that grow are copied while others wait
+        body = io.BytesIO() if int(announced) <= LONG else mmap.mmap(-1, int(announced))
+        try:
+            await self._received(request, body)
+            yield (body.getbuffer() if isinstance(body, io.BytesIO) else memoryview(body))[: body.tell()]
+        finally:
+            self._held -= body.tell()
+
+    async def _received(self, request: Request, body: io.BytesIO | mmap.mmap) -> None:
         timer = asyncio.timeout(self.limits.body_seconds)
         try:
             async with timer:
@@ -175,20 +179,22 @@ class Site:
                     message = await request.receive()
                     if message["type"] == "http.disconnect":
                         raise Gone
-                    pieces.append(message.get("body", b""))
-                    length, self._held = length + len(pieces[-1]), self._held + len(pieces[-1])
-                    if length > most:
-                        raise _too_long(most)
+                    piece = message.get("body", b"")
+                    if body.tell() + len(piece) > self.limits.bytes:
+                        raise _too_long(self.limits.bytes)
+                    self._held += body.write(piece)
                     if not message.get("more_body"):
                         break
                     if self._held > self.limits.all_bytes:
                         self._make_room(timer)
+                    if body.tell() > LONG:
+                        await asyncio.sleep(PAUSE)
         except TimeoutError as error:
             said = "The picture did not arrive in time."
             raise Refusal(408, "too_slow_to_send", said, "Send it again.", Connection="close") from error
         finally:
             self._uploads.pop(timer, None)
-        if not length:
+        if not body.tell():
             raise Refusal(422, "not_a_picture", "The body is empty.", "Send the bytes of a picture as the body.")
 
     def _make_room(self, own: asyncio.Timeout) -> None:
@@ -211,7 +217,7 @@ async def _let_out(request: Request) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LET_OUT):
             while (message := await request.receive())["type"] != "http.disconnect" and message.get("more_body"):
-                pass
+                await asyncio.sleep(PAUSE)
 
 
 def _query(request: Request, door: Door) -> dict[str, str]:

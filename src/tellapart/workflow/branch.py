@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from tellapart.errors import UsageError, did_you_mean
+from tellapart.memory import reuse_memory
 from tellapart.recipe import Recipe
 from tellapart.recipe_values import origins_of
 from tellapart.run import Run
@@ -127,7 +128,7 @@ def anew(
 ) -> Iterator[Event]:
     """Train a new run on the pictures and the split of another, from a first checkpoint when there is one."""
     began, device = time.monotonic(), devices.choose(settled.recipe.machine.device)
-    devices.reuse_memory()
+    reuse_memory()
     prepared = pictures_of(old, settled, index=asking.index, progress=stoppable(asking))
 
     def before(pieces: Pieces) -> Checkpoint | None:

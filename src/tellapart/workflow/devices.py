@@ -1,16 +1,11 @@
 """Which device: what was asked for, or the best there is. Imports torch."""
 
-import contextlib
-import ctypes
 import os
 
 import torch
 
 from tellapart.errors import UsageError
 from tellapart.run import sharing
-
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-"""The numbers of two settings in glibc's malloc.h."""
 
 
 def available() -> list[str]:
@@ -41,18 +36,6 @@ def _own(asked: str, gpus: int) -> torch.device:
             f"Give each process a GPU of its own: --processes {gpus}, --device auto; or use --device cpu.",
         )
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-
-
-def reuse_memory() -> None:
-    """Ask the C library to keep what is freed for the next batch, where it can be asked (glibc).
-
-    Otherwise every large array comes as new pages from the system, which fills them with zeros: measured here, that is
-    three quarters of the time of `network_input` at 224 px, and a tenth of a step of `small` at 96 px.
-    """
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        library = ctypes.CDLL(None)
-        library.mallopt(M_MMAP_MAX, 0)
-        library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def same_every_time(asked: bool) -> None:

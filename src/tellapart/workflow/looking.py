@@ -19,11 +19,11 @@ from tellapart.evaluation.neighbours import last_layer
 from tellapart.evaluation.predict import calibrated
 from tellapart.evaluation.saliency import ENOUGH, Map, Place, cam, occlusion, place_of, places_of
 from tellapart.evaluation.trust import REDRAWN, SHARES, Trust, ordered, randomised, taken, trust
+from tellapart.memory import reuse_memory
 from tellapart.models.build import build
 from tellapart.models.bundle import Bundle
 from tellapart.models.look import still
 from tellapart.recipe import printable
-from tellapart.workflow import devices
 
 AUTO = "hirescam"
 """What `auto` means where the last places of a network are enough; docs/why.md says what was measured."""
@@ -155,7 +155,7 @@ class Eye:
     @classmethod
     def of(cls, bundle: Bundle, device: torch.device, progress: Progress = lambda done, total, name: None) -> "Eye":
         """The eye of a model file."""
-        devices.reuse_memory()
+        reuse_memory()
         model = bundle.module(device).to(memory_format=torch.channels_last)  # half the time on a CPU
         return cls(bundle=bundle, model=model, device=device, progress=progress)
 

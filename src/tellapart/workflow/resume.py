@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from tellapart.errors import StorageError, UsageError
+from tellapart.memory import reuse_memory
 from tellapart.recipe import Recipe
 from tellapart.run import Run
 from tellapart.training.checkpoint import Checkpoint, Position, load_checkpoint, newest_first
@@ -71,7 +72,7 @@ def continued(
     began, (last, best, notes) = time.monotonic(), found
     recipe = recipe.replaced({"machine.parallel": asking.parallel or recipe.machine.parallel})
     device = devices.choose(recipe.machine.device)
-    devices.reuse_memory()
+    reuse_memory()
     yield from (Said(stage=-1, text=note) for note in notes)
     prepared = same_pictures(run, recipe, index=asking.index, progress=stoppable(asking))
     pieces = put_together(prepared, device, transform=asking.transform, anew=last is None)

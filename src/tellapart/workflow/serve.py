@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 import io
 import os
 import socket
@@ -116,6 +117,7 @@ class Service:
     async def run(self, here: socket.socket) -> int:
         """Answer on a socket until a signal comes; which one."""
         batching = asyncio.create_task(self.batches.run())
+        gc.freeze()  # what is there stays: to look through it all again and again held every client up, 0.1 s each time
         try:
             return await serve(self.site, here)
         finally:
@@ -138,7 +140,10 @@ class Service:
 
     async def _predict(self, asked: Asked) -> Response:
         top = _number(asked.query.get("top", "5"), 1, TOP, "top")
-        (width, height), square = await self.readers.read(asked.body, self._prepared)
+        try:
+            (width, height), square = await self.readers.read(asked.body, self._prepared)
+        finally:
+            self.batches.look()
         shares, score = await self.batches.ask(square)
         if not np.isfinite(shares).all():
             raise Refusal(422, "no_number", "The network's answer for this picture is not a finite number.")
@@ -183,7 +188,7 @@ class Service:
             )
         return JSONResponse(await self._slowly(asked.body, self._alike))
 
-    async def _slowly(self, body: bytes, work: Callable[[Pixels, threading.Event], Any]) -> Any:
+    async def _slowly(self, body: bytes | memoryview, work: Callable[[Pixels, threading.Event], Any]) -> Any:
         """What takes long, one after the other; the event is set when nobody waits for it any more."""
         if self._waiting >= WAITING:
             raise busy("Several slow answers are waited for already.")

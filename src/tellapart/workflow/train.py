@@ -17,6 +17,7 @@ from tellapart.data.index import Index
 from tellapart.data.per_sample import Transform
 from tellapart.data.progress import Progress, quiet
 from tellapart.errors import UsageError
+from tellapart.memory import reuse_memory
 from tellapart.models.start import named_by
 from tellapart.recipe import Recipe
 from tellapart.run import RUNS, Run
@@ -98,7 +99,7 @@ def follow(asking: Asking, world: World) -> Iterator[Event]:
     """What the other processes do of a training that the first one leads: their share; they have nothing to tell."""
 
     def put(prepared: Prepared) -> Pieces:
-        devices.reuse_memory()
+        reuse_memory()
         return put_together(prepared, devices.choose(prepared.recipe.machine.device), transform=asking.transform)
 
     find = partial(prepare, index=asking.index, progress=stoppable(asking))
@@ -129,7 +130,7 @@ def accepted(recipe: Recipe, asking: Asking) -> tuple[Settled, torch.device]:
         refuse_two_ways(recipe, "a transform")
         recipe = recipe.replaced({"augment.preset": "none"})
     device = devices.choose(recipe.machine.device)
-    devices.reuse_memory()
+    reuse_memory()
     return Settled(recipe, origins), device
 
 
