@@ -154,7 +154,10 @@ def test_a_shard_is_answered_as_its_files_are(pets: Done) -> None:
     raw = (pets.at / "pets.tar").read_bytes()
     (pets.at / "cut.tar").write_bytes(raw[: len(raw) // 2])
     done = tellapart(pets.at, "predict", "a", "cut.tar", "--out", "cut.csv")
-    assert (done.code, "cut.tar is" in done.err) == (3, True)
+    *whole, last = csv.DictReader((pets.at / "cut.csv").read_text(encoding="utf-8").splitlines())
+    assert (done.code, last["path"], "cut.tar is" in last["error"]) == (3, "cut.tar", True)
+    assert [one["path"] for one in whole] == [f"cut.tar/dog/{n:02d}.png" for n in range(len(whole))]
+    assert len(whole) > 10
 
 
 def test_an_archive_is_read_for_what_it_is_or_named_with_what_packed_it(pets: Done, tmp_path: Path) -> None:
@@ -222,12 +225,31 @@ def test_the_size_of_a_large_photograph_is_that_of_its_file(pets: Done, tmp_path
     assert sizes == [(2600, 2100), (2100, 2600), (30, 60)]
 
 
-def test_an_empty_folder_or_list_has_no_files(pets: Done, tmp_path: Path) -> None:
+def test_what_holds_nothing_is_named_beside_the_answers(pets: Done, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    model = str(pets.run("a").bundle)
-    for more in ((), ("--out", "a.csv")):
-        done = tellapart(tmp_path, "predict", model, "empty", *more)
-        assert (done.code, "No files were found there." in done.err) == (3, True)
+    tarfile.open(tmp_path / "none.tar", "w").close()
+    Image.new("L", (8, 8)).save(tmp_path / "one.png")
+    done = tellapart(tmp_path, "predict", str(pets.run("a").bundle), "empty", "none.tar", "one.png", "--json")
+    found = json.loads(done.out)["predictions"]
+    said = ["The folder holds no files.", "The archive holds no pictures.", None]
+    assert [(one["path"], one.get("error")) for one in found] == list(
+        zip(("empty", "none.tar", "one.png"), said, strict=True)
+    )
+    assert done.code == 3
+
+
+def test_a_tar_cut_short_is_named_behind_what_can_be_read(pets: Done, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "whole.tar", "w") as archive:
+        for n in range(3):
+            Image.new("L", (80, 80), n).save(tmp_path / f"{n}.png", compress_level=0)
+            archive.add(tmp_path / f"{n}.png", f"{n}.png")
+    (tmp_path / "cut.tar").write_bytes((tmp_path / "whole.tar").read_bytes()[:20_000])  # in the third
+    done = tellapart(tmp_path, "predict", str(pets.run("a").bundle), "cut.tar", "0.png", "--json")
+    found = json.loads(done.out)["predictions"]
+    assert [one["path"] for one in found] == ["cut.tar/0.png", "cut.tar/1.png", "cut.tar", "0.png"]
+    assert [("error" in one) for one in found] == [False, False, True, False]
+    assert "cut short" in found[2]["error"]
+    assert done.code == 3
 
 
 def test_hostile_names_stay_inert_and_on_one_line(pets: Done, tmp_path: Path) -> None:

@@ -353,6 +353,8 @@ def test_check_compares_any_file_and_names_what_is_planted_in_it(shipped: tuple[
     assert (done.code, "planted.onnx knows 2 classes, a 3." in done.err) == (2, True)
     done = tellapart(pets.at, "export", "check", "a", "no.onnx")
     assert (done.code, "There is no file 'no.onnx'" in done.err) == (2, True)
+    done = tellapart(pets.at, "export", "check", "a", ".")
+    assert (done.code, "'.' is a folder." in done.err, ".onnx file in it" in done.err) == (2, True, True)
     (pets.at / "other.onnx").write_bytes(b"no model")
     done = tellapart(pets.at, "export", "check", "a", "other.onnx")
     assert (done.code, "other.onnx cannot be opened as a file of `export onnx`: " in done.err) == (4, True)
@@ -552,6 +554,17 @@ def test_openvino_answers_as_the_model(pets: Done, tmp_path: Path) -> None:
         "model.bin",
         "model.json",
         "parity.json",
+    }
+
+
+def test_one_way_out_is_not_written_over_another(pets: Done, tmp_path: Path) -> None:
+    for name in ("model.onnx", "parity.json"):
+        (tmp_path / name).write_text("mine", encoding="utf-8")
+    done = tellapart(pets.at, "export", "state-dict", "a", "--out", str(tmp_path), "--force")
+    assert (done.code, f"{tmp_path} holds model.onnx, whose parity.json is another." in done.err) == (2, True)
+    assert {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()} == {
+        "model.onnx": "mine",
+        "parity.json": "mine",
     }
 
 

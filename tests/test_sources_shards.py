@@ -1,6 +1,7 @@
 """Tar shards as sources: three ways of labelling, random access without unpacking, and every hostile archive."""
 
 import contextlib
+import gzip
 import io
 import json
 import struct
@@ -214,8 +215,10 @@ def test_archives_that_are_cut_or_damaged(tmp_path):
     refused(bad, "bad.tar is damaged or cut short after")
     bad.write_bytes(whole[:1024] + b"x" * 512 + whole[1536:])
     refused(bad, "bad.tar is damaged or cut short after 1,024 bytes")
-    bad.write_bytes(b"\x1f\x8b" + whole)
+    bad.write_bytes(b"no" + whole)
     refused(bad, "bad.tar is not a plain, whole tar archive")
+    bad.write_bytes(gzip.compress(whole))
+    refused(bad, "bad.tar is packed by gzip.", "Unpack it")
 
 
 @pytest.mark.timeout(60)

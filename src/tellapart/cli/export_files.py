@@ -89,8 +89,11 @@ def check(model: str, file: Path, runs: Path, as_json: bool) -> int:
 
     from tellapart.errors import UsageError
 
+    if file.is_dir():
+        raise UsageError(f"'{file}' is a folder.", "Name the .onnx file in it.")
     if not file.is_file():
-        raise UsageError(f"There is no file '{file}'.", "Check the spelling and the folder you are in.")
+        what = f"'{file}' is no plain file." if file.exists() else f"There is no file '{file}'."
+        raise UsageError(what, "Check the spelling and the folder you are in.")
     from tellapart.workflow.export import check as checked
 
     found = checked(runs, model, file)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tellapart.data.sources.listing import is_picture, shown
-from tellapart.data.sources.shards import COMPRESSED, members
+from tellapart.data.sources.shards import COMPRESSED, members, packing
 from tellapart.errors import DataError, Interrupted, StorageError, TellapartError, Terminated, UsageError
 from tellapart.files import alone, read_text, readable, writable, write_atomically
 from tellapart.models.bundle import Bundle
@@ -25,9 +25,8 @@ ANOTHER = "Name another file for --out."
 LIST = "-"
 LONGEST = 1 << 20
 """Bytes of one path in a list."""
-PACKED = {b"PK\3\4": "zip", b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"(\xb5/\xfd": "zstd"}
 ARCHIVES = (".tar", ".zip", ".tgz", ".tbz2", ".txz", *(f".tar{end}" for end in COMPRESSED))
-"""How files begin that are packed, and how names end of what may be an archive."""
+"""How names end of what may be an archive."""
 Read = Callable[[int], bytes]
 """The next bytes of a list, at most so many."""
 Asked = Callable[[], TellapartError | None]
@@ -39,7 +38,7 @@ def asked_for(words: Sequence[str], stdin: Read) -> Iterator[Picture]:
     globs, tar files that are not packed, and `-`, a list of paths on standard input, each ended by a newline or, where
     there is one in its first part, by a zero byte.
 
-    Raises UsageError for a word that names nothing, DataError for a tar file that is damaged.
+    Raises UsageError for a word that names nothing.
     """
     for word in words:
         if word != LIST and not (word and (os.path.lexists(word) or (glob.has_magic(word) and _some(word)))):
@@ -62,38 +61,49 @@ def _of_word(word: str, stdin: Read) -> Iterator[Picture]:
 
 
 def _of_path(path: str) -> Iterator[Picture]:
+    """What a path stands for; a folder or an archive that holds nothing stands for itself, with the reason."""
     if os.path.isdir(path):
-        closed: list[str] = []
-        for folder, inner, files in os.walk(path, onerror=lambda error: closed.append(error.filename)):
-            inner[:] = sorted(name for name in inner if not name.startswith("."))
-            linked = (
-                name for name in inner if os.path.islink(os.path.join(folder, name))
-            )  # they are named, not entered
-            every = sorted([*(name for name in files if not name.startswith(".")), *linked])
-            yield from (os.path.join(folder, name) for name in every)
-        yield from closed
+        inside, empty = _of_folder(path), "The folder holds no files."
     elif path.lower().endswith(ARCHIVES) and os.path.isfile(path):
-        yield from _of_archive(path)
+        inside, empty = _of_archive(path), "The archive holds no pictures."
     else:
-        yield path
+        inside, empty = iter((path,)), ""
+    yield next(inside, None) or Stored(path, path, 0, 0, empty)
+    yield from inside
+
+
+def _of_folder(path: str) -> Iterator[Picture]:
+    closed: list[str] = []
+    for folder, inner, files in os.walk(path, onerror=lambda error: closed.append(error.filename)):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        linked = (name for name in inner if os.path.islink(os.path.join(folder, name)))  # they are named, not entered
+        every = sorted([*(name for name in files if not name.startswith(".")), *linked])
+        yield from (os.path.join(folder, name) for name in every)
+    yield from closed
 
 
 def _of_archive(path: str) -> Iterator[Picture]:
-    """The pictures of a tar, whatever its name ends in; what is packed is named, with the reason."""
+    """The pictures of a tar, whatever its name ends in; what is packed or damaged is named, with the reason."""
     with readable(shown(path)), open(path, "rb") as file:
         head = file.read(512)
-        tar = head[257:262] == b"ustar"
-        kind = next((kind for start, kind in PACKED.items() if head.startswith(start) and not tar), "")
+        tar, kind = head[257:262] == b"ustar", packing(head)
         if kind:
             yield Stored(path, path, 0, 0, f"It is packed by {kind}: unpack it, and name the folder or a plain .tar.")
         elif not tar and not path.lower().endswith(".tar"):
             yield path  # a picture may be called anything
         else:
             file.seek(0)
-            for member in members(file, path):
-                if is_picture(member.name) and not member.isdir():  # beside pictures there are labels
-                    why = "" if member.isreg() else "It is a link in the archive; its picture lies elsewhere."
-                    yield Stored(f"{path}/{member.name}", path, member.offset_data, member.size, why)
+            yield from _of_tar(file, path)
+
+
+def _of_tar(file: BinaryIO, path: str) -> Iterator[Picture]:
+    try:
+        for member in members(file, path):
+            if is_picture(member.name) and not member.isdir():  # beside pictures there are labels
+                why = "" if member.isreg() else "It is a link in the archive; its picture lies elsewhere."
+                yield Stored(f"{path}/{member.name}", path, member.offset_data, member.size, why)
+    except DataError as error:  # what stands before the damage is answered
+        yield Stored(path, path, 0, 0, error.message)
 
 
 def _of_list(stdin: Read) -> Iterator[str]:

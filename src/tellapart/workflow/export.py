@@ -61,6 +61,8 @@ def export(runs: Path, model: str, way: str, *, out: Path, front: str, precision
     """
     bundle, name = find_model(runs, model)
     need(way)
+    if other := next((file for key, file in ARTEFACTS.items() if key != way and (out / file).exists()), ""):
+        raise UsageError(f"{out} holds {other}, whose {CERTIFICATE} is another.", "Choose another --out.")
     pictures, why = _pictures(runs, model)
     calibration: tuple[NDArray[np.uint8], ...] = ()
     if precision == "int8":

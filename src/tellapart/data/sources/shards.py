@@ -22,6 +22,8 @@ from tellapart.errors import DataError, StorageError
 from tellapart.files import readable
 
 COMPRESSED = (".gz", ".tgz", ".bz2", ".xz", ".zst")
+PACKED = {b"PK\3\4": "zip", b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"(\xb5/\xfd": "zstd"}
+"""How names end, and how files begin, of what is packed."""
 JSON_LABELS = ("label", "cls", "class", "category", "class_name", "target")
 """Where the label stands in KEY.json; the first of them that the first file has is taken for all."""
 MOST_LABEL = 1 << 20
@@ -180,9 +182,17 @@ def _scanned(file: BinaryIO, name: str, ignored: list[Ignored]) -> _Shard:
     return shard
 
 
+def packing(head: bytes) -> str:
+    """What packed a file with these first 512 bytes; "" for a tar that is not packed, and for what is not known."""
+    return "" if head[257:262] == b"ustar" else next((kind for how, kind in PACKED.items() if head.startswith(how)), "")
+
+
 def members(file: BinaryIO, name: str) -> Iterator[tarfile.TarInfo]:
     """The members of a tar, called `name`, in their order. Raises DataError when a header lies, or it ends too soon."""
     size, end = os.fstat(file.fileno()).st_size, 0
+    if kind := packing(file.read(512)):
+        raise DataError(f"{shown(name)} is packed by {kind}.", "Unpack it, and name the folder or a plain .tar.")
+    file.seek(0)
     try:
         with tarfile.open(fileobj=file, mode="r:") as archive:
             while (member := archive.next()) is not None:
