@@ -1,22 +1,29 @@
 """Large pictures: they cost a server a bounded piece of memory, and nobody waits for another's."""
 
 import asyncio
+import gc
 import struct
 import sys
-from collections.abc import Awaitable, Callable
+import weakref
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import train
 from planted import encoded, natural
-from served import memory, needed, png, serving
+from served import inside, memory, needed, png, serving
 from watched import Watch, large_png
 
 needed("starlette", "uvicorn")
 import httpx  # noqa: E402 - only where it is there
 
-from tellapart.web.readers import Bounds, Readers  # noqa: E402 - only where it is there
+from tellapart.models.bundle import load_bundle  # noqa: E402 - only where it is there
+from tellapart.web import site  # noqa: E402 - only where it is there
+from tellapart.web.readers import WAITING, Bounds, Readers  # noqa: E402 - only where it is there
+from tellapart.web.refusal import Refusal  # noqa: E402 - only where it is there
 
 HELD = """
 import os, sys, time
@@ -61,7 +68,17 @@ def answered(work: Callable[[Readers], Awaitable[None]], **bounds: object) -> No
         readers.close()
 
 
-def sized(readers: Readers, raw: bytes) -> "asyncio.Task[tuple[int, ...]]":
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """What nobody holds is gone at once, or it is kept by a ring."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def sized(readers: Readers, raw: Any) -> "asyncio.Task[tuple[int, ...]]":
     return asyncio.ensure_future(readers.read(raw, lambda pixels, _: pixels.shape))
 
 
@@ -70,7 +87,7 @@ def test_a_small_picture_neither_waits_for_a_large_one_nor_for_company(tmp_path:
 
     async def work(readers: Readers) -> None:
         slow = sized(readers, large)
-        while readers.under_way or not readers._began:  # until the child for large ones has it
+        while readers.under_way or not readers._until:  # until the child for large ones has it
             await asyncio.sleep(0.01)
         assert await sized(readers, png(1)) == (8, 8, 1)
         assert (slow.done(), readers.under_way) == (False, 0)
@@ -78,6 +95,96 @@ def test_a_small_picture_neither_waits_for_a_large_one_nor_for_company(tmp_path:
         assert await slow == (2000, 2100, 3)
 
     answered(work, command=(sys.executable, "-P", "-c", HELD.format(gate=str(gate))), small=1_000_000)
+
+
+class Body(bytearray):
+    """Bytes of which it can be seen when nobody holds them any more."""
+
+
+def test_who_waits_with_a_large_picture_and_leaves_takes_it_along_and_few_may_wait(tmp_path: Path) -> None:
+    gate, large = tmp_path / "gate", encoded(natural(1, width=2100, height=2000), "JPEG")
+
+    async def work(readers: Readers) -> None:
+        first = sized(readers, large)
+        while readers.under_way or not readers._until:
+            await asyncio.sleep(0.01)
+        body = Body(large)
+        held, waiting = weakref.ref(body), [sized(readers, body), *(sized(readers, large) for _ in range(WAITING - 1))]
+        del body
+        while readers._waiting < WAITING:
+            await asyncio.sleep(0.01)
+        with pytest.raises(Refusal, match="Several large pictures wait") as refused:
+            await sized(readers, large)
+        assert refused.value.status == 429
+        waiting[0].cancel()
+        await asyncio.wait(waiting[:1])
+        del waiting[0], refused
+        assert held() is None
+        gate.touch()
+        assert {await one for one in (first, *waiting)} == {(2000, 2100, 3)}
+
+    with no_collection():
+        answered(work, command=(sys.executable, "-P", "-c", HELD.format(gate=str(gate))), small=1_000_000)
+
+
+@pytest.mark.parametrize("size", [(60, 40), (2400, 1800)])
+def test_what_is_refused_is_not_kept(size: tuple[int, int]) -> None:
+    broken = encoded(natural(1, width=60, height=40).resize(size), "PNG")[:-400]
+
+    async def work(readers: Readers) -> None:
+        body = Body(broken)
+        held = weakref.ref(body)
+        with pytest.raises(Refusal) as refused:
+            await sized(readers, body)
+        assert refused.value.status == 422
+        del body, refused
+        await asyncio.sleep(0.3)  # until the thread has let go of it
+        assert held() is None
+
+    with no_collection():
+        answered(work)
+
+
+def test_a_request_that_is_refused_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = load_bundle(train(tmp_path, "a", "digits", "--epochs", "1").run("a").bundle)
+    made, plain = list[weakref.ref](), site.Asked
+
+    def asked(**values: object) -> site.Asked:
+        made.append(weakref.ref(one := plain(**values)))  # type: ignore[arg-type]
+        return one
+
+    async def work() -> None:
+        async with inside(bundle) as client:
+            for body, status in ((png(1), 200), (b"no picture", 422), (large_png()[:2_000_000], 422)):
+                assert (await client.post("/api/predict", content=body)).status_code == status
+                await asyncio.sleep(0.3)  # until the thread has let go of it
+                assert made.pop()() is None, status
+
+    monkeypatch.setattr(site, "Asked", asked)
+    with no_collection():
+        asyncio.run(work())
+
+
+def test_a_child_that_answers_what_was_not_asked_is_ended() -> None:
+    code = "from tellapart.web import reader; reader.answer = lambda raw, most: (b'<',); import sys; "
+    code += "reader.main(*map(int, sys.argv[1:]))"
+
+    async def work(readers: Readers) -> None:
+        with pytest.raises(Refusal, match="died of it"):
+            await sized(readers, png(1))
+
+    answered(work, command=(sys.executable, "-P", "-c", code))
+
+
+def test_a_body_in_chunks_may_be_longer_than_the_length_beside_it_says(tmp_path: Path) -> None:
+    run = train(tmp_path, "a", "digits", "--epochs", "1").run("a")
+    body = encoded(natural(1, width=1000, height=600), "BMP")
+    head = "POST /api/predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
+    for length in (5, 1_048_577):
+        with serving(tmp_path, str(run.bundle)) as served, served.connect() as line:
+            line.sendall(f"{head}Content-Length: {length}\r\n\r\n{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n")
+            said = line.makefile("rb").readline()
+        assert said.split()[1] in (b"200", b"400")
 
 
 def padded(jpeg: bytes, segments: int) -> bytes:

@@ -28,7 +28,7 @@ def return_memory() -> None:
 
 def trim_memory() -> None:
     """Give back what is free now. Takes milliseconds."""
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 

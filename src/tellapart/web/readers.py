@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tellapart.child import command, ended, started, write_frame
 from tellapart.memory import trim_memory
 from tellapart.web.reader import HELLO, MOST, SIZE
-from tellapart.web.refusal import Refusal
+from tellapart.web.refusal import Refusal, busy
 
 Pixels = NDArray[np.uint8]
 Size = tuple[int, int]
@@ -25,8 +25,10 @@ T = TypeVar("T")
 NOTHING = np.zeros((0, 0, 3), np.uint8)
 LOOK, HEAD = 1 << 20, 1 << 16
 """Bytes of a file whose first bytes are looked at before all of them are sent, and how many these are."""
-POLITE, POLITE_IF_LARGE = 5, 15
-"""By how much a child gives way to the process that answers (nice), and the one for large pictures to the others."""
+POLITE, POLITE_IF_LARGE, PATIENCE, WAITING = 5, 10, 3, 8
+"""By how much a child gives way to the process that answers (nice), and the one for large pictures to the others; how
+many times as long it may take for that; how many large pictures may wait.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +49,12 @@ class Readers:
 
     def __init__(self, bounds: Bounds, *, died: Callable[[], None]) -> None:
         self.bounds, self.died, self.under_way = bounds, died, 0
-        self._local, self._every = threading.local(), []
-        self._began: dict[subprocess.Popen[bytes], float] = {}
+        self._local, self._every, self._turn, self._waiting = threading.local(), [], asyncio.Lock(), 0
+        self._until: dict[subprocess.Popen[bytes], float] = {}
         self._late: set[subprocess.Popen[bytes]] = set()
         self._closed = threading.Event()
-        self._threads = ThreadPoolExecutor(bounds.processes, "reader", self._politely, (POLITE,))
-        self._alone = ThreadPoolExecutor(1, "large", self._politely, (POLITE_IF_LARGE,))
+        self._threads = ThreadPoolExecutor(bounds.processes, "reader", self._prepare, (POLITE, 1))
+        self._alone = ThreadPoolExecutor(1, "large", self._prepare, (POLITE_IF_LARGE, PATIENCE))
 
     def start(self) -> None:
         """Start all children. Raises WorkerError when one cannot be started."""
@@ -62,8 +64,8 @@ class Readers:
             work.result()
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
 
-    def _politely(self, polite: int) -> None:
-        self._local.polite = polite
+    def _prepare(self, polite: int, patience: int) -> None:
+        self._local.polite, self._local.patience = polite, patience
 
     def _first(self, together: threading.Barrier) -> None:
         self._child()
@@ -72,8 +74,8 @@ class Readers:
     def _watch(self) -> None:
         """End each child that works on one picture for too long."""
         while not self._closed.wait(0.1):
-            for child, began in list(self._began.items()):
-                if time.monotonic() - began > self.bounds.seconds:
+            for child, until in list(self._until.items()):
+                if time.monotonic() > until:
                     self._late.add(child)
                     child.kill()
 
@@ -88,11 +90,28 @@ class Readers:
         finally:
             self.under_way -= 1  # for a large one nobody waits
         if found is None:
-            work = self._read(self._alone, raw, MOST, then)
-            work.add_done_callback(lambda _: trim_memory())
-            found = await asyncio.wrap_future(work)
+            found = await self._read_large(raw, then)
         assert found  # noqa: S101 - a child refuses what has more
         return found[0]
+
+    async def _read_large(self, raw: bytes | memoryview, then: Callable[[Pixels, Size], T]) -> tuple[T] | None:
+        """The same, one after the other. Who waits here and leaves takes the bytes along: a queue would keep them."""
+        if self._waiting >= WAITING:
+            raise busy("Several large pictures wait to be decoded already.")
+        self._waiting += 1
+        try:
+            await self._turn.acquire()
+        finally:
+            self._waiting -= 1
+        work, loop = self._read(self._alone, raw, MOST, then), asyncio.get_running_loop()
+        found = asyncio.wrap_future(work)
+        try:
+            # not when the client leaves: it is decoded to its end
+            work.add_done_callback(lambda _: loop.call_soon_threadsafe(self._turn.release))
+            work.add_done_callback(lambda done: done.cancelled() or trim_memory())
+            return await found
+        finally:
+            del work, found  # an error would keep itself, and the bytes
 
     def _read(
         self, pool: ThreadPoolExecutor, raw: bytes | memoryview, most: int, then: Callable[[Pixels, Size], T]
@@ -110,7 +129,7 @@ class Readers:
     def _asked(self, raw: bytes | memoryview, way: bytes, most: int) -> tuple[Pixels, Size] | None:
         """The pixels (H W C) with the size of the file, or None where there are more than `most`."""
         child = self._child()
-        self._began[child] = time.monotonic()
+        self._until[child] = time.monotonic() + self.bounds.seconds * self._local.patience
         try:
             return _answered(child, raw, way, most)
         except OSError as error:
@@ -118,12 +137,12 @@ class Readers:
             self._child()  # who ended it waits for the next one, not whoever comes then
             if child in self._late:
                 self._late.discard(child)
-                said = f"It takes longer than {self.bounds.seconds:g} seconds to be decoded."
+                said = f"It takes longer than {self.bounds.seconds * self._local.patience:g} seconds to be decoded."
                 raise Refusal(422, "too_slow_to_decode", said, "Save it again as JPEG or PNG.") from error
             said = "The process that decoded it died of it."
             raise Refusal(422, "cannot_be_decoded", said, "Save it again as JPEG or PNG.") from error
         finally:
-            del self._began[child]
+            del self._until[child]
 
     def _child(self) -> "subprocess.Popen[bytes]":
         """The child of this thread, alive."""
@@ -175,7 +194,9 @@ def _answered(
     if kind == b"-" and length < 2**16:
         status, code, reason = _exactly(child.stdout, length - 1).decode().split(" ", 2)
         raise Refusal(int(status), code, reason, "JPEG, PNG, WebP, BMP, TIFF and PPM pictures are read.")
-    return (NOTHING, (0, 0)) if kind == b"<" else None
+    if (length == 1 and kind == b">") or (way == b"?" and kind == b"<"):
+        return None if kind == b">" else (NOTHING, (0, 0))
+    raise OSError("the child says something else")
 
 
 def _exactly(stream: IO[bytes], count: int) -> bytes:

@@ -148,8 +148,9 @@ class Site:
             )
         finally:
             self.working -= 1
-            for one in (work, gone):
-                one.cancel()
+            work.cancel()
+            gone.cancel()
+            del work, gone  # an error would keep itself by them, and the body
 
     @asynccontextmanager
     async def _body(self, request: Request) -> AsyncIterator[memoryview]:
@@ -159,7 +160,9 @@ class Site:
             said = "The picture itself is the body; there is no form."
             raise Refusal(415, "wrong_type", said, "curl -H 'Content-Type: image/jpeg' --data-binary @picture.jpg …")
         most = self.limits.bytes
-        announced = request.headers.get("content-length", str(most))
+        announced = str(most)
+        if "transfer-encoding" not in request.headers:  # which wins where both are there
+            announced = request.headers.get("content-length", announced)
         if not announced.isdecimal() or int(announced[:20]) > most:
             raise _too_long(most)
         # pages of its own, which cost nothing until they are filled: bytes that grow are copied while others wait

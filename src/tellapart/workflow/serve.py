@@ -121,6 +121,7 @@ class Service:
         try:
             return await serve(self.site, here)
         finally:
+            gc.unfreeze()  # or libraries complain, at the end, of what was never freed
             batching.cancel()
             self._stopping.set()
             self.close()
