@@ -1,5 +1,8 @@
 """The network by code that torch.compile made for it, where a training asks for that; everything else goes without."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -21,10 +24,17 @@ class Compiled:
     def __call__(self, pixels: Tensor) -> Tensor:
         if len(pixels) != self.size:
             return self.network(pixels)
-        try:
+        with explained():
             return self.fast(pixels)
-        except RuntimeError as error:
-            if not type(error).__module__.startswith("torch._"):  # of the network, not of its compiler
-                raise
-            why = str(error).strip().partition("\n")[0]
-            raise UsageError(f"The network cannot be compiled here: {why}", "Leave out machine.compile.") from error
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Makes what the compiler cannot do a UsageError. Code for the way back is made only when that is gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not type(error).__module__.startswith("torch._"):  # of the network, not of its compiler
+            raise
+        why = str(error).strip().partition("\n")[0]
+        raise UsageError(f"The network cannot be compiled here: {why}", "Leave out machine.compile.") from error

@@ -19,7 +19,7 @@ from tellapart.errors import TellapartError
 from tellapart.models.start import into_training
 from tellapart.training.average import Average
 from tellapart.training.checkpoint import Checkpoint, Position
-from tellapart.training.compiled import Compiled
+from tellapart.training.compiled import Compiled, explained
 from tellapart.training.lifeline import Asked
 from tellapart.training.losses import LossFunction, check_outputs
 from tellapart.training.optim import Optimiser
@@ -150,7 +150,8 @@ def fit(
             check_outputs(logits, batch=len(part), num_classes=num_classes)
         share = loss_function.weight(part.labels) / whole * world.factor(batch)
         part_loss = loss_function(logits.float(), part.labels) * share
-        precision.scaled(part_loss).backward()
+        with explained():
+            precision.scaled(part_loss).backward()
         return part_loss.detach()  # all else is freed before the next step needs memory
 
     into_training(model, keep_norms=plan.keep_norms)
