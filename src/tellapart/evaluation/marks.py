@@ -151,9 +151,7 @@ def _ranked(predictions: Predictions) -> list[Figure]:
 
 def _units(predictions: Predictions) -> NDArray[np.int64]:
     """(N K) as a row: of each decision the picture, or the group, that it belongs to."""
-    own = np.arange(len(predictions))
-    if predictions.groups is not None:
-        own = np.unique(predictions.groups, return_inverse=True)[1]
+    own = np.arange(len(predictions)) if predictions.units is None else predictions.units
     return np.repeat(own, len(predictions.classes))
 
 

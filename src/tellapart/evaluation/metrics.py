@@ -168,9 +168,8 @@ def class_curves(predictions: Predictions) -> list[Curve | None]:
     """The curves of each class by its probability, by its logit where a picture may have several; None where all
     pictures have it, or none.
     """
-    scores, own, groups = _ranking(predictions), _owned(predictions), predictions.groups
-    units = None if groups is None else np.unique(groups, return_inverse=True)[1]
-    return [curve(scores[:, k], own[:, k], units) for k in range(len(predictions.classes))]
+    scores, own = _ranking(predictions), _owned(predictions)
+    return [curve(scores[:, k], own[:, k], predictions.units) for k in range(len(predictions.classes))]
 
 
 def _ranking(predictions: Predictions) -> NDArray[np.float64]:
@@ -196,7 +195,7 @@ def areas(predictions: Predictions, found: Sequence[Curve | None], what: str) ->
     for name, one, n in zip(predictions.classes, found, counts, strict=True):
         if one is not None:
             value, adds = _area(one, what)
-            low, high = bounds(value, adds, predictions.groups, worth=one.worth)
+            low, high = bounds(value, adds, predictions.units, worth=one.worth)
             figures.append(Figure(name=what, value=value, n=n, low=low, high=high, part=predictions.part, about=name))
     return figures
 
@@ -224,11 +223,11 @@ def _bounds_of_mean(predictions: Predictions, found: Mapping[int, Curve], what: 
     own, more = [_area(one, what) for one in found.values()], [0.0]
     if what != "ROC area":
         scores, are = _ranking(predictions), _owned(predictions)
-        more = [excess(scores[:, k], are[:, k], predictions.groups) for k in found]
+        more = [excess(one, scores[:, k], are[:, k], predictions.units) for k, one in found.items()]
     return bounds(
         float(np.mean([area for area, _ in own])),
         np.mean([adds for _, adds in own], axis=0),
-        predictions.groups,
+        predictions.units,
         worth=sum(one.worth for one in found.values()),
         excess=float(np.mean(more)),
     )

@@ -1,5 +1,6 @@
 """Predictions: keys, logits and labels of one part, stored once and judged many times. No torch."""
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,11 @@ class Predictions:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @functools.cached_property
+    def units(self) -> NDArray[np.int64] | None:
+        """The groups numbered from 0 (N); None where each picture is one of its own."""
+        return None if self.groups is None else np.unique(self.groups, return_inverse=True)[1]
 
     def save(self, path: Path) -> None:
         """Write as one safetensors file, whole or not at all."""

@@ -45,9 +45,8 @@ def curve(scores: Floats, own: NDArray[np.bool_], groups: NDArray[np.int64] | No
     n, most = len(own), int(own.sum())
     if not 0 < most < n:
         return None
-    order = np.argsort(-scores, kind="stable")
-    last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, [True]))  # of the pictures of equal score
-    hits, count = np.cumsum(own[order])[last].astype(float), last + 1.0
+    order, last, hits = _points(scores, own)
+    count = last + 1.0
     alarms, precision = count - hits, hits / count
     steps = np.diff(hits, prepend=0.0)  # pictures of the class at each point
     below = alarms - np.diff(alarms, prepend=0.0) / 2
@@ -64,7 +63,7 @@ def curve(scores: Floats, own: NDArray[np.bool_], groups: NDArray[np.int64] | No
     sides = np.where(own, inside, outside)
     unbiased = np.sqrt(sides / np.maximum(1, sides - 1))
     return Curve(
-        thresholds=scores[order][last],
+        thresholds=scores[order[last]],
         hits=hits / most,
         alarms=alarms / (n - most),
         precision=precision,
@@ -76,6 +75,13 @@ def curve(scores: Floats, own: NDArray[np.bool_], groups: NDArray[np.int64] | No
     )
 
 
+def _points(scores: Floats, own: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+    """The pictures from the highest score down (N); of each point the last of them, and how many of the class (P)."""
+    order = np.argsort(-scores)  # not the stable way, which takes longer: pictures of equal score are one point
+    last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, [True]))
+    return order, last, np.cumsum(own[order])[last].astype(float)
+
+
 def _units(those: NDArray[np.bool_], groups: NDArray[np.int64] | None) -> int:
     """How many pictures, or groups, are among those (N)."""
     return int(np.count_nonzero(those if groups is None else np.bincount(groups[those])))
@@ -84,14 +90,14 @@ def _units(those: NDArray[np.bool_], groups: NDArray[np.int64] | None) -> int:
 def bounds(
     value: float, adds: Floats, groups: NDArray[np.int64] | None, *, worth: int, excess: float = 0.0
 ) -> tuple[float, float]:
-    """The 95 % interval of an area on the scale of its logit, given what each picture adds (N). `excess` is what the
-    value has too much on average; the interval is moved by it, and still holds the value.
+    """The 95 % interval of an area on the scale of its logit, given what each picture adds (N), in groups numbered from
+    0 (N). `excess` is what the value has too much on average; the interval is moved by it, and still holds the value.
 
     By Student's t: where few of the pictures make up most of the variance it is itself known from few only, by their
     kurtosis, and never from more than the smaller side has, `worth`. An area of 0 or 1 has the Wilson interval of that
     many. Fewer than FEWEST tell nothing: of 5 pictures, such intervals held in 87 of 100 cases, of 1 in 28.
     """
-    parts = adds if groups is None else np.bincount(np.unique(groups, return_inverse=True)[1], adds)
+    parts = adds if groups is None else np.bincount(groups, adds)
     worth, spread = min(worth, len(parts)), float((parts**2).sum())
     if worth < FEWEST:
         return 0.0, 1.0
@@ -105,17 +111,22 @@ def bounds(
     return min(low, value), max(high, value)
 
 
-def excess(scores: Floats, own: NDArray[np.bool_], groups: NDArray[np.int64] | None) -> float:
+def excess(found: Curve, scores: Floats, own: NDArray[np.bool_], groups: NDArray[np.int64] | None) -> float:
     """By how much the average precision of so few pictures is too high on average: that falls as one over their number,
     so halves of them, every other picture of each side or every other group, are too high by as much again. Of too few
-    groups no half tells anything: 0.
+    groups no half tells anything: 0. Scores, class and groups, numbered from 0, are those of the curve (N).
     """
-    if groups is not None and min(len(np.unique(groups[side])) for side in (own, ~own)) < 2 * FEWEST:
+    if groups is not None and min(_units(side, groups) for side in (own, ~own)) < 2 * FEWEST:
         return 0.0
     turn = np.zeros(len(own), np.int64)
     for side in (own, ~own):
         turn[side] = np.arange(np.count_nonzero(side))
-    turn = (turn if groups is None else np.unique(groups, return_inverse=True)[1]) % 2 == 0
-    whole, *halves = (curve(scores[those], own[those]) for those in (np.ones(len(own), np.bool_), turn, ~turn))
-    found = [one.average_precision for one in halves if one is not None]
-    return float(np.mean(found)) - whole.average_precision if whole is not None and found else 0.0
+    first = (turn if groups is None else groups) % 2 == 0
+    halves = [_precision(scores[those], own[those]) for those in (first, ~first) if 0 < own[those].sum() < those.sum()]
+    return float(np.mean(halves)) - found.average_precision if halves else 0.0
+
+
+def _precision(scores: Floats, own: NDArray[np.bool_]) -> float:
+    """The average precision alone, as `curve` has it."""
+    _, last, hits = _points(scores, own)
+    return float((np.diff(hits, prepend=0.0) * (hits / (last + 1.0))).sum()) / int(own.sum())
