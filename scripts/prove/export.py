@@ -69,8 +69,8 @@ FAMILIES: dict[str, int] = {
 CLASSES = tuple("0123456789")
 FITTED, BATCH, STEPS, LEAST, SHIFT, SHARP = 200, 32, 300, 0.5, 100.0, 8.0
 """Pictures for the head, and at a time (a quarter of them where they are large: of maxvit 32 take 14 GB); steps of a
-body that is trained too, up to four times as many, until it reaches this accuracy (0.1 is chance); what lifts logits, and what
-they are multiplied by."""
+body that is trained too, up to four times as many, until it reaches this accuracy (0.1 is chance); what lifts logits,
+and what they are multiplied by."""
 
 
 def samples(count: int) -> list[Sample]:
@@ -123,7 +123,7 @@ def with_head(network: nn.Module, inputs: Tensor, labels: Tensor) -> nn.Module:
 
 
 def trained(network: nn.Module, inputs: Tensor, labels: Tensor) -> nn.Module:
-    """The same network after STEPS more steps of Adam on all its weights, for a drawn body may tell its head nothing."""
+    """The same network after STEPS more steps of Adam on all its weights: a drawn body may tell its head nothing."""
     optimiser, chance = torch.optim.Adam(network.parameters(), lr=1e-3), torch.Generator().manual_seed(0)
     for norm in network.train().modules():
         if isinstance(norm, nn.BatchNorm2d):
