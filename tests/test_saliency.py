@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from tellapart.data.square import covered, fitted
 from tellapart.evaluation.fields import fields_of, in_fields, without
 from tellapart.evaluation.intervals import of_mean
-from tellapart.evaluation.metrics import Figure
+from tellapart.evaluation.metrics import Figure, log_odds
 from tellapart.evaluation.neighbours import last_layer, nearest
-from tellapart.evaluation.saliency import METHODS, Place, cam, covering, log_odds, occlusion, place_of, places_of
+from tellapart.evaluation.saliency import METHODS, Place, cam, covering, occlusion, place_of, places_of
 from tellapart.evaluation.trust import (
     ALL,
     HEAD,
@@ -264,8 +264,8 @@ def test_occlusion_equals_a_naive_loop(network: nn.Module) -> None:
 def test_log_odds_are_those_of_the_softmax() -> None:
     logits = np.random.default_rng(0).normal(0, 5, (7, 4))
     p = (np.exp(logits) / np.exp(logits).sum(1, keepdims=True))[:, 2]
-    assert log_odds(logits, 2) == pytest.approx(np.log(p / (1 - p)))
-    assert np.isfinite(log_odds(np.array([[900.0, -900.0]]), 0)).all()
+    assert log_odds(logits)[:, 2] == pytest.approx(np.log(p / (1 - p)))
+    assert np.isfinite(log_odds(np.array([[900.0, -900.0]]))).all()
 
 
 # --- every kind of network --------------------------------------------------------------------------------------------

@@ -74,10 +74,21 @@ def test_areas_of_each_class_equal_those_of_scikit_learn(given_answers):
         if found is not None:
             assert found.area == pytest.approx(theirs.roc_auc_score(own, scores[:, k]))
             assert found.average_precision == pytest.approx(theirs.average_precision_score(own, scores[:, k]))
-            precision, recall, thresholds = theirs.precision_recall_curve(own, scores[:, k])
-            assert found.thresholds == pytest.approx(thresholds[::-1])
+            precision, recall, _ = theirs.precision_recall_curve(own, scores[:, k])
             assert found.precision == pytest.approx(precision[:-1][::-1])
             assert found.hits == pytest.approx(recall[:-1][::-1])
+
+
+def test_areas_tell_pictures_apart_whose_probabilities_are_rounded_to_one() -> None:
+    chance = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 40)
+    ahead = 60 + chance.normal(0, 5, 80) + 4 * (labels == 0)  # of the first class, for all pictures
+    logits = np.stack([ahead, np.zeros(80)], axis=1).astype(np.float32)
+    said = Predictions(part="validation", classes=("a", "b"), keys=(), logits=logits, labels=labels)
+    first, second = class_curves(said)
+    assert first is not None
+    assert second is not None
+    assert first.area == second.area == pytest.approx(theirs.roc_auc_score(labels == 0, ahead))
 
 
 @given(answers())

@@ -48,6 +48,25 @@ def cross_entropies(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> 
     return np.log(np.exp(values - top[:, None]).sum(axis=1)) + top - values[np.arange(len(labels)), labels]
 
 
+def log_odds(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(N K): the logit of each class less that of all others together, ln(p / (1 - p)). It still tells pictures apart
+    whose probabilities are all rounded to 1.
+
+    >>> log_odds(np.array([[0.0, 0.0, 0.0], [60.0, 0.0, -1e9]])).round(4).tolist()
+    [[-0.6931, -0.6931, -0.6931], [60.0, -60.0, -1000000060.0]]
+    """
+    values = np.asarray(logits, np.float64)
+    row, first = np.arange(len(values)), values.argmax(axis=1)
+    top = values[row, first]
+    powers = np.exp(values - top[:, None])
+    found = values - top[:, None] - np.log(np.maximum(powers.sum(axis=1, keepdims=True) - powers, 1e-300))
+    others = values.copy()  # of the first, without the difference of two nearly equal sums
+    others[row, first] = -np.inf
+    second = others.max(axis=1)
+    found[row, first] = top - second - np.log(np.exp(others - second[:, None]).sum(axis=1))
+    return found
+
+
 def sigmoid(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     """1 / (1 + exp(-x)) of each logit (N K): where a picture may have several classes, the probability of each.
 
@@ -165,8 +184,8 @@ def judge_classes(predictions: Predictions) -> list[Figure]:
 
 
 def class_curves(predictions: Predictions) -> list[Curve | None]:
-    """The curves of each class by its probability, by its logit where a picture may have several; None where all
-    pictures have it, or none.
+    """The curves of each class by its log-odds, by its logit where a picture may have several; None where all pictures
+    have it, or none.
     """
     scores, own = _ranking(predictions), _owned(predictions)
     return [curve(scores[:, k], own[:, k], predictions.units) for k in range(len(predictions.classes))]
@@ -174,7 +193,7 @@ def class_curves(predictions: Predictions) -> list[Curve | None]:
 
 def _ranking(predictions: Predictions) -> NDArray[np.float64]:
     """(N K): what the pictures are ranked by."""
-    return softmax(predictions.logits) if predictions.marks is None else predictions.logits.astype(np.float64)
+    return log_odds(predictions.logits) if predictions.marks is None else predictions.logits.astype(np.float64)
 
 
 def _owned(predictions: Predictions) -> NDArray[np.bool_]:

@@ -22,12 +22,11 @@ class Curve:
     """Points (P) of a curve, from the highest threshold to the lowest, where pictures of equal score share a point.
 
     hits: the share of the class that scores at least so; alarms: of the rest; precision: the share of the class among
-    all that score so. The area, and the average precision, come with what each
-    picture (N) adds to them; the squares of these, by whole groups, sum up to the variance, those of a side of m
-    pictures, or groups, enlarged by m / (m - 1). worth: the pictures, or groups, of the smaller side.
+    all that score so. The area, and the average precision, come with what each picture (N) adds to them; the squares of
+    these, by whole groups, sum up to the variance, those of a side of m pictures, or groups, enlarged by m / (m - 1).
+    worth: the pictures, or groups, of the smaller side.
     """
 
-    thresholds: Floats
     hits: Floats
     alarms: Floats
     precision: Floats
@@ -63,7 +62,6 @@ def curve(scores: Floats, own: NDArray[np.bool_], groups: NDArray[np.int64] | No
     sides = np.where(own, inside, outside)
     unbiased = np.sqrt(sides / np.maximum(1, sides - 1))
     return Curve(
-        thresholds=scores[order[last]],
         hits=hits / most,
         alarms=alarms / (n - most),
         precision=precision,

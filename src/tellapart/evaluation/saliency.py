@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from tellapart.evaluation.fields import fields_of, without
+from tellapart.evaluation.metrics import log_odds
 from tellapart.evaluation.predict import AT_ONCE
 from tellapart.models.look import still
 
@@ -92,7 +93,7 @@ def occlusion(model: nn.Module, pixels: Tensor, number: int) -> Map:
     """
     size = pixels.shape[-1]
     covers = covering(int(fields_of(size)[-1]) + 1)
-    odds = log_odds(logits_without(model, pixels, np.concatenate([covers[:1] & False, covers])), number)
+    odds = log_odds(logits_without(model, pixels, np.concatenate([covers[:1] & False, covers])))[:, number]
     heat = np.einsum("n,nyx->yx", odds[0] - odds[1:], covers) / covers.sum(0)
     return _grown(torch.from_numpy(heat), size)
 
@@ -113,17 +114,6 @@ def logits_without(model: nn.Module, pixels: Tensor, gone: NDArray[np.bool_]) ->
     with still(model):
         found = [model(without(pixels, gone[n : n + once])).float().cpu() for n in range(0, len(gone), once)]
     return torch.cat(found).double().numpy()
-
-
-def log_odds(logits: NDArray[np.float64], number: int) -> NDArray[np.float64]:
-    """(N): the logit of a class less that of all others together, ln(p / (1 - p)).
-
-    >>> log_odds(np.array([[0.0, 0.0, 0.0]]), 0).round(4).tolist()
-    [-0.6931]
-    """
-    others = np.delete(logits, number, axis=1)
-    top = others.max(axis=1)
-    return logits[:, number] - top - np.log(np.exp(others - top[:, None]).sum(axis=1))
 
 
 def _grown(heat: Tensor, size: int) -> Map:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tellapart.evaluation.intervals import of_mean
-from tellapart.evaluation.metrics import Figure, softmax
-from tellapart.evaluation.saliency import Map, log_odds, logits_without
+from tellapart.evaluation.metrics import Figure, log_odds, softmax
+from tellapart.evaluation.saliency import Map, logits_without
 
 SHARES = (0.1, 0.3, 0.6)
 """Shares of the fields that are taken away: the first decides; with none and all, they make the curves."""
@@ -122,7 +122,7 @@ def trust(
     last = [~one for one in first]
     gone = np.concatenate([taken(every[:1], 0), taken(every[:1], 1), *first, *last])
     logits = logits_without(model, pixels, gone) / temperature
-    found, odds = softmax(logits)[:, number], log_odds(logits, number)[2 : len(every) + 2]
+    found, odds = softmax(logits)[:, number], log_odds(logits)[2 : len(every) + 2, number]
     whole, none, rest = found[0], found[1], found[2:].reshape(2, len(SHARES), len(every))
     deletion, insertion = areas(whole, rest[0], none), areas(none, rest[1], whole)
     score, ahead = (insertion - deletion) / 2, odds[1:] - odds[0]

@@ -4,7 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from tellapart.figures.letters import font_for, write
 
 WIDE, HIGH, FINER = 960, 540, 3
 LEFT, RIGHT, TOP, BOTTOM = 84, 36, 84, 64
@@ -106,5 +108,5 @@ def _fine(*points: tuple[float, float]) -> list[tuple[float, float]]:
 def _text(
     draw: ImageDraw.ImageDraw, at: tuple[float, float], words: str, *, anchor: str = "la", size: int = 15
 ) -> None:
-    font = ImageFont.load_default(size=size * FINER)
-    draw.text((at[0] * FINER, at[1] * FINER), words, fill=INK, font=font, anchor=anchor)
+    font = font_for(words, size * FINER)
+    write(draw, (at[0] * FINER, at[1] * FINER), words, fill=INK, font=font, anchor=anchor)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from tellapart.figures.grid import GAP, INK, PAPER, grid
+from tellapart.figures.letters import Font, drawable, font_for, length, write
 
 TILE, WORDS, LEGEND = 168, 13, 16
 """Pixels of a tile's side, of a letter's height, and of the legend's bar."""
@@ -25,7 +26,6 @@ GREY = np.array([0.299, 0.587, 0.114])
 EDGE, UNDER = (255, 255, 255), (0, 0, 0)
 """The line around the hottest fields, and what lies under it."""
 
-Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 Picture = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 """Top, left, height and width of the square that the network saw, in pixels of the picture."""
@@ -97,9 +97,8 @@ def heat_sheet(rows: Sequence[Row]) -> Image.Image:
     """The rows below each other, and what the colours mean beneath."""
     strips = [grid([tile for tile, _ in row.tiles], [c for _, c in row.tiles], columns=99, tile=TILE) for row in rows]
     width = max(3 * TILE, *(strip.width for strip in strips))
-    font = ImageFont.load_default(size=WORDS)
-    blocks = [block for row, strip in zip(rows, strips, strict=True) for block in _blocks(row, strip, width, font)]
-    blocks.append(_legend(width, font))
+    blocks = [block for row, strip in zip(rows, strips, strict=True) for block in _blocks(row, strip, width)]
+    blocks.append(_legend(width))
     sheet, top = Image.new("RGB", (width, sum(block.height for block in blocks)), PAPER), 0
     for block in blocks:
         sheet.paste(block, (0, top))
@@ -107,26 +106,35 @@ def heat_sheet(rows: Sequence[Row]) -> Image.Image:
     return sheet
 
 
-def _blocks(row: Row, strip: Image.Image, width: int, font: Font) -> list[Image.Image]:
-    return [_text(row.title, width, font), strip, *(_text(one, width, font, below=GAP) for one in row.said)]
+def _blocks(row: Row, strip: Image.Image, width: int) -> list[Image.Image]:
+    return [_text(row.title, width), strip, *(_text(one, width, below=GAP) for one in row.said)]
 
 
-def _text(words: str, width: int, font: Font, *, below: int = 0) -> Image.Image:
-    """Words in as many lines as they need."""
-    letters = max(1, int((width - 2 * GAP) / max(1.0, font.getlength(words) / max(1, len(words)))))
-    lines = textwrap.wrap(words, letters) or [""]
-    step = WORDS + 4
+def _text(words: str, width: int, *, below: int = 0) -> Image.Image:
+    """Words in as many lines as they need, in a font that has their letters."""
+    words, step = drawable(words), WORDS + 4
+    font = font_for(words, WORDS)
+    lines = _wrapped(words, font, width - 2 * GAP)
     image = Image.new("RGB", (width, GAP + step * len(lines) + below), PAPER)
     for n, line in enumerate(lines):
-        ImageDraw.Draw(image).text((GAP, GAP + n * step), line, fill=INK, font=font)
+        write(ImageDraw.Draw(image), (GAP, GAP + n * step), line, fill=INK, font=font)
     return image
 
 
-def _legend(width: int, font: Font) -> Image.Image:
+def _wrapped(words: str, font: Font, room: int) -> list[str]:
+    """The words in lines of at most so many pixels."""
+    lines, most = [words], len(words)
+    while most > 1 and any(length(line, font) > room for line in lines):
+        most = most * 9 // 10
+        lines = textwrap.wrap(words, most)
+    return lines
+
+
+def _legend(width: int) -> Image.Image:
     """The colours from nothing to the hottest, with their words."""
     image = Image.new("RGB", (width, LEGEND + 2 * GAP), PAPER)
     bar = coloured(np.tile(np.linspace(0, 1, TILE), (LEGEND, 1))).round().astype(np.uint8)
     image.paste(Image.fromarray(bar), (GAP, GAP))
     words = "from nothing to the hottest; the line: the hottest 10 % of the fields; dark: not seen"
-    ImageDraw.Draw(image).text((2 * GAP + TILE, GAP), words, fill=INK, font=font)
+    write(ImageDraw.Draw(image), (2 * GAP + TILE, GAP), words, fill=INK, font=font_for(words, WORDS))
     return image

@@ -1,4 +1,4 @@
-"""Letters on a picture: a font that has them, numbers beside names that run from right to left, and a line cut to the
+"""Letters on a picture: fonts that have them, numbers beside names that run from right to left, and a line cut to the
 width there is.
 """
 
@@ -7,6 +7,7 @@ import re
 from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont, features
@@ -46,8 +47,8 @@ def _best(letters: str) -> str:
 
 @functools.lru_cache(maxsize=8192)
 def _in(letter: str, file: str) -> bool:
-    """Whether a font has a letter, and not only a box for it."""
-    if letter.isascii() or letter.isspace():
+    """Whether a font has a letter, and not only a box for it. Some of Chinese have nothing else, not even ASCII."""
+    if letter.isspace() or (letter.isascii() and not file):
         return True
     dots = []
     for one in ("\U0010ffff", letter):
@@ -83,16 +84,48 @@ def in_order(text: str) -> str:
     return RIGHT_TO_LEFT.sub(lambda name: f"{name[0]}\u200e", text)
 
 
-def write(draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, *, font: Font, **how: Any) -> None:
-    """Draw a line from left to right, whichever way the names in it run. `how`: fill and anchor."""
+def write(
+    draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, *, font: Font, anchor: str = "la", **how: Any
+) -> None:
+    """Draw a line from left to right, whichever way the names in it run; letters that the font lacks come in another.
+
+    `anchor` as Pillow has it: l, m or r, and a, m or s. `how`: fill.
+    """
     words, way = _turned(text)
-    draw.text(at, words, font=font, **way, **how)
+    runs = _runs(words, font)
+    if len(runs) < 2:
+        draw.text(at, words, font=runs[0][1] if runs else font, anchor=anchor, **way, **how)
+        return
+    x = at[0] - {"l": 0.0, "m": 0.5, "r": 1.0}[anchor[0]] * length(text, font)
+    for part, its in runs:
+        draw.text((x, at[1] + _line(font, anchor[1])), part, font=its, anchor="ls", **way, **how)
+        x += its.getlength(part, **way)
+
+
+def _line(font: Font, anchor: str) -> float:
+    """How far below an anchor the line lies on which the letters stand."""
+    up, down = font.getmetrics() if isinstance(font, ImageFont.FreeTypeFont) else (0, 0)
+    return {"a": float(up), "m": (up - down) / 2, "s": 0.0}[anchor]
+
+
+def _runs(text: str, font: Font) -> list[tuple[str, Font]]:
+    """The text in pieces, each with a font that has its letters; `font` wherever it has them."""
+    path = getattr(font, "path", "")
+    own = path if isinstance(path, str) else ""
+    if not own and text.isascii():
+        return [(text, font)] if text else []
+    files: list[str] = []
+    for letter in text:  # a space is as wide as those of the letters before it
+        files.append(files[-1] if files and letter.isspace() else own if _in(letter, own) else _best(letter))
+    runs = groupby(zip(text, files, strict=True), lambda pair: pair[1])
+    size = getattr(font, "size", 12)
+    return [("".join(one for one, _ in run), font if file == own else _font(file, size)) for file, run in runs]
 
 
 def length(text: str, font: Font) -> float:
     """How many pixels wide `write` draws a line."""
     words, way = _turned(text)
-    return font.getlength(words, **way)
+    return sum(its.getlength(part, **way) for part, its in _runs(words, font))
 
 
 def _turned(text: str) -> tuple[str, dict[str, Any]]:

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from tellapart.figures.letters import font_for, write
 
 WIDE, HIGH, FINER = 440, 300, 2
 LEFT, RIGHT, TOP, BOTTOM = 62, 18, 34, 40
@@ -70,5 +72,4 @@ def _fine(*points: tuple[float, float]) -> list[tuple[float, float]]:
 
 
 def _text(draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, anchor: str) -> None:
-    font = ImageFont.load_default(size=12 * FINER)
-    draw.text(_fine(at)[0], text, fill=INK, font=font, anchor=anchor)
+    write(draw, _fine(at)[0], text, fill=INK, font=font_for(text, 12 * FINER), anchor=anchor)
