@@ -1,4 +1,6 @@
-"""The connections of a server: when there are too many, the oldest idle one makes room and nobody who is answered."""
+"""The connections of a server: when there are too many, the one that was waited for the longest makes room, and
+nobody who is answered.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -86,8 +88,26 @@ async def all_are_answered(at: Running) -> None:
     assert await answered(await at.opened())
 
 
-@pytest.mark.parametrize(("scenario", "most"), [(room_is_made, 3), (all_are_answered, 2)])
-def test_too_many_connections_send_away_only_idle_ones(
+async def slow_senders_make_room(at: Running) -> None:
+    senders = [await at.opened() for _ in range(2)]
+    for _, writer in senders:
+        writer.write(b"POST /wait HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nno")
+        await asyncio.wait_for(at.arrived.acquire(), 10)
+    senders[0][1].write(b"t")  # a piece more does not make it wait for less long
+    third = await at.opened()
+    assert await closed(senders[0])
+    assert await answered(third)
+    senders[1][1].write(b"t whole")  # with which it is
+    await asyncio.sleep(0.2)
+    fourth = await at.opened()
+    assert await closed(third)
+    at.go.set()
+    assert (await asyncio.wait_for(senders[1][0].read(1000), 10)).startswith(b"HTTP/1.1 200")
+    assert await answered(fourth)
+
+
+@pytest.mark.parametrize(("scenario", "most"), [(room_is_made, 3), (all_are_answered, 2), (slow_senders_make_room, 2)])
+def test_too_many_connections_send_away_only_those_that_are_waited_for(
     scenario: Callable[[Running], Awaitable[None]], most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "CONNECTIONS", most)

@@ -28,29 +28,31 @@ have been taken too; and for all that is under way when the server is stopped.
 
 
 class Clients(ServerState):
-    """What the connections of a server share; those that are idle in a row, the oldest first."""
+    """What the connections of a server share; those that wait for their client in a row, the longest first."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.idle: dict[Bounded, None] = {}
+        self.waiting: dict[Bounded, None] = {}
 
 
 class Bounded(H11Protocol):
-    """HTTP/1.1 in which every wait for a client ends, and a new client is never kept out by idle ones."""
+    """HTTP/1.1 in which every wait for a client ends, and a new client is never kept out by those that are waited for:
+    idle ones, and ones that are slow to send what they ask.
+    """
 
     server_state: Clients
     _end: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client came; when there are too many, the oldest idle one goes."""
+        """A client came; when there are too many, the one that was waited for the longest goes."""
         super().connection_made(transport)
         self._ends_in(HEAD)
-        idle = self.server_state.idle
-        idle[self] = None
+        waiting = self.server_state.waiting
+        waiting[self] = None
         if len(self.connections) > CONNECTIONS:
-            oldest = next(iter(idle))
-            del idle[oldest]
-            oldest.transport.abort()
+            longest = next(iter(waiting))
+            del waiting[longest]
+            longest.transport.abort()
 
     def is_idle(self) -> bool:
         """Whether nothing is being answered here."""
@@ -58,22 +60,28 @@ class Bounded(H11Protocol):
 
     def handle_events(self) -> None:
         """What has arrived; a new request has its own time."""
-        before = self.cycle
+        before, waiting = self.cycle, self.server_state.waiting
         super().handle_events()
-        if self.cycle is not before and not self.is_idle():
-            self.server_state.idle.pop(self, None)
+        if self.is_idle():
+            return
+        if self.cycle is not before:
             self._ends_in(WHOLE)
+            if self in waiting:  # it has its own place in the row, and pieces of its body bring it no later one
+                del waiting[self]
+                waiting[self] = None
+        if not self.cycle.more_body:
+            waiting.pop(self, None)
 
     def on_response_complete(self) -> None:
         """An answer was given."""
         if self in self.connections:  # still there
-            self.server_state.idle[self] = None
+            self.server_state.waiting[self] = None
         self._ends_in(IDLE)
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone."""
-        self.server_state.idle.pop(self, None)
+        self.server_state.waiting.pop(self, None)
         if self._end is not None:
             self._end.cancel()
         super().connection_lost(exc)
