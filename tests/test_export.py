@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from tellapart.models.build import Architecture, build
 from tellapart.models.bundle import Bundle, load_bundle, save_bundle
 from tellapart.preprocess import Preprocess
 from tellapart.shipping import faults, foreign
+from tellapart.shipping.network_file import network_text
 from tellapart.shipping.onnx_file import program
 from tellapart.shipping.parity import Sample, compared, given, parity, probabilities
 from tellapart.shipping.predict_onnx import opened
@@ -458,7 +460,7 @@ def test_what_fails_is_left_under_a_name_that_says_so(
 ) -> None:
     out = tmp_path / "out"
     assert tellapart(pets.at, "export", "state-dict", "a", "--out", str(out)).code == 0
-    assert {path.name for path in out.iterdir()} == {"weights.pth", "classes.json", "parity.json"}
+    assert {path.name for path in out.iterdir()} == {"weights.pth", "classes.json", "network.py", "parity.json"}
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     real = exporting.write
 
@@ -489,7 +491,8 @@ def test_an_export_that_breaks_off_leaves_everything_as_it_was(
 ) -> None:
     out, real, left = tmp_path / "out", os.replace, [nth]
     assert tellapart(pets.at, "export", "state-dict", "a", "--out", str(out)).code == 0
-    for name in ("weights.pth", "classes.json", "parity.json", "thresholds.json", "notes.txt"):
+    names = {"weights.pth", "classes.json", "network.py", "parity.json", "thresholds.json", "notes.txt"}
+    for name in names:
         (out / name).write_text(f"an older {name}")
 
     def full(source: Any, to: Any) -> None:
@@ -501,7 +504,6 @@ def test_an_export_that_breaks_off_leaves_everything_as_it_was(
     monkeypatch.setattr("os.replace", full)
     done = tellapart(pets.at, "export", "state-dict", "a", "--out", str(out), "--force")
     assert (done.code, f"{out} is as it was" in done.err) == (4, True), done.err
-    names = {"weights.pth", "classes.json", "parity.json", "thresholds.json", "notes.txt"}
     assert {path.name: path.read_text() for path in out.iterdir()} == {name: f"an older {name}" for name in names}
     left[0] = nth
     done = tellapart(pets.at, "export", "state-dict", "a", "--out", str(tmp_path / "fresh"))
@@ -512,11 +514,11 @@ def test_an_export_that_breaks_off_leaves_everything_as_it_was(
     assert {path.name for path in tmp_path.iterdir()} == {"out", "fresh"}
 
 
-def test_the_state_dict_is_for_the_network_of_the_script_without_tellapart(pets: Done, tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["network", "script"])
+def test_the_state_dict_is_for_the_network_beside_it_and_of_the_script(file: str, pets: Done, tmp_path: Path) -> None:
     assert tellapart(pets.at, "export", "state-dict", "a", "--out", str(tmp_path / "out")).code == 0
-    network = ("--out", str(tmp_path / "out" / "network.py"))
-    assert tellapart(pets.at, "export", "script", "a", *network).code == 0
-    rows = "import sys, torch; sys.path.insert(0, 'out'); from network import CHANNELS, SIZE, make_network\n"
+    assert tellapart(pets.at, "export", "script", "a", "--out", str(tmp_path / "out" / "script.py")).code == 0
+    rows = f"import sys, torch; sys.path.insert(0, 'out'); from {file} import CHANNELS, SIZE, make_network\n"
     rows += "assert not any('tellapart' in name for name in sys.modules)\nnetwork = make_network()\n"
     rows += "network.load_state_dict(torch.load('out/weights.pth', weights_only=True))\n"
     rows += "print(network.eval()(torch.ones(1, CHANNELS, SIZE, SIZE)).tolist())\n"
@@ -530,6 +532,22 @@ def test_the_state_dict_is_for_the_network_of_the_script_without_tellapart(pets:
         ours = bundle.module()(torch.ones(1, 3, SIDE, SIDE))
     assert np.abs(np.subtract(json.loads(done.stdout), ours.numpy())).max() < 1e-5
     assert json.loads((tmp_path / "out" / "classes.json").read_text()) == list(bundle.classes)
+
+
+@pytest.mark.parametrize("name", ["linear", "small", "resnet18", "mobilenet_v2", "squeezenet1_1", "vit_b_32"])
+def test_the_network_beside_a_state_dict_is_that_of_the_model(name: str, tmp_path: Path) -> None:
+    size, channels = (224, 3) if name == "vit_b_32" else (32, 1 if name == "resnet18" else 3)
+    made = Architecture(name=name, num_classes=2, channels=channels, size=size)
+    to = Preprocess(size=size, channels=channels, mean=(0.5,) * channels, std=(0.25,) * channels)
+    of = Bundle(architecture=made, preprocess=to, classes=("a", "b"), state={})
+    (tmp_path / "network.py").write_text(network_text(of), encoding="utf-8")
+    (tmp_path / "classes.json").write_text('["a", "b"]')
+    spoken = runpy.run_path(str(tmp_path / "network.py"))
+    ours, theirs = build(made).eval(), spoken["make_network"]().eval()
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.rand(2, channels, size, size)
+    assert torch.equal(ours(x), theirs(x))
+    assert (spoken["SIZE"], spoken["CHANNELS"], spoken["MEAN"], spoken["STD"]) == (size, channels, to.mean, to.std)
 
 
 def test_torch_export_opens_without_tellapart(pets: Done, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from tellapart.data.augment import network_input
 from tellapart.files import writable, write_atomically
 from tellapart.models.bundle import Bundle
 from tellapart.models.weights import read
+from tellapart.shipping.network_file import network_text
 from tellapart.shipping.onnx_file import FRONTS, facts, onnx_bytes, program, quiet
 from tellapart.shipping.parity import Answers
 from tellapart.shipping.predict_onnx import Model
@@ -23,7 +24,8 @@ from tellapart.shipping.snippets import snippets
 
 ARTEFACTS = {"onnx": "model.onnx", "torch-export": "model.pt2", "state-dict": "weights.pth", "openvino": "model.xml"}
 """Each way out, and the file it leads to."""
-CLASSES, THRESHOLDS = "classes.json", "thresholds.json"
+CLASSES, THRESHOLDS, NETWORK = "classes.json", "thresholds.json", "network.py"
+"""What lies beside a state dict; the last two only where there is something to say."""
 
 
 def write(
@@ -62,6 +64,8 @@ def write(
         write_atomically(folder / CLASSES, json.dumps(list(bundle.classes)) + "\n")
         if bundle.thresholds:
             write_atomically(folder / THRESHOLDS, json.dumps(list(bundle.thresholds)) + "\n")
+        if text := network_text(bundle):
+            write_atomically(folder / NETWORK, text)
     if way != "state-dict":
         write_atomically(folder / "model.json", _about(bundle, name, front, precision) + "\n")
 

@@ -113,7 +113,7 @@ def script_of(
         "run": repr(run)[:60],
         "classes": listed(classes),
         **_data(recipe, preprocess),
-        **_network(architecture),
+        **network_pieces(architecture),
         **_training(recipe),
         **(columns(recipe.data) if several else {}),
     }
@@ -183,8 +183,11 @@ def _augmentation(recipe: Recipe, to: Preprocess) -> str:
     return f"# For training only: {why}.\naugmentation = [{', '.join(moves)}]"
 
 
-def _network(a: Architecture) -> dict[str, str]:
-    """Step 3: the network, and what it needs to be imported or defined first."""
+def network_pieces(a: Architecture) -> dict[str, str]:
+    """Step 3: the network, and what it needs to be imported or defined first.
+
+    Raises UsageError for one that only other libraries, or files of its owner, know how to make.
+    """
     pieces = {"from_torch": "nn", "from_torchvision": "datasets, transforms", "network_source": ""}
     if a.changes:
         raise UsageError(

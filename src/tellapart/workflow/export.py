@@ -23,7 +23,7 @@ from tellapart.run import Run
 from tellapart.shipping import faults
 from tellapart.shipping.foreign import foreign
 from tellapart.shipping.onnx_file import LAYOUT, facts, need
-from tellapart.shipping.others import ARTEFACTS, THRESHOLDS, opened, write
+from tellapart.shipping.others import ARTEFACTS, NETWORK, THRESHOLDS, opened, write
 from tellapart.shipping.parity import BOUNDS, Answers, Parity, Sample, given, parity
 from tellapart.workflow.models import find_model, run_of
 from tellapart.workflow.robust import judged_with
@@ -190,7 +190,7 @@ def _kept(folder: Path, out: Path, way: str, name: str, found: Parity) -> Export
     (folder / CERTIFICATE).write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
     names = {path.name for path in folder.iterdir()}
     to = {one: one if found.sound else _failed(one) for one in sorted(names) if found.sound or one in own}
-    gone = [*map(_failed, own), *({THRESHOLDS} - names if way == "state-dict" else ())] if found.sound else []
+    gone = [*map(_failed, own), *({THRESHOLDS, NETWORK} - names if way == "state-dict" else ())] if found.sound else []
     out.mkdir(exist_ok=True)
     (folder / "before").mkdir()
     replace_together(
