@@ -18,7 +18,9 @@ from pictures import make_folder
 from tellapart.data.index import NO_PART, Index
 from tellapart.data.loader import Loader
 from tellapart.data.pictures import first_pass
+from tellapart.data.sources import open_source
 from tellapart.data.sources.folder import folder
+from tellapart.data.sources.labels import Labels
 from tellapart.data.sources.shards import shards
 from tellapart.errors import DataError, StorageError
 from tellapart.preprocess import Preprocess
@@ -111,6 +113,14 @@ def test_folders_and_parts_inside_a_tar(tmp_path):
     ]
 
 
+def test_shards_beside_pictures_are_read_where_that_is_asked_for(tmp_path):
+    tar(tmp_path / "set" / "a.tar", some(0))
+    make_folder(tmp_path / "set")
+    assert "a.tar" not in "".join(open_source(str(tmp_path / "set")).keys)
+    assert list(open_source(str(tmp_path / "set"), labels=Labels("shards")).keys) == ["a.tar/0.jpg", "a.tar/1.jpg"]
+    assert len(open_source(str(tmp_path / "set" / "a.tar"), labels=Labels("shards"))) == 2
+
+
 def some(first: int) -> Members:
     return {name: text for n in (first, first + 1) for name, text in ((f"{n}.jpg", f"{n}"), (f"{n}.cls", str(n % 2)))}
 
@@ -130,7 +140,9 @@ def test_a_folder_of_shards_and_its_parts(tmp_path, names, parts):
         tar(tmp_path / "set" / name, some(10 * n))
     (tmp_path / "set" / "README.md").write_text("read me")
     (tmp_path / "set" / "more").mkdir()
-    index = shards(tmp_path / "set")
+    (tmp_path / "set" / "classes.txt").write_text("even\nodd\n")
+    index = open_source(str(tmp_path / "set"))
+    assert index.classes == ("even", "odd")
     for stem, part in parts.items():
         assert {int(p) for key, p in zip(index.keys, index.parts, strict=True) if key.startswith(f"{stem}.tar/")} == {
             part

@@ -130,7 +130,7 @@ def test_a_norm_without_weights_is_kept_too():
 
 def settled(size: int, **values: object) -> Recipe:
     recipe = Recipe.from_values({key.replace("__", "."): value for key, value in values.items()})
-    return settle_input(Settled(recipe, {}), np.array([[size, size, 3]])).recipe
+    return settle_input(Settled(recipe, {}), np.array([[size, size, 3]]), ()).recipe
 
 
 @pytest.mark.parametrize(
@@ -276,3 +276,24 @@ def test_a_picture_that_is_not_ours_is_never_drawn_over(tmp_path: Path):
         assert (tmp_path / "mine.png").read_bytes() == before
         for _ in range(2):  # ours is drawn over
             assert tellapart(tmp_path, *words, "--out", "ours.png").code == 0
+
+
+@pytest.mark.parametrize(
+    ("classes", "grey", "flip"),
+    [
+        (("0", "1", "2"), 0, False),
+        (("a", "B"), 0, False),
+        (("one", "seven"), 0, False),
+        (("cat", "dog"), 0, True),
+        (("1", "cat"), 0, True),
+        (("猫", "狗"), 0, True),
+        (("cat", "dog"), 95, False),
+        (("cat", "dog"), 50, True),
+    ],
+)
+def test_what_may_be_digits_or_letters_is_not_mirrored(classes: tuple[str, ...], grey: int, flip: bool) -> None:
+    sizes = np.array([[40, 40, 1]] * grey + [[40, 40, 3]] * (100 - grey))
+    settled = settle_input(Settled(Recipe(), {}), sizes, classes)
+    assert (settled.recipe.augment.preset, settled.recipe.augment.flip) == ("light", flip)
+    asked = Recipe.from_values({"augment.flip": True})
+    assert settle_input(Settled(asked, {}), sizes, classes).recipe.augment.flip is True

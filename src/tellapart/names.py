@@ -19,7 +19,7 @@ POLICIES = ("none", "rand", "trivial")
 PADDINGS = ("constant", "edge", "reflect", "symmetric")
 ON_BAD = ("stop", "skip")
 PARTS = ("train", "validation", "test")
-LABELS = ("auto", "folders", "paired", "filename", "table")
+LABELS = ("auto", "folders", "paired", "filename", "table", "shards")
 
 OWN_MODELS = ("small", "quick", "linear")
 """Networks of our own that are one word; `mlp:256,128` is the family with hidden sizes."""

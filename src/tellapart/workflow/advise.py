@@ -124,7 +124,9 @@ def advise(recipe: Recipe, asking: Asking) -> Iterator[Event | Advised]:
     yield from (Said(stage=-1, text=line) for line in said)
     (model, weights, freeze), chosen = choice(seen)
     values = {"model.name": model, "model.weights": weights, "model.freeze": freeze, "data.source": seen.source}
-    settled = settle_training(settle_input(Settled(recipe.replaced(values), {}), found), num_train=seen.training)
+    settled = settle_training(
+        settle_input(Settled(recipe.replaced(values), {}), found, index.classes), num_train=seen.training
+    )
     pace, batch, settled = _timed(settled, seen)
     yield _advised(seen, settled, chosen, pace, batch, given)
 

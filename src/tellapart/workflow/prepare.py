@@ -112,11 +112,11 @@ def divided_pictures(
     """The pictures that a recipe asks for, decoded once and divided."""
     found = found_whole(settled, index=index, fetching=fetching)
     settled = within_reach(settled, len(found.rows("train")) or len(found), sizes(found))
-    decoded = _decoded(settle_input(settled, sizes(found)).recipe, found, progress)
+    decoded = _decoded(settle_input(settled, sizes(found), found.classes).recipe, found, progress)
     placed = in_parts(settled.recipe, decoded.index)
     # Only now is it known which rows are test rows; they must not have a say in size, colour or augmentation.
     shapes = sizes(placed)
-    settled = settle_input(settled, shapes)
+    settled = settle_input(settled, shapes, placed.classes)
     if geometry(settled.recipe) != decoded.preprocess:
         pictures = replace(_decoded(settled.recipe, placed, progress), index=placed)
     else:
@@ -133,7 +133,7 @@ def decoded_whole(
 ) -> Pictures:
     """The pictures that a recipe asks for, decoded; their parts are those that the source brings."""
     found = found_whole(settled, index=index, fetching=fetching)
-    return _decoded(settle_input(settled, sizes(found)).recipe, found, progress)
+    return _decoded(settle_input(settled, sizes(found), found.classes).recipe, found, progress)
 
 
 def found_whole(settled: Settled, *, index: Index | None, fetching: download.Progress | None) -> Index:

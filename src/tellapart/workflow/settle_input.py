@@ -1,5 +1,8 @@
 """Settle the input: size, channels, stem and augmentation that a recipe leaves open, found out from the pictures."""
 
+import re
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,8 +22,16 @@ OWN_LARGEST, SMALL = 96, 64
 """Pixels: the largest size of our own networks, and up to which a resnet begins without halving the picture twice."""
 
 
-def settle_input(settled: Settled, sizes: NDArray[np.int64]) -> Settled:
-    """Fill in size, channels and augmentation from the heights, widths and channels (n, 3) of the pictures."""
+SIGN = re.compile("[0-9]{1,2}|[a-z]|zero|one|two|three|four|five|six|seven|eight|nine", re.I | re.A)
+"""What a class of digits or letters is called."""
+MOSTLY = 0.9
+"""The share of grey pictures from which on all are treated as such, but for their colours."""
+
+
+def settle_input(settled: Settled, sizes: NDArray[np.int64], classes: Sequence[str]) -> Settled:
+    """Fill in size, channels and augmentation from the heights, widths and channels (n, 3) of the pictures, and from
+    what their classes are called.
+    """
     recipe = settled.recipe
     own = recipe.model.name not in TORCHVISION_MODELS
     short = int(np.median(sizes[:, :2].min(axis=1)))
@@ -32,7 +43,7 @@ def settle_input(settled: Settled, sizes: NDArray[np.int64]) -> Settled:
     normalize = ("imagenet", "as its weights know it") if recipe.model.weights else ("data", "of the training pictures")
     found = {"input.size": (size, why), "input.channels": (channels, of), "input.normalize": normalize}
     found["model.small_stem"] = _stem(recipe, recipe.input.size or size)
-    return filled(_augmentation(settled, grey=grey), found)
+    return filled(_augmentation(settled, grey=grey, upright=_upright(sizes, classes)), found)
 
 
 def _stem(recipe: Recipe, size: int) -> tuple[bool, str]:
@@ -48,14 +59,24 @@ def _stem(recipe: Recipe, size: int) -> tuple[bool, str]:
     return size <= SMALL, f"pictures of {size} pixels"
 
 
-def _augmentation(settled: Settled, *, grey: bool) -> Settled:
+def _upright(sizes: NDArray[np.int64], classes: Sequence[str]) -> str:
+    """Why pictures are not mirrored unless that is asked for; "" where they may be."""
+    grey = float((sizes[:, 2] == 1).mean())
+    if grey >= MOSTLY:
+        return "grey pictures are not mirrored" if grey == 1 else "nearly all are grey, and such are not mirrored"
+    if classes and all(SIGN.fullmatch(name) for name in classes):
+        return f"'{classes[0]}' and the like may be digits or letters, which are not mirrored"
+    return ""
+
+
+def _augmentation(settled: Settled, *, grey: bool, upright: str) -> Settled:
     """The preset by the pictures, and every open setting by the preset. Raises UsageError for colours of grey ones."""
     asked = settled.recipe.augment
     preset = asked.preset or ("none" if grey or asked.steps else "light")
     why = "steps are given" if asked.steps else f"{'grey' if grey else 'colour'} pictures"
     found = {f"augment.{key}": (value, f"preset {preset}") for key, value in PRESETS[preset].items()}
-    if grey:
-        found["augment.flip"] = (False, "grey pictures are not mirrored")
+    if upright:
+        found["augment.flip"] = (False, upright)
     if grey or settled.recipe.input.channels == 1:
         if coloured := [key for key in COLOURS if key in asked.changes()]:
             raise UsageError(f"augment.{coloured[0]} means nothing here: the pictures are grey.", "Leave it out.")

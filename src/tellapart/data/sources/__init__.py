@@ -28,7 +28,7 @@ SOURCES: dict[str, Callable[[Path], Index]] = {
 KINDS = {**dict.fromkeys((".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".txt", ".list"), "table"), ".tar": "shards"}
 """What a file that is a source is, by its ending."""
 
-WAYS = {"table": ("table",), "shards": (), "": ("folders", "paired", "filename")}
+WAYS = {"table": ("table",), "shards": ("shards",), "": ("folders", "paired", "filename", "shards")}
 """How the labels of each kind can be asked for; '' is a folder."""
 
 

@@ -17,12 +17,25 @@ def likely(root: Path) -> str:
         return "folders"
     walk = Walk(os.path.realpath(root))
     folders, files, _ = walk.folders_and_files(walk.root, walk.root)
-    if files and not folders and all(name.lower().endswith(".tar") for name in files):
+    if _are_shards(walk, dict(folders), files):
         return "shards"
     parts = [name for name, _ in folders if name.casefold() in PART_NAMES]
     levels = [f"{name}/" for name in parts] if parts and len(parts) == len(folders) else [""]
     ways = {_likely(walk, key) for key in levels}
     return ways.pop() if len(ways) == 1 else "folders"
+
+
+def _are_shards(walk: Walk, folders: dict[str, str], files: list[str]) -> bool:
+    """Whether there are archives, here or in part folders, and neither pictures nor folders of folders."""
+    every, here = list(files), list(files)
+    for name, real in folders.items():
+        inner, more, _ = walk.folders_and_files(os.path.join(walk.root, name), real)
+        if inner:
+            return False
+        every += more
+        here += more if name.casefold() in PART_NAMES else []
+    archives = (".tar", ".tar.gz", ".tgz")
+    return any(name.lower().endswith(archives) for name in here) and not any(is_picture(name) for name in every)
 
 
 def _likely(walk: Walk, key: str) -> str:
