@@ -200,6 +200,32 @@ def test_what_is_a_link_is_named_with_its_reason_and_not_left_out(pets: Done, tm
     assert len(found) == 7
 
 
+def test_a_tar_answers_and_names_the_files_that_a_folder_does(pets: Done, tmp_path: Path) -> None:
+    every, still = tmp_path / "every", Image.open(pets.at / "pets/cat/00.png").convert("RGB")
+    (every / "sub").mkdir(parents=True)
+    for name in ("a.png", "b.gif", "d.mpo", "sub/e.WEBP", "sub/.hidden.png"):
+        more = {"save_all": True, "append_images": [still]} if name == "d.mpo" else {}
+        still.save(every / name, **more)
+    for name in ("c.avif", "f.heic", "g", "h.npy"):
+        (every / name).write_bytes(b"no picture")
+    with tarfile.open(tmp_path / "every.tar", "w") as archive:
+        archive.add(every, "./every")
+        for name in ("a.cls", "a.json", "sub/e.txt"):
+            archive.addfile(tarfile.TarInfo(f"./every/{name}"))
+        pipe = tarfile.TarInfo("./every/pipe")
+        pipe.type = tarfile.FIFOTYPE
+        archive.addfile(pipe)
+    done = tellapart(tmp_path, "predict", str(pets.run("a").bundle), "every", "every.tar", "--json")
+    found = {one["path"]: one.get("error") or one["top"][0]["class"] for one in json.loads(done.out)["predictions"]}
+    assert found.pop("every.tar/./every/pipe") == "It is not a regular file."
+    inside = {path.removeprefix("every.tar/./"): said for path, said in found.items() if path.startswith("every.tar")}
+    assert inside == {path: said for path, said in found.items() if not path.startswith("every.tar")}
+    assert {path for path, said in inside.items() if said in ("cat", "dog", "fox")} == {
+        f"every/{name}" for name in ("a.png", "d.mpo", "sub/e.WEBP")
+    }
+    assert (len(inside), done.code) == (8, 3)
+
+
 def test_a_folder_that_cannot_be_read_is_named(pets: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "open").mkdir()
     (tmp_path / "shut").mkdir()

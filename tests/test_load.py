@@ -54,6 +54,26 @@ def test_what_cannot_be_read_has_an_error_and_others_their_answers(pets: Done, t
     assert found[2].error == "There is no such file."
 
 
+def test_a_path_alone_is_one_picture(pets: Done) -> None:
+    model, path = api.load(pets.run("a").bundle), pets.at / "pets/cat/00.png"
+    with Image.open(path) as image:
+        for one in (path, str(path), path.read_bytes(), image):
+            assert [guess.top for guess in model.each(one)] == [model.predict(path).top]
+
+
+def test_an_opened_image_is_refused_where_its_file_is(pets: Done, tmp_path: Path) -> None:
+    model, frames = api.load(pets.run("a").bundle), [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    for name, why in (("still.gif", "not a picture that can be read"), ("moving.png", "holds 2 pictures")):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+        with Image.open(tmp_path / name) as image:
+            by_path, by_image = model.each([tmp_path / name, image])
+        assert by_path.error == by_image.error
+        assert why in by_image.error
+    frames[0].save(tmp_path / "still.mpo", save_all=True, append_images=frames[1:])
+    with Image.open(tmp_path / "still.mpo") as image, Image.open(tmp_path / "still.gif") as other:
+        assert all(model.predict(one).top for one in (image, other.convert("RGB")))
+
+
 @pytest.mark.parametrize(
     ("wrong", "kind", "said"),
     [
@@ -61,6 +81,8 @@ def test_what_cannot_be_read_has_an_error_and_others_their_answers(pets: Done, t
         (np.zeros((4, 4, 2), np.uint8), DataError, "received \\(4, 4, 2\\)"),
         (torch.zeros(3, 4, 4), TypeError, "received float32 of the shape \\(3, 4, 4\\)"),
         (torch.zeros(4, 4, dtype=torch.uint8), TypeError, "uint8 of the shape \\(4, 4\\)"),
+        (torch.zeros(40, 50, 3, dtype=torch.uint8), TypeError, "uint8 of the shape \\(40, 50, 3\\)"),
+        (torch.zeros(3, 0, 5, dtype=torch.uint8), TypeError, "uint8 of the shape \\(3, 0, 5\\)"),
         (7, TypeError, "received int"),
     ],
 )

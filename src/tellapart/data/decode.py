@@ -149,7 +149,13 @@ def _plain(error: Exception) -> str:
 
 def open_image(raw: bytes) -> Image.Image:
     """The opened, not yet decoded image of these bytes. Raises DataError when it moves, or is far too large."""
-    image = Image.open(io.BytesIO(raw), formats=FORMATS)
+    return still(Image.open(io.BytesIO(raw), formats=FORMATS))
+
+
+def still(image: Image.Image) -> Image.Image:
+    """The same image. Raises DataError where its file is not read: another format, one that moves, far too large."""
+    if image.format not in (None, "MPO", *FORMATS):  # none: it was made, not opened
+        raise DataError("The bytes are not a picture that can be read.")
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":  # an MPO is a photo with previews behind it
         raise DataError(f"The file holds {frames} pictures; only still pictures are read.")

@@ -120,6 +120,7 @@ def onnx_bytes(
     said = facts(bundle, name, front, precision)
     singly = {f"class.{k}": printable(one) for k, one in enumerate(bundle.classes)}  # for programs that read no JSON
     singly |= {f"threshold.{k}": repr(one) for k, one in enumerate(bundle.thresholds)}
+    singly |= {} if bundle.known is None else {"known": repr(bundle.known)}
     onnx.helper.set_model_props(model, {"tellapart": json.dumps(said), **singly})
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(deterministic=True)

@@ -74,8 +74,12 @@ class Model:
 
 def main() -> int:
     """Print the three likeliest classes of each picture and, where it may have several, all that it is said to have;
-    names are quoted, so that they cannot command a terminal. The exit code is 3 when one could not be read.
+    names are quoted, so that they cannot command a terminal. The exit code is 3 when one could not be read, 2 when none
+    was named.
     """
+    if len(sys.argv) < 2:
+        sys.stderr.write("usage: python predict.py PICTURE ...\n")
+        return 2
     model, code = Model(Path(__file__).with_name("model.onnx")), 0
     for file in sys.argv[1:]:
         try:

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tellapart.data.sources.listing import is_picture, shown
+from tellapart.data.sources.listing import shown
 from tellapart.data.sources.shards import COMPRESSED, members, packing
 from tellapart.errors import DataError, Interrupted, StorageError, TellapartError, Terminated, UsageError
 from tellapart.files import alone, read_text, readable, writable, write_atomically
@@ -27,6 +27,8 @@ LONGEST = 1 << 20
 """Bytes of one path in a list."""
 ARCHIVES = (".tar", ".zip", ".tgz", ".tbz2", ".txz", *(f".tar{end}" for end in COMPRESSED))
 """How names end of what may be an archive."""
+FIELDS = (".cls", ".json", ".txt")
+"""How names end of what WebDataset keeps beside a picture in a tar: labels and captions."""
 Read = Callable[[int], bytes]
 """The next bytes of a list, at most so many."""
 Asked = Callable[[], TellapartError | None]
@@ -97,10 +99,14 @@ def _of_archive(path: str) -> Iterator[Picture]:
 
 
 def _of_tar(file: BinaryIO, path: str) -> Iterator[Picture]:
+    """Its members as a folder's files are taken: all but hidden ones, whatever their names end in, and but labels."""
     try:
         for member in members(file, path):
-            if is_picture(member.name) and not member.isdir():  # beside pictures there are labels
-                why = "" if member.isreg() else "It is a link in the archive; its picture lies elsewhere."
+            hidden = any(name.startswith(".") and name.strip(".") for name in member.name.split("/"))
+            if not (hidden or member.isdir() or member.name.lower().endswith(FIELDS)):
+                why = "" if member.isreg() and not member.issparse() else "It is not a regular file."
+                if member.islnk() or member.issym():
+                    why = "It is a link in the archive; its picture lies elsewhere."
                 yield Stored(f"{path}/{member.name}", path, member.offset_data, member.size, why)
     except DataError as error:  # what stands before the damage is answered
         yield Stored(path, path, 0, 0, error.message)

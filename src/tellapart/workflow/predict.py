@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tellapart.data.decode import decode, of_image, stored_size
+from tellapart.data.decode import decode, of_image, still, stored_size
 from tellapart.data.identity import digest
 from tellapart.data.sources.listing import PICTURES
 from tellapart.data.square import fitted
@@ -133,7 +133,7 @@ class Classifier:
 
     def each(
         self,
-        pictures: Iterable[Picture],
+        pictures: Iterable[Picture] | str | Path | bytes | Image.Image,
         *,
         top_k: int = 5,
         precision: float | None = None,
@@ -141,13 +141,15 @@ class Classifier:
         digests: bool = False,
     ) -> Iterator[Guess]:
         """One Guess for every picture, in order, by several views of each where `kinds` of views are named. Pictures
-        are opened ahead by threads. `digests`: of each one's pixels too, which may take as long as the answer.
+        are opened ahead by threads; a path, bytes or an image is one picture. `digests`: of each one's pixels too,
+        which may take as long as the answer.
         """
         if top_k < 1:
             raise UsageError(f"top_k is {top_k}; at least one class is named.")
         least = _promised(self.bundle, precision, kinds)
         to, batch = self.bundle.preprocess, self.batch
-        waiting = _ahead(lambda picture: _opened(picture, to, digests), pictures, 2 * batch)
+        every = [pictures] if isinstance(pictures, str | Path | bytes | Image.Image) else pictures
+        waiting = _ahead(lambda picture: _opened(picture, to, digests), every, 2 * batch)
         while opened := list(islice(waiting, batch)):
             squares = [square for _, square in opened if square is not None]
             stacked = torch.from_numpy(np.stack(squares)) if squares else None
@@ -226,14 +228,14 @@ def _raw(picture: Picture) -> bytes | np.ndarray:
     if isinstance(picture, Stored):
         return picture.read()
     if isinstance(picture, Tensor):
-        if picture.dtype != torch.uint8 or picture.ndim != 3:
+        if picture.dtype != torch.uint8 or picture.ndim != 3 or picture.shape[0] not in (1, 3) or not picture.numel():
             received = f"{str(picture.dtype).removeprefix('torch.')} of the shape {tuple(picture.shape)}"
-            raise TypeError(f"A tensor must be uint8 from 0 to 255, (C, H, W); received {received}.")
+            raise TypeError(f"A tensor must be uint8 from 0 to 255, (C, H, W) with C 1 or 3; received {received}.")
         return picture.permute(1, 2, 0).contiguous().cpu().numpy()
     if isinstance(picture, bytes | np.ndarray):
         return picture
     if isinstance(picture, Image.Image):
-        return of_image(picture)
+        return of_image(still(picture))
     received = type(picture).__name__
     raise TypeError(f"A picture is a path, bytes, an array, a tensor or a Pillow image; received {received}.")
 
