@@ -233,6 +233,16 @@ def test_a_class_that_was_never_trained_is_refused_with_every_way_out():
     refuse_untrained(relabelled(both, "bees=bee"), "--test-from")
 
 
+def test_a_part_that_was_brought_and_of_which_nothing_is_left_is_not_made_from_other_pictures():
+    other = index_of([0, 1, 1], classes=("wasp", "bees"), name="other")
+    both = joined(SMALL, other, "test")
+    with pytest.raises(DataError) as caught:
+        refuse_untrained(both, "--test-from")
+    assert "--exclude 'wasp,bees'" in caught.value.hint
+    with pytest.raises(DataError, match="Nothing is left of the pictures that --test-from brings"):
+        absent(chosen(both, exclude="wasp,bees"), ["test"])
+
+
 def test_groups_and_ignored_files_of_two_sources_stay_apart():
     first = replace(SMALL, groups=np.array([4, 4, 0, 0, 1, 1]))
     second = replace(index_of([0, 1]), ignored=(Ignored(key="x.txt", reason="no"),))

@@ -189,7 +189,14 @@ class Stacked:
 
 
 def absent(index: Index, parts: Sequence[str]) -> list[str]:
-    """What has to be said of classes that have no picture in one of these parts."""
+    """What has to be said of classes that have no picture in one of these parts, each of which was brought.
+
+    Raises DataError for one of which nothing is left: other pictures would take its place.
+    """
+    if lost := next((part for part in parts if not len(index.rows(part))), ""):
+        raise DataError(
+            f"Nothing is left of the pictures that --{lost}-from brings.", "Name a class of theirs, or leave it out."
+        )
     named = {part: [name for name, n in zip(index.classes, index.counts(part), strict=True) if not n] for part in parts}
     return [f"The {part} part has no picture of {few(names, 8)}." for part, names in named.items() if names]
 
@@ -202,7 +209,7 @@ def refuse_untrained(index: Index, flag: str) -> None:
     if strangers:
         raise DataError(
             f"{flag} brings classes that have no training picture: {few(strangers, 8)}.",
-            f"Add training pictures of them, leave them out with --exclude '{strangers[0]}', or say with "
+            f"Add training pictures of them, leave them out with --exclude '{','.join(strangers)}', or say with "
             f"--label-map '{strangers[0]}=…' which class they are.",
         )
 
