@@ -293,6 +293,35 @@ def test_other_answers_are_named(bundle: Bundle, samples: list[Sample]) -> None:
     assert faults.named(bundle, samples, noise) == ""
 
 
+def test_pictures_sorted_by_class_do_not_make_other_weights_another_order(bundle: Bundle) -> None:
+    """64 pictures of one class come first, and weights that answer by chance say another class of them."""
+    every = [
+        Sample(key=f"{k}/{n}", file=saved(picture(k, n)), label=k)
+        for k, many in ((0, 80), (1, 20))
+        for n in range(many)
+    ]
+    ours = probabilities(bundle, every)
+    chance = np.random.default_rng(5).uniform(0, 0.1, (len(every), 3)) + ours[:, [1, 0, 2]].mean(0)
+    theirs = np.where(np.arange(len(every))[:, None] < 80, ours[:, [1, 0, 2]], chance / chance.sum(1, keepdims=True))
+    assert "another order" not in faults.named(bundle, every, theirs)
+    sure = np.array([[0.9, 0.1, 0.0]] * 9 + [[0.2, 0.8, 0.0]])
+    order = sure[:, [1, 0, 2]]
+    assert faults._of_two(sure, order, order)
+    assert not faults._of_two(sure, order, np.tile(order[0], (10, 1)))
+    assert faults.named(bundle, every, ours[:, [1, 0, 2]]).startswith("the classes are in another order")
+
+
+def saved(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def test_another_temperature_is_fitted_and_named(bundle: Bundle, samples: list[Sample]) -> None:
+    theirs = probabilities(replace(bundle, temperature=5.0), samples)
+    assert faults.named(bundle, samples, theirs).startswith("the logits are divided by 5 instead of the temperature")
+
+
 def test_pictures_that_are_not_turned_are_named(
     bundle: Bundle, samples: list[Sample], program_of: Callable[[np.ndarray], Any]
 ) -> None:
@@ -366,6 +395,48 @@ def test_check_compares_any_file_and_names_what_is_planted_in_it(shipped: tuple[
     onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=10), pets.at / "other.onnx")
     done = tellapart(pets.at, "export", "check", "a", "other.onnx")
     assert (done.code, "it does not say what it is" in done.err) == (4, True)
+
+
+def claims_int8(model: Any) -> None:
+    """The file says that it is int8, whose probabilities have no bound; its graph is what it was."""
+    for one in model.metadata_props:
+        if one.key == "tellapart":
+            one.value = json.dumps({**json.loads(one.value), "precision": "int8"})
+
+
+def softened(model: Any, by: float = 4.0) -> None:
+    """Probabilities of another temperature."""
+    end = next(one for one in model.graph.node if "probabilities" in one.output)
+    factor = onnx.numpy_helper.from_array(np.array(1 / by, np.float32), "softer")
+    model.graph.initializer.append(factor)
+    scaled = onnx.helper.make_node("Mul", [end.input[0], "softer"], ["softened"])
+    end.input[0] = "softened"
+    model.graph.node.insert(list(model.graph.node).index(end), scaled)
+
+
+def test_a_precision_that_the_graph_does_not_bear_out_is_not_believed(
+    shipped: tuple[Done, Path], pets: Done, tmp_path: Path
+) -> None:
+    def checked(*changes: Callable[[Any], None]) -> Any:
+        shutil.copy(shipped[1] / "model.onnx", tmp_path / "claim.onnx")
+        for change in changes:
+            edited(tmp_path / "claim.onnx", tmp_path / "claim.onnx", change)
+        return json.loads(tellapart(pets.at, "export", "check", "a", str(tmp_path / "claim.onnx"), "--json").out)
+
+    found = checked(claims_int8)
+    assert (found["sound"], found["bound"]) == (True, 0.01)
+    found = checked(claims_int8, softened)
+    assert (found["sound"], found["bound"]) == (False, 0.01)
+    assert found["fault"].startswith("the logits are divided by ")
+
+
+def test_a_known_fault_in_a_file_of_8_bits_is_named_and_fails(pets: Done, tmp_path: Path) -> None:
+    words = ("a", "--precision", "int8", "--out", str(tmp_path / "out"))
+    assert tellapart(pets.at, "export", "onnx", *words).code == 0
+    edited(tmp_path / "out" / "model.onnx", tmp_path / "soft.onnx", softened)
+    done = tellapart(pets.at, "export", "check", "a", str(tmp_path / "soft.onnx"))
+    assert (done.code, "bound 1" in done.out) == (1, True), done.out
+    assert "fault: the logits are divided by " in done.out
 
 
 def elsewhere(model: Any, inside: bool = False) -> None:
@@ -620,6 +691,25 @@ def test_without_its_pictures_the_golden_samples_prove_it_and_without_those_noth
     assert (done.code, (tmp_path / "alone-state-dict" / "weights.pth").exists()) == (0, True)
     n = len(bundle.goldens)
     assert f"of all {n} golden samples, because a model file comes without its run" in done.out
+    assert "; too few pictures to prove it" in done.out
+    assert f"n = {n} proves little: where all agree, up to " in done.out
+    assert "Give 200 or more: --pictures FOLDER." in done.out
+    assert json.loads((tmp_path / "alone-state-dict" / "parity.json").read_text())["few"] in done.out
+    (tmp_path / "own" / "deep").mkdir(parents=True)
+    (tmp_path / "own" / "notes.txt").write_text("no picture")
+    words = ("export", "state-dict", "alone.safetensors", "--pictures", "own", "--out", "more")
+    done = tellapart(tmp_path, *words)
+    assert (done.code, "None of the files in own is a picture." in done.err) == (3, True), done.err
+    for k in range(2):
+        for n in range(100):
+            picture(k, n).save(tmp_path / "own" / "deep" / f"{k}-{n}.png")
+    done = tellapart(tmp_path, *words)
+    assert (done.code, "too few" in done.out, "proves little" in done.out) == (0, False, False), done.out + done.err
+    assert "of all 200 pictures of own, without 1 that cannot be read, such as own" in done.out
+    certificate = json.loads((tmp_path / "more" / "parity.json").read_text())
+    assert (certificate["n"], certificate["few"], certificate["accuracy"]) == (200, "", None)
+    done = tellapart(tmp_path, "export", "state-dict", "alone.safetensors", "--pictures", "no", "--out", "un")
+    assert (done.code, "There is no file or folder 'no'." in done.err) == (2, True), done.err
     save_bundle(replace(bundle, goldens=()), file)
     done = tellapart(tmp_path, "export", "state-dict", "alone.safetensors", "--out", "none")
     assert (done.code, "nothing is proved: there is no picture to compare on" in done.out) == (1, True)

@@ -23,10 +23,10 @@ from tellapart.recipe import printable
 from tellapart.shipping.parity import Floats, Sample, logits_of_squares, said
 from tellapart.shipping.shipped import Square
 
-MOST, EXPLAINED, STILL, UNRELATED, PERMUTED = 64, 0.2, 0.02, 0.3, 2000
+MOST, EXPLAINED, STILL, UNRELATED, PERMUTED, ALIKE = 64, 0.2, 0.02, 0.3, 2000, 0.95
 """Pictures a fault is tried on; the share of the difference it may leave; answers that vary by less than this share of
 ours are the same for all; the kappa below which answers have nothing to do with each other; and classes up to which
-another order of them is looked for."""
+another order of them is looked for; the cosine of log-odds from which on they are ours by another temperature."""
 
 Squared = Callable[[bytes, Preprocess], NDArray[np.uint8]]
 FIT_WORDS = {
@@ -58,10 +58,13 @@ class Unaveraged(Square):
         return torch.ones_like(step)
 
 
-def named(bundle: Bundle, samples: Sequence[Sample], theirs: Floats) -> str:
-    """The fault by which this model gives those answers (N K) to the samples, in words; '' where none of them does."""
-    samples, theirs = samples[:MOST], theirs[:MOST]
-    if not len(samples):
+def named(bundle: Bundle, samples: Sequence[Sample], theirs: Floats, *, known: bool = False) -> str:
+    """The fault by which this model gives those answers (N K) to the samples, in words; '' where none of them does.
+    `known`: only a known fault that explains them counts, and neither weights nor rounding that have no such name.
+    """
+    picked = _spread(samples)
+    samples, theirs = [samples[n] for n in picked], theirs[picked]
+    if not samples:
         return ""
     if not np.isfinite(theirs).all():
         return "its answers are no finite numbers"
@@ -77,13 +80,25 @@ def named(bundle: Bundle, samples: Sequence[Sample], theirs: Floats) -> str:
         return strange
     for fault in _faults(bundle.preprocess):
         tried[fault.words] = calibrated(bundle, logits(fault))
-    tried |= _other_ends(bundle, plain)
-    if order := _order(bundle, ours, theirs):
+    tried |= _other_ends(bundle, plain, theirs)
+    if (order := _order(bundle, ours, theirs)) and _of_two(ours, ours[:, order[1]], theirs):
         tried[order[0]] = ours[:, order[1]]
     found = _best(ours, theirs, tried)
+    if known:
+        return found
     if theirs.std(0).max() < STILL * ours.std(0).max():  # then it says little that a fault gives the same
         return f"{found or 'another scale of pixels'}, or other weights: its answers are the same for all pictures"
     return found or _unrelated(bundle, ours, theirs)
+
+
+def _spread(samples: Sequence[Sample]) -> list[int]:
+    """Which MOST of the samples to try: drawn evenly, and as many of each class, for they may come class by class."""
+    groups: dict[object, list[int]] = {}
+    for n in np.random.default_rng(0).permutation(len(samples)).tolist():
+        one = samples[n]
+        groups.setdefault(one.label if one.marks is None else one.marks.tobytes(), []).append(n)
+    turns = sorted((turn, n) for group in groups.values() for turn, n in enumerate(group))
+    return sorted(n for _, n in turns[:MOST])
 
 
 def _best(ours: Floats, theirs: Floats, tried: dict[str, Floats]) -> str:
@@ -125,13 +140,19 @@ def _no_probabilities(bundle: Bundle, ours: Floats, theirs: Floats) -> str:
     return f"it gives logits, or other numbers that are no probabilities{agree}"
 
 
-def _other_ends(bundle: Bundle, logits: Floats) -> dict[str, Floats]:
-    """What another end of the network makes of our logits, by the fault in words."""
+def _other_ends(bundle: Bundle, logits: Floats, theirs: Floats) -> dict[str, Floats]:
+    """What another end of the network makes of our logits, by the fault in words; another temperature is fitted."""
     if bundle.thresholds:
         return {"its probabilities are of a softmax over all classes instead of a sigmoid of each": softmax(logits)}
-    if bundle.temperature == 1.0:
-        return {}
-    return {"the logits are not divided by the temperature": softmax(logits)}
+    own = bundle.temperature
+    ends = {"the logits are not divided by the temperature": softmax(logits)} if own != 1.0 else {}
+    first, second = (one - one.mean(1, keepdims=True) for one in (logits, np.log(np.clip(theirs, 1e-12, None))))
+    along = float((first * second).sum())
+    alike = along / max(1e-9, float(np.linalg.norm(first) * np.linalg.norm(second)))
+    other = float((first**2).sum()) / max(1e-9, along)
+    if alike > ALIKE and min(abs(other - 1), abs(other - own)) > 0.01:
+        ends[f"the logits are divided by {other:.3g} instead of the temperature {own:.3g}"] = softmax(logits / other)
+    return ends
 
 
 def _order(bundle: Bundle, ours: Floats, theirs: Floats) -> tuple[str, NDArray[np.int64]] | None:
@@ -152,6 +173,16 @@ def _order(bundle: Bundle, ours: Floats, theirs: Floats) -> tuple[str, NDArray[n
         return None
     name = printable(bundle.classes[int(order[first])])
     return f"the classes are in another order: its number {first} is '{name}', our number {int(order[first])}", order
+
+
+def _of_two(ours: Floats, moved: Floats, theirs: Floats) -> bool:
+    """Whether our answers in another order are theirs for the pictures of two classes or more: of one class alone, as
+    many other weights say the same.
+    """
+    likeliest, explained = ours.argmax(1), 0
+    for own in (likeliest == k for k in np.unique(likeliest)):
+        explained += _apart(moved[own], theirs[own]) <= EXPLAINED * _apart(ours[own], theirs[own])
+    return explained > 1
 
 
 def _as_it_is(file: bytes, to: Preprocess) -> NDArray[np.uint8]:

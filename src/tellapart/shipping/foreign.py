@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -32,13 +32,15 @@ ALARM = getattr(signal, "SIGALRM", 0)
 """What ends a child that takes too long; Windows has no such thing, nor bounds on memory."""
 HELLO, WELL, ILL = b"ready", b"1", b"0"
 """What the child says first; the first byte of an answer, and that of a reason why there is none."""
+QUANTISING, FLOAT16 = ("uantizeLinear", "QLinear", "Integer"), 10
+"""In the names of operators of ONNX that compute in 8 bits; its number of the type float16."""
 GIVE = "Give a file that `tellapart export onnx` wrote, or one made from it."
 
 
 @contextlib.contextmanager
 def foreign(file: Path, weights: int, name: str) -> Iterator[tuple[dict[str, Any], Callable[..., Any]]]:
-    """What a file says of its model, and its answers (as `parity.Answers`) while they are needed. `name` is that of the
-    model it is held against, which has so many bytes of weights.
+    """What a file says of its model, with its precision as the "graph" shows it, and its answers (as `parity.Answers`)
+    while they are needed. `name` is that of the model it is held against, which has so many bytes of weights.
 
     Raises StorageError for a file that is far larger, that keeps numbers in other files, or that cannot be opened
     within bounds of memory and time; the answers raise UsageError where there are none.
@@ -88,9 +90,19 @@ def _reply(child: "subprocess.Popen[bytes]", refused: TellapartError, *frames: b
 def _opened(raw: bytes) -> Model:
     """The model in a file. Raises ValueError where it keeps numbers in other files, else what its libraries raise."""
     onnx = import_module("onnx")
-    if any(getattr(one, "data_location", 0) for one in _parts(onnx.load_from_string(raw))):  # 1: in another file
+    parts = list(_parts(onnx.load_from_string(raw)))
+    if any(getattr(one, "data_location", 0) for one in parts):  # 1: in another file
         raise ValueError("it keeps numbers in other files, which are not opened; onnx.save makes one file of it")
-    return Model(raw)
+    model = Model(raw)
+    model.about["graph"] = _precision(parts)
+    return model
+
+
+def _precision(parts: Sequence[Any]) -> str:
+    """What a graph computes in, whatever is said of it: int8 where it quantises, fp16 where it holds such numbers."""
+    if any(word in getattr(one, "op_type", "") for one in parts for word in QUANTISING):
+        return "int8"
+    return "fp16" if any(getattr(one, "data_type", 0) == FLOAT16 for one in parts) else "float32"
 
 
 def _parts(message: Any) -> Iterator[Any]:

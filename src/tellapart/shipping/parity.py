@@ -27,6 +27,8 @@ LEAST, CLEAR = 0.995, 0.1
 """Of the pictures whose two likeliest classes are further apart than CLEAR, or twice the bound if that is less, this
 share has to get the same class; where a picture may have several, the same answer for each whose probability is so far
 from its threshold."""
+ENOUGH = 200
+"""Fewer pictures prove little, and it is said how little."""
 LOSS = 0.01
 """A smaller file fails when it is, surely, worse by more than this share of the pictures."""
 BOUNDS = {"square": 1e-4, "float32": 0.01, "fp16": 0.05, "int8": 1.0}
@@ -96,7 +98,7 @@ class Parity:
     @property
     def sound(self) -> bool:
         """Whether what was exported may be said to be this model."""
-        told = self.n > 0 and self.finite and not self.other
+        told = self.n > 0 and self.finite and not self.other and not self.fault
         return told and self.near and (self.unknown is None or self.unknown.sound(self.least))
 
     @property
@@ -107,7 +109,7 @@ class Parity:
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain data; what is no finite number is null, for JSON has none."""
-        return finite({"format": 1, "sound": self.sound, **asdict(self)})
+        return finite({"format": 1, "sound": self.sound, "few": self.few, **asdict(self)})
 
     def words(self) -> str:
         """One sentence."""
@@ -118,6 +120,19 @@ class Parity:
             f"{self.agreed:,} of {self.clear:,} clear pictures get the same class{'es' * self.several} "
             f"({self.same:,} of all {self.n:,} {self.about}); "
             f"largest difference of a probability {off}, bound {self.bound:g}"
+            + "; too few pictures to prove it"
+            * bool(self.few)
+        )
+
+    @property
+    def few(self) -> str:
+        """How little so few pictures prove; '' where they are enough."""
+        if not 0 < self.n < ENOUGH:
+            return ""
+        others = 1 - 0.05 ** (1 / self.n)  # of which n pictures, drawn by chance, show none one time in twenty
+        return (
+            f"n = {self.n} proves little: where all agree, up to {100 * others:.2g} % of others may not (95 %). "
+            f"Give {ENOUGH} or more: --pictures FOLDER."
         )
 
     def change_words(self) -> str:

@@ -4,7 +4,7 @@ import contextlib
 import io
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from PIL import Image
 
 from tellapart.data.decode import decode
 from tellapart.data.pictures import Pictures
-from tellapart.errors import TellapartError, UsageError
-from tellapart.files import replace_together, writable
+from tellapart.errors import DataError, TellapartError, UsageError
+from tellapart.files import readable, replace_together, writable
 from tellapart.models.bundle import Bundle
 from tellapart.models.pretrained import sha256_of
 from tellapart.recipe import printable
@@ -24,14 +24,15 @@ from tellapart.shipping import faults
 from tellapart.shipping.foreign import foreign
 from tellapart.shipping.onnx_file import LAYOUT, facts, need
 from tellapart.shipping.others import ARTEFACTS, NETWORK, THRESHOLDS, opened, write
-from tellapart.shipping.parity import BOUNDS, Answers, Parity, Sample, given, parity
+from tellapart.shipping.parity import BOUNDS, ENOUGH, Answers, Parity, Sample, given, parity
 from tellapart.workflow.models import find_model, run_of
+from tellapart.workflow.predict import files_of
 from tellapart.workflow.robust import judged_with
 
 CERTIFICATE = "parity.json"
-COMPARED, FEWEST, JUDGED, SHOWN = 256, 200, 1000, 128
-"""Files that both ways are compared on, and how few are too few; those by which a smaller file's accuracy is judged;
-training pictures that show int8 its ranges."""
+COMPARED, JUDGED, SHOWN = 256, 1000, 128
+"""Files that both ways are compared on; those by which a smaller file's accuracy is judged; training pictures that show
+int8 its ranges."""
 SMALLER = ("fp16", "int8")
 LOGITS = "its logits, by which a picture is unknown, are others; the probabilities made of them are the same"
 TOLD = {
@@ -53,11 +54,14 @@ class Exported:
     parity: Parity
 
 
-def export(runs: Path, model: str, way: str, *, out: Path, front: str, precision: str) -> Exported:
+def export(
+    runs: Path, model: str, way: str, *, out: Path, front: str, precision: str, folder: Path | None = None
+) -> Exported:
     """Write a model one way out and check it. One that fails is called so: model.failed.onnx. What is in `out` is
-    replaced by all that was made and is sound, or it stays.
+    replaced by all that was made and is sound, or it stays. `folder`: pictures to compare on, in place of the run's.
 
-    Raises UsageError where a library is missing or training pictures are needed and not there, StorageError.
+    Raises UsageError where a library is missing or training pictures are needed and not there, DataError where the
+    folder holds none, StorageError.
     """
     bundle, name = find_model(runs, model)
     need(way)
@@ -72,18 +76,21 @@ def export(runs: Path, model: str, way: str, *, out: Path, front: str, precision
             )
         shown = _samples(pictures, "train", SHOWN)
         calibration = tuple(given(bundle.preprocess, one, front)[None] for one in shown)
-    with _whole(out) as folder:
-        write(way, bundle, name, folder, front=front, precision=precision, calibration=calibration)
-        answers = opened(way, bundle, folder / ARTEFACTS[way])
-        found = certified(bundle, answers, pictures, why, front=front, arithmetic=precision)
+    samples, about = _material(bundle, folder or pictures, why, precision)
+    with _whole(out) as made:
+        write(way, bundle, name, made, front=front, precision=precision, calibration=calibration)
+        answers = opened(way, bundle, made / ARTEFACTS[way])
+        found = certified(bundle, answers, samples, about, front=front, arithmetic=precision)
         del answers
-        return _kept(folder, out, way, name, found)
+        return _kept(made, out, way, name, found)
 
 
-def check(runs: Path, model: str, file: Path) -> Parity:
-    """Compare an .onnx file of `export onnx` with a model: what it answers, and what it says of the model.
+def check(runs: Path, model: str, file: Path, folder: Path | None = None) -> Parity:
+    """Compare an .onnx file of `export onnx` with a model: what it answers, and what it says of the model. `folder`:
+    pictures to compare on, in place of the run's. It is judged by the precision it is said to have, or by that of its
+    graph where that is finer.
 
-    Raises UsageError for a file of a model that is another, StorageError.
+    Raises UsageError for a file of a model that is another, DataError where the folder holds no picture, StorageError.
     """
     bundle, name = find_model(runs, model)
     need("onnx")
@@ -94,28 +101,26 @@ def check(runs: Path, model: str, file: Path) -> Parity:
             said = f"{what} knows {len(about['classes'])} classes, {name} {len(bundle.classes)}."
             raise UsageError(said, "It was exported from another model.")
         front, arithmetic = about.get("front", "picture"), about.get("precision", "float32")
-        if front not in list(LAYOUT) or arithmetic not in list(BOUNDS):
+        if front not in list(LAYOUT) or arithmetic not in ("float32", *SMALLER):
             raise UsageError(f"{what} does not say how it was exported.", "Export the model once more.")
-        found = certified(bundle, answers, pictures, why, front=front, arithmetic=arithmetic)
+        arithmetic = min(arithmetic, about["graph"], key=lambda one: BOUNDS[one])
+        samples, of = _material(bundle, folder or pictures, why, arithmetic)
+        found = certified(bundle, answers, samples, of, front=front, arithmetic=arithmetic)
     ours = json.loads(json.dumps(facts(bundle, name, front)))
     odd = next((key for key in TOLD if about.get(key) != ours[key]), "")
     return replace(found, other=odd, fault=f"other {TOLD[odd]} in the file than in the model") if odd else found
 
 
 def certified(
-    bundle: Bundle, answers: Answers, pictures: Pictures | None, why: str, *, front: str, arithmetic: str
+    bundle: Bundle, answers: Answers, samples: Sequence[Sample], about: str, *, front: str, arithmetic: str
 ) -> Parity:
-    """The parity on validation pictures, or on golden samples where there are none; with its fault where it fails."""
-    if pictures is not None:
-        samples, about = _compared(pictures, JUDGED if arithmetic in SMALLER else COMPARED)
-    else:
-        names = {} if bundle.thresholds else {name: k for k, name in enumerate(bundle.classes)}
-        samples = [Sample(key=one.name, file=one.file, label=names.get(one.name)) for one in bundle.goldens]
-        about = f"golden samples, because {why}"
+    """The parity on samples, with its fault where it fails. A smaller file fails for a known fault too."""
     how = "square" if (front, arithmetic) == ("square", "float32") else arithmetic
     found, theirs = parity(bundle, samples, answers, front=front, arithmetic=how, about=about)
-    if found.sound or not samples:
+    if not samples or (found.sound and found.largest <= BOUNDS["float32"]):
         return found
+    if found.sound:
+        return replace(found, fault=faults.named(bundle, samples, theirs, known=True))
     rounded = f"rounding to {arithmetic}, for no other known fault gives its answers" if arithmetic in SMALLER else ""
     if found.near and found.finite:
         return replace(found, fault=rounded or LOGITS)
@@ -133,10 +138,44 @@ def _pictures(runs: Path, model: str) -> tuple[Pictures | None, str]:
         return None, f"the pictures of {run.name} are not there: {error.message.rstrip('.')}"
 
 
+def _material(bundle: Bundle, pictures: Pictures | Path | None, why: str, arithmetic: str) -> tuple[list[Sample], str]:
+    """What to compare on, and which it is: pictures of a run or of a folder, golden samples where there are none."""
+    most = JUDGED if arithmetic in SMALLER else COMPARED
+    if isinstance(pictures, Path):
+        return _found(pictures, most)
+    if pictures is not None:
+        return _compared(pictures, most)
+    names = {} if bundle.thresholds else {name: k for k, name in enumerate(bundle.classes)}
+    samples = [Sample(key=one.name, file=one.file, label=names.get(one.name)) for one in bundle.goldens]
+    return samples, f"golden samples, because {why}; being small, they hardly show resizing"
+
+
+def _found(folder: Path, most: int) -> tuple[list[Sample], str]:
+    """Up to `most` picture files of a folder, evenly spaced, without classes. Raises UsageError, DataError."""
+    files, samples, odd = [one for one in files_of([str(folder)]) if one.is_file()], [], []
+    for n in _spaced(len(files), most).tolist():
+        try:
+            with readable(files[n]):
+                samples.append(Sample(key=str(files[n]), file=files[n].read_bytes(), label=None))
+            decode(samples[-1].file)
+        except DataError:
+            odd.append(printable(str(samples.pop().key)))
+    where = printable(str(folder))
+    if not samples:
+        raise DataError(f"None of the files in {where} is a picture.", "Name a folder of pictures.")
+    left = f", without {len(odd)} that cannot be read, such as {odd[0]}" if odd else ""
+    return samples, f"pictures of {where}{left}"
+
+
+def _spaced(count: int, most: int) -> NDArray[np.int64]:
+    """Up to `most` of so many numbers, from 0, evenly spaced."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(np.int64))
+
+
 def _compared(pictures: Pictures, most: int) -> tuple[list[Sample], str]:
     """Validation pictures; where these are few, training pictures too, without classes: they judge no accuracy."""
     samples = _samples(pictures, "validation", most)
-    more = _samples(pictures, "train", max(0, FEWEST - len(samples)))
+    more = _samples(pictures, "train", max(0, ENOUGH - len(samples)))
     about = "validation and training pictures" if more else "validation pictures"
     return [*samples, *(replace(one, label=None, marks=None) for one in more)], about
 
@@ -145,7 +184,7 @@ def _samples(pictures: Pictures, part: str, most: int) -> list[Sample]:
     """Up to `most` files of one part, evenly spaced. Pictures that came as arrays become PNG files."""
     index = pictures.index
     rows = index.rows(part)
-    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64))]
+    rows = rows[_spaced(len(rows), most)]
     read, labels, marks = index.store.read, index.labels, index.marked(rows)
     own = [None] * len(rows) if marks is None else marks
     return [
