@@ -32,6 +32,7 @@ from tellapart.data.pictures import MemoryPixels, StreamedPixels, first_pass
 from tellapart.data.sources import open_source
 from tellapart.data.square import coloured, fitted
 from tellapart.preprocess import Preprocess
+from tellapart.web import reader
 from tellapart.workflow import judge, predict
 
 TO = Preprocess(size=16, channels=3, short=20, mean=(0.0,) * 3, std=(1.0,) * 3)
@@ -187,6 +188,27 @@ def in_parquet(root: Path, at: Path, patch: pytest.MonkeyPatch) -> Hashes:
     return through(open_source(str(at / "forty.parquet")))
 
 
+def in_hugging_face(root: Path, at: Path, patch: pytest.MonkeyPatch) -> Hashes:
+    datasets = pytest.importorskip("datasets", reason="Hugging Face sets are read with datasets")
+    cells = [{"bytes": raw, "path": None} for raw in FORTY.values()]
+    names = datasets.ClassLabel(names=["colour", "grey"])
+    kinds = datasets.Features({"image": datasets.Image(), "label": names})
+    labels = [names.str2int(CLASSES[name]) for name in FORTY]
+    datasets.Dataset.from_dict({"image": cells, "label": labels}, kinds).save_to_disk(str(at / "forty"))
+    return through(open_source(f"hf:{at / 'forty'}"))
+
+
+def served(root: Path, at: Path, patch: pytest.MonkeyPatch) -> Hashes:
+    """What the child of a server gives back, as the server makes its square of it."""
+    squares = {}
+    for name, raw in FORTY.items():
+        kind, head, pixels = reader.answer(raw, reader.MOST)
+        height, width, channels, *_ = reader.SIZE.unpack(head)
+        assert kind == b"+"
+        squares[name] = fitted(np.frombuffer(pixels, np.uint8).reshape(height, width, channels).copy(), TO)
+    return hashed(squares)
+
+
 def in_the_script(root: Path, at: Path, patch: pytest.MonkeyPatch) -> Hashes:
     """The `square` of an exported script, which needs no tellapart."""
     body = ast.parse(exported(preprocess=TO)).body
@@ -211,6 +233,8 @@ WAYS: dict[str, Callable[[Path, Path, pytest.MonkeyPatch], Hashes]] = {
     "a tar shard": in_a_shard,
     "a table": in_a_table,
     "Parquet": in_parquet,
+    "Hugging Face": in_hugging_face,
+    "served": served,
     "the exported script": in_the_script,
 }
 
