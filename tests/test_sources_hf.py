@@ -19,7 +19,9 @@ from PIL import Image
 from tellapart.data.decode import decode
 from tellapart.data.index import NO_PART
 from tellapart.data.pictures import first_pass
+from tellapart.data.sources import open_source
 from tellapart.data.sources.huggingface import huggingface
+from tellapart.data.sources.labels import Labels
 from tellapart.errors import DataError, StorageError, UsageError
 from tellapart.preprocess import Preprocess
 
@@ -58,6 +60,16 @@ def made(datasets: Any, *, names: tuple[str, ...] | None = ("zebra", "ant"), row
 def saved(data: Any, path: Path) -> str:
     data.save_to_disk(str(path))
     return str(path)
+
+
+def test_a_saved_data_set_is_known_without_its_prefix(datasets, tmp_path):
+    alone, parts = tmp_path / "pets", tmp_path / "parts"
+    for path, data in ((alone, made(datasets)), (parts, datasets.DatasetDict(train=made(datasets)))):
+        index = open_source(saved(data, path))
+        assert list(index.keys) == list(open_source(f"hf:{path}").keys)
+        assert index.said[0].startswith("Hugging Face")
+    with pytest.raises(UsageError):
+        open_source(str(alone), labels=Labels(pattern="(?P<label>.)"))
 
 
 def test_a_saved_data_set(datasets, tmp_path):

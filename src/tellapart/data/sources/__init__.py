@@ -31,6 +31,9 @@ KINDS = {**dict.fromkeys((".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".txt
 WAYS = {"table": ("table",), "shards": ("shards",), "": ("folders", "paired", "filename", "shards")}
 """How the labels of each kind can be asked for; '' is a folder."""
 
+SAVED = ("dataset_dict.json",), ("dataset_info.json", "state.json")
+"""What lies in a folder that the library datasets has saved."""
+
 
 def open_source(source: str, *, root: str = "", labels: Labels = AUTO) -> Index:
     """The pictures that `source` names, not yet decoded: a named data set, a folder, a table of files, or shards.
@@ -98,6 +101,8 @@ def _prefixed(prefix: str, name: str, root: str, labels: Labels) -> Index:
 def _of_path(path: Path, labels: Labels) -> Index:
     """The pictures of a file or folder, by the way that was asked for or is found."""
     kind = _kind(path)
+    if labels.way == AUTO.way and any(all((path / one).is_file() for one in files) for files in SAVED):
+        return open_source(f"hf:{path}", labels=labels)
     if kind and not path.is_file():
         raise DataError(f"There is no file {shown(path)}.", "Check the path, or name a known data set.")
     if labels.way not in ("auto", *WAYS[kind]):
