@@ -42,4 +42,5 @@ def network_text(bundle: Bundle) -> str:
     imports = "\n".join(["", *(line for word, line in needed.items() if word in source), ""])
     colours = "RGB" if to.channels == 3 else "grey"
     numbers = {"channels": to.channels, "size": to.size, "mean": to.mean, "std": to.std}
-    return TEXT.substitute(pieces, **numbers, colours=colours, imports=imports)
+    above = pieces["network_source"].lstrip("\n")
+    return TEXT.substitute({**pieces, "network_source": above}, **numbers, colours=colours, imports=imports)
