@@ -78,7 +78,9 @@ def made(n: int) -> tuple[Index, Noise]:
     store = Noise()
     labels, parts = np.arange(n) % 4, np.full(n, NO_PART, np.uint8)
     keys = Strings.of(str(row) for row in range(n))
-    return Index(name="made", classes=("ant", "bee", "cat", "dog"), keys=keys, labels=labels, parts=parts, store=store), store
+    return Index(
+        name="made", classes=("ant", "bee", "cat", "dog"), keys=keys, labels=labels, parts=parts, store=store
+    ), store
 
 
 PACE = Pace(first=1.0, step=0.4, low=0.4, high=0.5, steps=7, judging=0.02, saving=0.1, checkpoint=1000)

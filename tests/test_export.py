@@ -8,6 +8,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -620,9 +621,15 @@ def test_the_network_beside_a_state_dict_is_that_of_the_model(name: str, tmp_pat
     assert (spoken["SIZE"], spoken["CHANNELS"], spoken["MEAN"], spoken["STD"]) == (size, channels, to.mean, to.std)
 
 
+PLACES = (str(Path(torch.__file__).parent).encode(), str(Path(exporting.__file__).parent).encode())
+"""Folders of this machine, which are nobody else's business."""
+
+
 def test_torch_export_opens_without_tellapart(pets: Done, tmp_path: Path) -> None:
     done = tellapart(pets.at, "export", "torch-export", "a", "--out", str(tmp_path / "out"))
     assert (done.code, "parity passed: " in done.out) == (0, True), done.err
+    with zipfile.ZipFile(tmp_path / "out" / "model.pt2") as archive:
+        assert not any(place in archive.read(name) for name in archive.namelist() for place in PLACES)
     code = "import torch, warnings; warnings.simplefilter('ignore'); extra = {'tellapart': ''}; "
     code += "made = torch.export.load('out/model.pt2', extra_files=extra).module(); "
     code += "print(made(torch.zeros(3, 40, 30, 3, dtype=torch.uint8))[0].shape, len(extra['tellapart']) > 9)"

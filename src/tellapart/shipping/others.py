@@ -49,8 +49,10 @@ def write(
             write_atomically(folder / called, text)
     elif way == "torch-export":
         with writable(file):
-            about = _about(bundle, name, front, precision)
-            torch.export.save(_exported(bundle, front), file, extra_files={"tellapart": about})
+            about, made = _about(bundle, name, front, precision), _exported(bundle, front)
+            for node in made.graph.nodes:  # where each is from names folders of this machine
+                node.meta.pop("stack_trace", None)
+            torch.export.save(made, file, extra_files={"tellapart": about})
     elif way == "openvino":
         openvino = import_module("openvino")
         with quiet():
