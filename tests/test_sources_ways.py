@@ -275,7 +275,7 @@ def test_classes_that_differ_by_case_only(tmp_path):
 
 
 def test_the_ways_are_those_of_the_recipe():
-    assert {LABELS[0]} | {"folders", "paired", "filename", "table"} == set(LABELS)
+    assert {LABELS[0]} | {"folders", "paired", "filename", "table", "shards"} == set(LABELS)
     assert Recipe().data.labels == Labels().way == "auto"
 
 
