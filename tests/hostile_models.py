@@ -8,6 +8,7 @@ import base64
 import bz2
 import contextlib
 import gzip
+import importlib
 import io
 import json
 import lzma
@@ -529,6 +530,8 @@ def meet(folder: Path, room: int) -> None:
         "test": lambda file: main(["test", file, "pictures"]),
         "weights": lambda file: _exits(lambda: weights(file)),
     }
+    with contextlib.suppress(ImportError):  # where it is installed, a name of its networks may import it
+        importlib.import_module("timm.models")
     ran: list[str] = []
     good = next(folder.glob("good*"))
     told = [_met(verb, work, str(good), ran) for verb, work in verbs.items()]  # all that is imported late is there now

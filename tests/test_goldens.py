@@ -129,6 +129,31 @@ def test_another_resize_or_other_weights_are_caught(pets: Done, monkeypatch: pyt
     assert not any(one.pixels for one in turned)
 
 
+def test_no_flipped_bit_goes_unseen(pets: Done) -> None:
+    whole = pets.run("a").bundle.read_bytes()
+    behind = 8 + int.from_bytes(whole[:8], "little")
+    places = [behind, len(whole) - 1, (behind + len(whole)) // 2, whole.index(b"mean") + 12, whole.index(b"cat")]
+    for place in places:  # the least bit of a weight, of the mean, of a name
+        changed = bytearray(whole)
+        changed[place] ^= 1
+        (pets.at / "flipped.safetensors").write_bytes(changed)
+        done = tellapart(pets.at, "verify", "flipped.safetensors")
+        assert done.code == 4, place
+        assert "changed after it was written: its digest is another." in done.err, place
+
+
+def test_a_file_from_before_digests_is_read(pets: Done) -> None:
+    whole = pets.run("a").bundle.read_bytes()
+    length = int.from_bytes(whole[:8], "little")
+    header = json.loads(whole[8 : 8 + length])
+    said = json.loads(header["__metadata__"]["tellapart"])
+    del said["digest"]
+    header["__metadata__"]["tellapart"] = json.dumps(said)
+    text = json.dumps(header).encode()
+    (pets.at / "old.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + whole[8 + length :])
+    assert tellapart(pets.at, "verify", "old.safetensors").code == 0
+
+
 def test_a_sample_that_is_no_picture_any_more_is_named(pets: Done) -> None:
     bundle = bundle_of(pets)
     broken = replace(

@@ -1,5 +1,6 @@
 """Bundle: a model someone can use, as one safetensors file: weights, preprocessing, class names, scores, origin."""
 
+import hashlib
 import json
 import math
 from collections import OrderedDict
@@ -77,6 +78,7 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
         "goldens": [golden.to_json() for golden in bundle.goldens],
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.state.items()}
+    header["digest"] = _digest(json.loads(json.dumps(header)), tensors)
     write_atomically(path, save(tensors, metadata={"tellapart": json.dumps(header, ensure_ascii=False)}))
 
 
@@ -103,7 +105,23 @@ def load_bundle(path: Path) -> Bundle:
     for name, tensor in state.items():
         if not bool(torch.isfinite(tensor).all()):
             raise StorageError(f"{brief(path)}: {brief(name)} holds numbers that are not finite.", "Train again.")
+    if "digest" in header and header["digest"] != _digest(header, state):
+        changed = f"{brief(path)} was changed after it was written: its digest is another."
+        raise StorageError(changed, "Copy it again from where it was made.")
     return replace(bundle, state=state)
+
+
+def _digest(header: Mapping[str, Any], state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of all that a file says and of every weight, so that no flipped bit goes unseen.
+
+    Files from before it was written have none.
+    """
+    said = {name: value for name, value in header.items() if name != "digest"}
+    found = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+    for name in sorted(state):
+        found.update(f"{name} {state[name].dtype} {tuple(state[name].shape)}".encode())
+        found.update(state[name].reshape(-1).numpy().view("u1"))
+    return found.hexdigest()
 
 
 def _layout_of(state: Mapping[str, Tensor]) -> Layout:
