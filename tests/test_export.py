@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -265,6 +266,17 @@ def test_a_wrong_mean_is_caught_and_named(
     assert faults.named(bundle, samples, theirs).startswith(f"{fault} (so done")
 
 
+def test_a_mean_that_nobody_uses_is_fitted_and_named(bundle: Bundle, samples: list[Sample]) -> None:
+    change = {"mean": (0.62, 0.41, 0.3), "std": (0.2, 0.31, 0.25)}
+    theirs = probabilities(replace(bundle, preprocess=replace(bundle.preprocess, **change)), samples)
+    said = faults.named(bundle, samples, theirs)
+    words = re.match(r"the mean is about (.+) and the deviation (.+) \(so done, .* by (\S+) instead of", said)
+    assert words, said
+    for found, planted in zip(words.groups(), change.values(), strict=False):
+        assert np.allclose([float(one) for one in found.split(", ")], planted, atol=0.1), said
+    assert float(words[3]) < 0.005
+
+
 def fresh(bundle: Bundle) -> Bundle:
     """The same network before any training: what is left where weights were not loaded."""
     return replace(bundle, state=build(bundle.architecture, seed=7).state_dict())
@@ -405,6 +417,13 @@ def claims_int8(model: Any) -> None:
             one.value = json.dumps({**json.loads(one.value), "precision": "int8"})
 
 
+def one_quantiser(model: Any) -> None:
+    """A node that quantises a number, and nothing else does."""
+    make, tables = onnx.helper.make_node, {"one": np.float32(1), "step": np.float32(0.1), "zero": np.int8(0)}
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(np.asarray(v), k) for k, v in tables.items())
+    model.graph.node.append(make("QuantizeLinear", ["one", "step", "zero"], ["unused"]))
+
+
 def softened(model: Any, by: float = 4.0) -> None:
     """Probabilities of another temperature."""
     end = next(one for one in model.graph.node if "probabilities" in one.output)
@@ -425,6 +444,8 @@ def test_a_precision_that_the_graph_does_not_bear_out_is_not_believed(
         return json.loads(tellapart(pets.at, "export", "check", "a", str(tmp_path / "claim.onnx"), "--json").out)
 
     found = checked(claims_int8)
+    assert (found["sound"], found["bound"]) == (True, 0.01)
+    found = checked(claims_int8, one_quantiser)
     assert (found["sound"], found["bound"]) == (True, 0.01)
     found = checked(claims_int8, softened)
     assert (found["sound"], found["bound"]) == (False, 0.01)
@@ -715,6 +736,13 @@ def test_without_its_pictures_the_golden_samples_prove_it_and_without_those_noth
     assert "of all 200 pictures of own, without 1 that cannot be read, such as own" in done.out
     certificate = json.loads((tmp_path / "more" / "parity.json").read_text())
     assert (certificate["n"], certificate["few"], certificate["accuracy"]) == (200, "", None)
+    for n in range(300):  # more than are compared, so that pictures in between have to make up for them
+        (tmp_path / "own" / "deep" / f"{n}.txt").write_text("no picture")
+    done = tellapart(tmp_path, "export", "state-dict", "alone.safetensors", "--pictures", "own", "--out", "much")
+    assert (done.code, "of all 200 pictures of own, without 301 that" in done.out) == (0, True), done.out + done.err
+    eight = ("export", "onnx", "alone.safetensors", "--precision", "int8", "--out", "small")
+    done = tellapart(tmp_path, *eight, "--pictures", "own")
+    assert (done.code, "of all 160 pictures of own" in done.out) == (0, True), done.out + done.err
     done = tellapart(tmp_path, "export", "state-dict", "alone.safetensors", "--pictures", "no", "--out", "un")
     assert (done.code, "There is no file or folder 'no'." in done.err) == (2, True), done.err
     save_bundle(replace(bundle, goldens=()), file)
@@ -722,6 +750,7 @@ def test_without_its_pictures_the_golden_samples_prove_it_and_without_those_noth
     assert (done.code, "nothing is proved: there is no picture to compare on" in done.out) == (1, True)
     done = tellapart(tmp_path, "export", "onnx", "alone.safetensors", "--precision", "int8", "--out", "eight")
     assert (done.code, "int8 has to see training pictures, and a model file comes without" in done.err) == (2, True)
+    assert "give --pictures FOLDER, or choose fp16" in done.err
 
 
 def test_a_run_whose_pictures_are_gone_says_so(pets: Done, tmp_path: Path) -> None:
@@ -868,6 +897,16 @@ def test_a_program_without_a_picture_or_with_one_that_is_missing_says_so(kind: s
     said = next(line for line in (done.stdout + done.stderr).splitlines() if "missing.ppm" in line)
     assert any(why in said for why in ("annot be opened", "No such file")), said
     assert len(done.stderr.splitlines()) == (kind == "cpp")
+
+
+@pytest.mark.parametrize("kind", PROGRAMS)
+def test_a_program_without_its_model_says_so(kind: str, shipped, goldens, tmp_path: Path) -> None:
+    words, name = ready(kind, shipped[1]), goldens[0][1].name
+    shutil.copytree(shipped[1], tmp_path / "moved", symlinks=True)
+    (tmp_path / "moved" / "model.onnx").unlink()
+    done = ended([*words, name], tmp_path / "moved")
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (4, "", 1), done.stderr
+    assert done.stderr.startswith("the model cannot be opened: ")
 
 
 @pytest.fixture(scope="module")

@@ -21,12 +21,15 @@ from tellapart.names import FILTERS, FITS
 from tellapart.preprocess import Preprocess, fixed_statistics
 from tellapart.recipe import printable
 from tellapart.shipping.parity import Floats, Sample, logits_of_squares, said
+from tellapart.shipping.scales import other_scale
 from tellapart.shipping.shipped import Square
 
-MOST, EXPLAINED, STILL, UNRELATED, PERMUTED, ALIKE = 64, 0.2, 0.02, 0.3, 2000, 0.95
-"""Pictures a fault is tried on; the share of the difference it may leave; answers that vary by less than this share of
-ours are the same for all; the kappa below which answers have nothing to do with each other; and classes up to which
-another order of them is looked for; the cosine of log-odds from which on they are ours by another temperature."""
+MOST, EXPLAINED, ROUGHLY, STILL, UNRELATED, PERMUTED, ALIKE = 64, 0.2, 0.8, 0.02, 0.3, 2000, 0.95
+"""Pictures a fault is tried on; the share of the difference it may leave, and that of another preparation beside the
+rounding to 8 bits, of which none leaves less than all by chance; answers that vary by less than this share of
+ours are the same for all, and a fault that leaves less of the difference is the one; the kappa below which answers have
+nothing to do with each other; and classes up to which another order of them is looked for; the cosine of log-odds from
+which on they are ours by another temperature."""
 
 Squared = Callable[[bytes, Preprocess], NDArray[np.uint8]]
 FIT_WORDS = {
@@ -80,13 +83,17 @@ def named(bundle: Bundle, samples: Sequence[Sample], theirs: Floats, *, known: b
         return strange
     for fault in _faults(bundle.preprocess):
         tried[fault.words] = calibrated(bundle, logits(fault))
+    prepared = dict(tried)
     tried |= _other_ends(bundle, plain, theirs)
     if (order := _order(bundle, ours, theirs)) and _of_two(ours, ours[:, order[1]], theirs):
         tried[order[0]] = ours[:, order[1]]
-    found = _best(ours, theirs, tried)
     if known:
-        return found
-    if theirs.std(0).max() < STILL * ours.std(0).max():  # then it says little that a fault gives the same
+        return _best(ours, theirs, tried) or _best(ours, theirs, prepared, left=ROUGHLY)
+    flat = theirs.std(0).max() < STILL * ours.std(0).max()
+    if not flat and min(_apart(one, theirs) for one in tried.values()) > STILL * _apart(ours, theirs):
+        tried |= _by_scale(bundle, samples, {"": ours, **tried}, theirs)
+    found = _best(ours, theirs, tried)
+    if flat:  # then it says little that a fault gives the same
         return f"{found or 'another scale of pixels'}, or other weights: its answers are the same for all pictures"
     return found or _unrelated(bundle, ours, theirs)
 
@@ -101,14 +108,14 @@ def _spread(samples: Sequence[Sample]) -> list[int]:
     return sorted(n for _, n in turns[:MOST])
 
 
-def _best(ours: Floats, theirs: Floats, tried: dict[str, Floats]) -> str:
+def _best(ours: Floats, theirs: Floats, tried: dict[str, Floats], *, left: float = EXPLAINED) -> str:
     """The fault that leaves the least of the difference, if that is little enough."""
     before = _apart(ours, theirs)
     words = min(tried, key=lambda one: _apart(tried[one], theirs))
-    left = _apart(tried[words], theirs)
-    if left > EXPLAINED * before:
+    after = _apart(tried[words], theirs)
+    if after > left * before:
         return ""
-    return f"{words} (so done, ours differ from its answers by {left:.1g} instead of {before:.1g}, on average)"
+    return f"{words} (so done, ours differ from its answers by {after:.1g} instead of {before:.1g}, on average)"
 
 
 def _apart(first: Floats, second: Floats) -> float:
@@ -217,6 +224,21 @@ def _resizes(to: Preprocess) -> Iterator[Fault]:
     if to.side != to.size:
         words = "the margin is not cut off: the whole centre square is seen"
         yield Fault(words=words, to=replace(to, short=0), square=_as_it_is)
+
+
+def _by_scale(bundle: Bundle, samples: Sequence[Sample], tried: dict[str, Floats], theirs: Floats) -> dict[str, Floats]:
+    """What a fitted mean and deviation make of our answers, by the fault in words, from the nearest that were tried."""
+    network, to = bundle.module(), bundle.preprocess
+    squares = [_as_it_is(one.file, to) for one in samples]
+    starts = {"": to, **{one.words: one.to for one in _scales(to)}}
+    nearest = min(starts, key=lambda words: _apart(tried[words], theirs))
+
+    def answers(to: Preprocess, count: int) -> Floats:
+        return calibrated(bundle, logits_of_squares(network, squares[:count], to))
+
+    other = other_scale(starts[nearest], answers, theirs)
+    mean, std = (", ".join(f"{one:.3g}" for one in values) for values in (other.mean, other.std))
+    return {f"the mean is about {mean} and the deviation {std}": answers(other, len(samples))}
 
 
 def _unaveraged(file: bytes, to: Preprocess) -> NDArray[np.uint8]:

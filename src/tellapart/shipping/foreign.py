@@ -6,6 +6,7 @@ The child is this module, run as a program. No torch here: it would take most of
 import contextlib
 import io
 import json
+import math
 import os
 import signal
 import subprocess
@@ -32,8 +33,9 @@ ALARM = getattr(signal, "SIGALRM", 0)
 """What ends a child that takes too long; Windows has no such thing, nor bounds on memory."""
 HELLO, WELL, ILL = b"ready", b"1", b"0"
 """What the child says first; the first byte of an answer, and that of a reason why there is none."""
-QUANTISING, FLOAT16 = ("uantizeLinear", "QLinear", "Integer"), 10
-"""In the names of operators of ONNX that compute in 8 bits; its number of the type float16."""
+QUANTISING = ("uantizeLinear", "QLinear", "Integer")
+KINDS = {1: "float32", 10: "fp16", 2: "int8", 3: "int8"}
+"""In the names of operators of ONNX that compute in 8 bits; what its numbers of types of numbers stand for."""
 GIVE = "Give a file that `tellapart export onnx` wrote, or one made from it."
 
 
@@ -99,10 +101,14 @@ def _opened(raw: bytes) -> Model:
 
 
 def _precision(parts: Sequence[Any]) -> str:
-    """What a graph computes in, whatever is said of it: int8 where it quantises, fp16 where it holds such numbers."""
-    if any(word in getattr(one, "op_type", "") for one in parts for word in QUANTISING):
-        return "int8"
-    return "fp16" if any(getattr(one, "data_type", 0) == FLOAT16 for one in parts) else "float32"
+    """What a graph computes in, whatever is said of it: the kind of most of its numbers, 8 bits where it quantises."""
+    quantises = any(word in getattr(one, "op_type", "") for one in parts for word in QUANTISING)
+    held = {"float32": 0, "fp16": 0, "int8": 0}
+    for one in parts:
+        kind = KINDS.get(getattr(one, "data_type", 0))
+        if kind and (kind != "int8" or quantises):
+            held[kind] += math.prod(one.dims)
+    return max(held, key=lambda kind: held[kind])
 
 
 def _parts(message: Any) -> Iterator[Any]:

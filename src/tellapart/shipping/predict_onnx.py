@@ -75,12 +75,16 @@ class Model:
 def main() -> int:
     """Print the three likeliest classes of each picture and, where it may have several, all that it is said to have;
     names are quoted, so that they cannot command a terminal. The exit code is 3 when one could not be read, 2 when none
-    was named.
+    was named, 4 when the model cannot be opened.
     """
     if len(sys.argv) < 2:
         sys.stderr.write("usage: python predict.py PICTURE ...\n")
         return 2
-    model, code = Model(Path(__file__).with_name("model.onnx")), 0
+    try:
+        model, code = Model(Path(__file__).with_name("model.onnx")), 0
+    except Exception as error:  # onnxruntime raises errors of its own, one kind for each reason
+        sys.stderr.write(f"the model cannot be opened: {str(error).splitlines()[0]}\n")
+        return 4
     for file in sys.argv[1:]:
         try:
             pixels = opened(file, model.channels)

@@ -68,15 +68,11 @@ def export(
     if other := next((file for key, file in ARTEFACTS.items() if key != way and (out / file).exists()), ""):
         raise UsageError(f"{out} holds {other}, whose {CERTIFICATE} is another.", "Choose another --out.")
     pictures, why = _pictures(runs, model)
+    samples, about = _material(bundle, folder or pictures, why, precision)
     calibration: tuple[NDArray[np.uint8], ...] = ()
     if precision == "int8":
-        if pictures is None:
-            raise UsageError(
-                f"int8 has to see training pictures, and {why}.", "Export from a run whose pictures are there, or fp16."
-            )
-        shown = _samples(pictures, "train", SHOWN)
+        shown, samples = _shown(pictures, samples, folder, why)
         calibration = tuple(given(bundle.preprocess, one, front)[None] for one in shown)
-    samples, about = _material(bundle, folder or pictures, why, precision)
     with _whole(out) as made:
         write(way, bundle, name, made, front=front, precision=precision, calibration=calibration)
         answers = opened(way, bundle, made / ARTEFACTS[way])
@@ -153,7 +149,10 @@ def _material(bundle: Bundle, pictures: Pictures | Path | None, why: str, arithm
 def _found(folder: Path, most: int) -> tuple[list[Sample], str]:
     """Up to `most` picture files of a folder, evenly spaced, without classes. Raises UsageError, DataError."""
     files, samples, odd = [one for one in files_of([str(folder)]) if one.is_file()], [], []
-    for n in _spaced(len(files), most).tolist():
+    first = _spaced(len(files), most)
+    for n in [*first.tolist(), *np.setdiff1d(np.arange(len(files)), first).tolist()]:
+        if len(samples) == most:  # what is no picture is made up for by files in between
+            break
         try:
             with readable(files[n]):
                 samples.append(Sample(key=str(files[n]), file=files[n].read_bytes(), label=None))
@@ -165,6 +164,23 @@ def _found(folder: Path, most: int) -> tuple[list[Sample], str]:
         raise DataError(f"None of the files in {where} is a picture.", "Name a folder of pictures.")
     left = f", without {len(odd)} that cannot be read, such as {odd[0]}" if odd else ""
     return samples, f"pictures of {where}{left}"
+
+
+def _shown(
+    pictures: Pictures | None, samples: list[Sample], folder: Path | None, why: str
+) -> tuple[list[Sample], list[Sample]]:
+    """What shows int8 its ranges, and what is left to compare on: training pictures, or one in five of a folder's.
+    Raises UsageError where there are neither.
+    """
+    if pictures is not None:
+        return _samples(pictures, "train", SHOWN), samples
+    if folder is None:
+        raise UsageError(
+            f"int8 has to see training pictures, and {why}.",
+            "Export from a run whose pictures are there, give --pictures FOLDER, or choose fp16.",
+        )
+    taken = range(0, len(samples), 5)[:SHOWN]
+    return [samples[n] for n in taken], [one for n, one in enumerate(samples) if n not in taken]
 
 
 def _spaced(count: int, most: int) -> NDArray[np.int64]:
