@@ -120,7 +120,7 @@ def _digest(header: Mapping[str, Any], state: Mapping[str, Tensor]) -> str:
     found = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
     for name in sorted(state):
         found.update(f"{name} {state[name].dtype} {tuple(state[name].shape)}".encode())
-        found.update(state[name].reshape(-1).numpy().view("u1"))
+        found.update(state[name].reshape(-1).numpy().view("u1").data)
     return found.hexdigest()
 
 
