@@ -202,15 +202,6 @@ def test_a_test_folder_without_classes(tmp_path):
     refused(tmp_path, r"test holds pictures directly \(1\) and no class folders")
 
 
-def test_one_class_only(tmp_path):
-    refused(plant(tmp_path / "1", "ants/1.jpg"), "There is only one class, 'ants', in", "needs two or more")
-    refused(
-        plant(tmp_path / "2", "set/ants/1.jpg", "set/bees/1.jpg"),
-        "only one class, 'set'",
-        "If 'set' itself holds the class folders, name that folder.",
-    )
-
-
 def test_class_empty_in_one_part(tmp_path):
     for root in (plant(tmp_path / "1", *PARTED, "test/ants/1.jpg", "test/bees/"), tmp_path / "2"):
         plant(root, *PARTED, "test/ants/1.jpg")

@@ -189,7 +189,6 @@ def test_as_in_dog_breed_pictures_lie_in_train_and_ids_have_no_extension(tmp_pat
         (rows("/etc/passwd.png,cat"), "'/etc/passwd.png' leaves", ""),
         (rows("C:\\pictures\\x.png,cat"), "leaves the table's folder", ""),
         (rows("https://example.org/1.png,cat"), "is an address on the net", "Download"),
-        ("path,label\nimg/1.png,cat\n3.jpg,cat\n", "There is only one class, 'cat'", "two or more"),
         (rows("labels.csv,cat").replace("3.jpg,10\n", 'x.png,"a\nb"\n'), "'x.png'", ""),
         (rows().replace("3.jpg,10", '3.jpg,"a\nb"'), "the label 'a\\nb' holds a control character", "Repair"),
     ],

@@ -1,7 +1,10 @@
 """Labels from text files and from file names: what is found by itself, what can be forced, and every refusal."""
 
+import io
 import os
 import re
+import shutil
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -55,6 +58,54 @@ def refused(
         open_source(str(source), labels=labels)
     assert re.search(message, caught.value.message), caught.value.message
     assert hint in caught.value.hint, caught.value.hint
+
+
+# --- one class --------------------------------------------------------------------------------------------------------
+
+
+def packed(root: Path) -> Path:
+    """Two pictures of one class, as a shard."""
+    root.mkdir()
+    with tarfile.open(root / "a.tar", "w") as out:
+        for name in ("0.jpg", "0.cls", "1.jpg", "1.cls"):
+            member, text = tarfile.TarInfo(name), b"ants" * name.endswith("cls")
+            member.size = len(text)
+            out.addfile(member, io.BytesIO(text))
+    return root / "a.tar"
+
+
+ALONE = {
+    "folder": lambda at: names_only(at, "ants/1.jpg"),
+    "parts": lambda at: names_only(at, "train/ants/1.jpg", "val/ants/2.jpg"),
+    "table": lambda at: plant(at, {"1.jpg": "", "2.jpg": "", "t.csv": "path,label\n1.jpg,ants\n2.jpg,ants\n"}) / "t.csv",
+    "several": lambda at: plant(at, {"1.jpg": "", "t.csv": "path,label\n1.jpg,ants\n"}) / "t.csv",
+    "shards": packed,
+}
+
+
+@pytest.mark.parametrize("kind", ALONE)
+def test_one_class_is_too_few_to_train_on_and_enough_beside_others(tmp_path: Path, kind: str) -> None:
+    source = ALONE[kind](tmp_path / "at")
+    labels = Labels("table", several=";") if kind == "several" else AUTO
+    refused(source, "There is only one class, 'ants', in", "Telling apart needs two or more", labels=labels)
+    assert open_source(str(source), labels=labels, least=1).classes == ("ants",)
+
+
+def test_a_folder_above_the_class_folders_is_guessed(tmp_path: Path) -> None:
+    names_only(tmp_path, "set/ants/1.jpg", "set/bees/1.jpg")
+    refused(tmp_path, "only one class, 'set'", "If 'set' itself holds the class folders, name that folder.")
+
+
+def test_a_second_source_may_lack_all_classes_but_one(tmp_path: Path) -> None:
+    make_folder(tmp_path / "pets", classes=("ants", "bees", "cats"), size=12)
+    (tmp_path / "new").mkdir()
+    shutil.copytree(tmp_path / "pets" / "bees", tmp_path / "new" / "bees")
+    for n, one in enumerate((tmp_path / "new" / "bees").iterdir()):
+        Image.fromarray(draw(1, 3, (9, n), 12)).save(one.with_suffix(".png"))
+    done = train(tmp_path, "a", "pets", "--test-from", "new", "--epochs", "1")
+    assert "The test part has no picture of ants, cats." in done.out + done.err, done.out + done.err
+    done = tellapart(tmp_path, "test", "a", "new")
+    assert (done.code, "n = " in done.out) == (0, True), done.out + done.err
 
 
 # --- text files -------------------------------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ def open_for(recipe: Recipe, source: str) -> Index:
     if source == data.source:
         return open_source(source, root=data.root, labels=labels)
     named = source in NAMED_SOURCES or source.startswith("torchvision:")
-    return open_source(source, root=data.root if named else "", labels=fitting(labels, source))
+    return open_source(source, root=data.root if named else "", labels=fitting(labels, source), least=1)
 
 
 def opened_or_fetched(source: str, recipe: Recipe, fetching: download.Progress | None) -> Index:

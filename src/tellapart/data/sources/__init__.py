@@ -35,7 +35,7 @@ SAVED = ("dataset_dict.json",), ("dataset_info.json", "state.json")
 """What lies in a folder that the library datasets has saved."""
 
 
-def open_source(source: str, *, root: str = "", labels: Labels = AUTO) -> Index:
+def open_source(source: str, *, root: str = "", labels: Labels = AUTO, least: int = 2) -> Index:
     """The pictures that `source` names, not yet decoded: a named data set, a folder, a table of files, or shards.
 
     Args:
@@ -43,6 +43,7 @@ def open_source(source: str, *, root: str = "", labels: Labels = AUTO) -> Index:
             separates folders on every system.
         root: the folder that holds the files of a named data set; '' is `default_root()`.
         labels: how the pictures of a path get their labels; "auto" finds out, and `Index.said` says what was found.
+        least: fewer classes than these are refused; 1 for pictures that are added to others, or that a model judges.
 
     Raises UsageError for a name that is neither, for a root beside a folder, and for labels that do not go with the
     source; DataError when the pictures or their files are not usable; StorageError when they cannot be read.
@@ -60,6 +61,7 @@ def open_source(source: str, *, root: str = "", labels: Labels = AUTO) -> Index:
             if colon
             else SOURCES[source](expanded(root) if root else default_root())
         )
+        _refuse_few(index, least, Path(source))
         if Path(source).is_dir():
             return _saying(index, f"'{source}' is the named data set; the folder of that name is ./{source}.")
         return index
@@ -76,8 +78,21 @@ def open_source(source: str, *, root: str = "", labels: Labels = AUTO) -> Index:
             f"Leave the root out, or give the whole path of the {what} as the source.",
         )
     index = _of_path(path, labels)
+    _refuse_few(index, least, path)
     known = source.replace("\\", "/").removeprefix("./").rstrip("/")
     return _saying(index, f"'{source}' is the folder, not the named data set {known}.") if known in SOURCES else index
+
+
+def _refuse_few(index: Index, least: int, path: Path) -> None:
+    """Raises DataError where there are fewer classes, with the folder that may be meant instead."""
+    if len(index.classes) >= least:
+        return
+    name = index.classes[0]
+    deeper = path.is_dir() and any("/" in key.partition(f"{name}/")[2] for key in index.keys)
+    guess = f"If '{name}' itself holds the class folders, name that folder. " if deeper else ""
+    raise DataError(
+        f"There is only one class, '{name}', in {shown(path)}.", f"{guess}Telling apart needs two or more classes."
+    )
 
 
 def _prefixed(prefix: str, name: str, root: str, labels: Labels) -> Index:
@@ -102,7 +117,7 @@ def _of_path(path: Path, labels: Labels) -> Index:
     """The pictures of a file or folder, by the way that was asked for or is found."""
     kind = _kind(path)
     if labels.way == AUTO.way and any(all((path / one).is_file() for one in files) for files in SAVED):
-        return open_source(f"hf:{path}", labels=labels)
+        return open_source(f"hf:{path}", labels=labels, least=1)
     if kind and not path.is_file():
         raise DataError(f"There is no file {shown(path)}.", "Check the path, or name a known data set.")
     if labels.way not in ("auto", *WAYS[kind]):

@@ -103,7 +103,7 @@ def classes_of(
 
     known: the names that numbers stand for, in the order to keep; without them the texts are names, sorted naturally.
     Raises DataError for an empty label, one that cannot be shown or has no name, texts that differ by case only, and
-    when there is one class only.
+    when there is no class.
     """
     known = [unicodedata.normalize("NFC", name) for name in known]
     names = [_class_name(text, known, lambda at_=text: column.where(at_, at)) for text in column.texts]
@@ -182,9 +182,8 @@ def _in_order(text_of: Mapping[str, str], known: Sequence[str], column: Coded, a
     classes = naturally(text_of) if not known else [name for name in dict.fromkeys(known) if name in text_of]
     if not known:  # names that a schema lists are meant so; those that someone typed are hardly
         refuse_twins(classes, lambda name: f"{column.where(text_of[name], at)}: ")
-    if len(classes) < 2:
-        said = f"There is only one class, '{classes[0]}'." if classes else "No label names a class."
-        raise DataError(said, "Telling apart needs two or more.")
+    if not classes:
+        raise DataError("No label names a class.", "Telling apart needs two or more.")
     return classes
 
 

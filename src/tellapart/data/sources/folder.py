@@ -114,15 +114,7 @@ def refuse_no_folder(root: Path) -> None:
 def _class_names(parts: Sequence[Part]) -> list[str]:
     """The class names of the first part (training, or all), sorted naturally, once they are proved to be distinct."""
     refuse_twins([name for part in parts for name in part.classes])
-    names = naturally(parts[0].classes)
-    if len(names) == 1:
-        deeper = any("/" in key.partition(f"{names[0]}/")[2] for key in parts[0].classes[names[0]])
-        guess = f"If '{names[0]}' itself holds the class folders, name that folder. " if deeper else ""
-        raise DataError(
-            f"There is only one class, '{names[0]}', in {shown(parts[0].name)}.",
-            f"{guess}Telling apart needs two or more class folders. {EXAMPLE}",
-        )
-    return names
+    return naturally(parts[0].classes)
 
 
 def refuse_twins(names: Sequence[str], where: Callable[[str], str] = lambda name: "") -> None:
