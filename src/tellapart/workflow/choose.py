@@ -40,12 +40,14 @@ def selected(recipe: Recipe, opened: Callable[[str], Index]) -> Index:
     return replace(index, said=(*index.said, said))
 
 
-def open_for(recipe: Recipe, source: str) -> Index:
-    """The index of the recipe's source or of a second one, with the labels that were asked for; nothing is fetched."""
+def open_for(recipe: Recipe, source: str, *, least: int = 2) -> Index:
+    """The index of the recipe's source or of a second one, with the labels that were asked for; nothing is fetched.
+    Fewer classes than `least` are refused; a second source may have any number.
+    """
     data = recipe.data
     labels = Labels(data.labels, data.pattern, data.columns, data.several)
     if source == data.source:
-        return open_source(source, root=data.root, labels=labels)
+        return open_source(source, root=data.root, labels=labels, least=least)
     named = source in NAMED_SOURCES or source.startswith("torchvision:")
     return open_source(source, root=data.root if named else "", labels=fitting(labels, source), least=1)
 

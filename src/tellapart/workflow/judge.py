@@ -151,7 +151,7 @@ def judge_elsewhere(bundle: Bundle, asked: Recipe, *, run: Run | None, device: t
     are the sealed test part of the model's own run.
     """
     source, skip_bad = asked.data.source, asked.data.on_bad == "skip"
-    found = grouped(relabelled(open_for(asked, source), asked.data.label_map), asked.data.group_by)
+    found = grouped(relabelled(open_for(asked, source, least=1), asked.data.label_map), asked.data.group_by)
     refuse_empty(found)
     if (found.marks is None) == bool(bundle.thresholds):
         ways = "one class each", "several classes each, or none"
