@@ -390,6 +390,22 @@ def test_a_frame_or_a_tint_that_gives_the_class_away_is_a_warning(photos):
     assert "border" in [one.numbers["probe"] for one in probed(facts)[:-1]]
 
 
+def test_a_light_that_tells_more_than_whole_pictures_do_is_a_warning():
+    """Too little for a rule that asks most of the way, and more than the pictures themselves tell."""
+    chance, marks = np.random.default_rng(0), [n % 2 for n in range(200)]
+
+    def lit(k: int) -> Image.Image:
+        """Patches without a meaning, under a light of chance and a little more of it in the second class."""
+        patches = chance.uniform(-120, 120, (12, 12, 3))
+        level = 120 + chance.normal(0, 9) + 12 * k
+        return Image.fromarray((patches - patches.mean() + level).clip(0, 255).astype(np.uint8)).resize((48, 48), 0)
+
+    *warnings, table = probed(facts_of([lit(k) for k in marks], marks))
+    assert [one.numbers["probe"] for one in warnings][:1] == ["mean colour"], table.detail
+    assert table.numbers["nearest neighbour"] < warnings[0].numbers["accuracy"] < 0.8, table.detail
+    assert kinds(probed(facts_of([lit(0) for _ in marks], marks))) == ["probes"]
+
+
 def test_the_answers_of_the_probes_do_not_come_from_the_pictures_own_fold():
     rng = np.random.default_rng(0)
     noise = facts_of(

@@ -19,8 +19,10 @@ FRAME = 3
 OUTSIDE, INSIDE = 0.3, 0.6
 """How far a probe must go from the majority (0) to always right (1) to be a warning. What stands beside the picture
 (bytes, size, format) should say nothing, so a third of the way is much. Colour and border are part of what is shown
-and may say something rightly, so they must go most of the way, and nearly as far as comparing whole pictures goes. So
-may the bytes where nothing was lost in saving: they then tell how much detail there is, not how it was saved."""
+and may say something rightly, so they must go most of the way, and nearly as far as comparing whole pictures goes; or a
+third of the way, and surely further than that. So may the bytes where nothing was lost in saving: they then tell how
+much detail there is, not how it was saved."""
+SHOWN = "mean colour", "border"
 LOSSLESS = b"PNG", b"BMP", b"TIFF", b"PPM"
 NEARLY = 0.8
 SURE = 3.29
@@ -115,8 +117,9 @@ def shortcuts(found: list[Probe]) -> Iterator[Finding]:
     baseline = found[-1]
     for probe in found[:-1]:
         low, high = probe.interval()
-        much = wilson(probe.hits, probe.n, z=SURE)[0] > probe.majority and probe.skill() >= probe.limit
-        if much and (probe.limit == OUTSIDE or probe.skill() >= NEARLY * baseline.skill()):
+        most = probe.skill() >= probe.limit and (probe.limit == OUTSIDE or probe.skill() >= NEARLY * baseline.skill())
+        more = probe.name in SHOWN and probe.skill() >= OUTSIDE and low > baseline.hits / baseline.n
+        if wilson(probe.hits, probe.n, z=SURE)[0] > probe.majority and (most or more):
             yield Finding(
                 kind="shortcut",
                 severity="warning",

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tellapart.data import saved
 from tellapart.data.index import Ignored, Index, Strings, naturally
-from tellapart.data.sources.layout import EXAMPLE, Part, parts_of
+from tellapart.data.sources.layout import Part, parts_of
 from tellapart.data.sources.listing import PICTURES, Walk, archive_stem, few, shown, stamp
 from tellapart.errors import DataError, StorageError, nearest
 
