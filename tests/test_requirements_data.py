@@ -212,6 +212,10 @@ def test_runs_with_and_without_stand_beside_each_other(
     assert {row["name"] for row in rows} == {"with", "without"}
     assert len({row["gap"] for row in rows}) == 2
     assert all(re.search(rf"^{row['name']} .*{re.escape(format(row['gap'], '+.3f'))}", table, re.M) for row in rows)
+    beside = tellapart(tmp_path, "compare", "without", "with").out.partition("how each fits:")[2]
+    for row in rows:
+        gap = r"training .* % \(n = \d+\), validation .* % \(n = \d+\), gap -?\d+\.\d points \[.*\]"
+        assert re.search(rf"^  {row['name']} .*{gap}", beside, re.M), beside
 
 
 def test_all_of_a_wide_picture_is_seen_when_it_is_padded(tmp_path: Path) -> None:

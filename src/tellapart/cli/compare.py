@@ -14,6 +14,8 @@ from tellapart.recipe import printable
 if TYPE_CHECKING:
     from tellapart.workflow.compare import Comparison, Model, Pair, Picture
 
+FITS = 5
+"""Trainings of a model whose gap between training and validation is shown."""
 MARKED = ("mean average precision", "micro F1", "exact match")
 """The scores that are shown where a picture may have several classes."""
 
@@ -66,6 +68,9 @@ def comparison_lines(found: "Comparison") -> Iterator[str]:
     else:
         yield f"{'run':<{width}}  {'trainings':>9}  {'accuracy [95 % interval]':<24}  mean loss [95 % interval]"
         yield from (_row(one, width) for one in found.models)
+    fits = [fit for one in found.models for fit in one.fits[:FITS]]
+    yield from ["", "how each fits:"] * bool(fits)
+    yield from (f"  {name:<{width}}  {text}" for name, text in fits)
     for pair in found.pairs:
         yield ""
         yield pair.verdict

@@ -34,7 +34,7 @@ CHOSEN = "the epoch of each was chosen by validation pictures, which flatters it
 @dataclass(frozen=True, kw_only=True)
 class Model:
     """One model: figures of each of its trainings on the common pictures (with folds, of each seed out of fold), and
-    their spread where there are several; `runs` is how many trainings it has.
+    their spread where there are several; `runs` is how many trainings it has, `fits` how each of them fits.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Model:
     runs: int
     trainings: dict[str, list[Figure]]
     spread: list[Spread]
+    fits: list[tuple[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +179,7 @@ def _model(
         runs=len(one.trainings),
         trainings=dict(zip(names, figures, strict=True)),
         spread=spreads(figures, f"{len(figures)} trainings") if len(figures) > 1 else [],
+        fits=one.fits,
     )
 
 
