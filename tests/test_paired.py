@@ -12,13 +12,11 @@ import pytest
 import tellapart.evaluation.intervals
 import tellapart.evaluation.paired
 import tellapart.figures.plot
-from tellapart.evaluation.intervals import t_point
+from tellapart.evaluation.intervals import of_mean, t_point
 from tellapart.evaluation.paired import (
     FLIPS,
     MID_P,
-    SEED,
     Paired,
-    bootstrap,
     holm,
     majorities,
     mcnemar,
@@ -133,40 +131,21 @@ def test_many_flipped_signs_are_a_sample_that_comes_near() -> None:
     assert sign_flips(gains) == sign_flips(gains)
 
 
-def test_the_bootstrap_is_a_loop_over_draws_of_whole_groups() -> None:
-    values, groups = np.random.default_rng(0).normal(size=30), np.repeat([4, 7, 1, 9, 2, 5], [1, 9, 3, 7, 4, 6])
-    chance, found = np.random.Generator(np.random.Philox(SEED)), []
-    names = sorted(set(groups.tolist()))
-    for _ in range(2000):
-        drawn = [names[k] for k in chance.integers(0, 6, 6)]
-        rows = [row for name in drawn for row in range(30) if groups[row] == name]
-        found.append(sum(values[row] for row in rows) / len(rows))
-    assert bootstrap(lambda rows: float(values[rows].mean()), 30, groups) == pytest.approx(
-        tuple(np.quantile(found, [0.025, 0.975]))
-    )
-
-
-def test_the_bootstrap_takes_any_function_of_both_models() -> None:
-    """The difference of balanced accuracies, against the normal interval of the two classes' means."""
-    chance = np.random.default_rng(1)
-    labels = np.repeat([0, 1], [900, 100])
-    gains = chance.choice([-1.0, 0.0, 1.0], 1000, p=[0.05, 0.8, 0.15])
-
-    def difference(rows: np.ndarray) -> float:
-        return float(np.mean([gains[rows][labels[rows] == k].mean() for k in (0, 1)]))
-
-    low, high = bootstrap(difference, 1000)
-    error = math.sqrt(sum(gains[labels == k].var() / (labels == k).sum() for k in (0, 1))) / 2
-    assert (high - low) / 2 == pytest.approx(Z * error, rel=0.1)
-    assert (high + low) / 2 == pytest.approx(difference(np.arange(1000)), abs=error / 5)
+def test_the_loss_has_the_interval_of_a_mean_of_differences() -> None:
+    chance, groups = np.random.default_rng(0), np.repeat([4, 7, 1, 9, 2, 5], [1, 9, 3, 7, 4, 6])
+    first, second = ((np.zeros(30), chance.exponential(size=30)) for _ in range(2))
+    for by in (None, groups):
+        assert paired(first, second, by).loss == (
+            float((second[1] - first[1]).mean()),
+            *of_mean(second[1] - first[1], by),
+        )
 
 
 def test_groups_that_are_alike_inside_widen_every_interval() -> None:
     chance = np.random.default_rng(2)
     groups = np.repeat(np.arange(40), 10)
     gains = np.repeat(chance.choice([-1.0, 0.0, 1.0], 40, p=[0.2, 0.4, 0.4]), 10)
-    apart = bootstrap(lambda rows: float(gains[rows].mean()), 400)
-    together = bootstrap(lambda rows: float(gains[rows].mean()), 400, groups)
+    apart, together = of_mean(gains), of_mean(gains, groups)
     assert together[1] - together[0] > 2.5 * (apart[1] - apart[0])  # sqrt(10) = 3.2
     (low, high), seen = of_gains(gains, groups)
     (low1, high1), seen1 = of_gains(gains, None)

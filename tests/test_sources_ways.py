@@ -77,7 +77,9 @@ def packed(root: Path) -> Path:
 ALONE = {
     "folder": lambda at: names_only(at, "ants/1.jpg"),
     "parts": lambda at: names_only(at, "train/ants/1.jpg", "val/ants/2.jpg"),
-    "table": lambda at: plant(at, {"1.jpg": "", "2.jpg": "", "t.csv": "path,label\n1.jpg,ants\n2.jpg,ants\n"}) / "t.csv",
+    "table": lambda at: (
+        plant(at, {"1.jpg": "", "2.jpg": "", "t.csv": "path,label\n1.jpg,ants\n2.jpg,ants\n"}) / "t.csv"
+    ),
     "several": lambda at: plant(at, {"1.jpg": "", "t.csv": "path,label\n1.jpg,ants\n"}) / "t.csv",
     "shards": packed,
 }

@@ -115,7 +115,7 @@ def _about(first: str, pair: "Pair", *, most: int = 5) -> Iterator[str]:
         yield f"  {one.name} of {pair.name} less that of {first}: {ends} (paired bootstrap)"
     if pair.found.loss is not None:
         value, low, high = pair.found.loss
-        less = f"{value:+.4f} [{low:.4f}, {high:.4f}] (paired bootstrap)"
+        less = f"{value:+.4f} [{low:.4f}, {high:.4f}]"
         yield f"  mean loss of {pair.name} less that of {first}: {less}"
     for who, pictures in ((pair.name, pair.won), (first, pair.lost)):
         shown = "; ".join(_named(one) for one in pictures[:most])

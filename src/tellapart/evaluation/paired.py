@@ -12,14 +12,14 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.evaluation.intervals import Z95, t_point
+from tellapart.evaluation.intervals import Z95, of_mean, t_point
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
 
-SEED, RESAMPLES, LEAST, DRAWS = 20261122, 2000, 400, 40_000_000
-"""Chance here has a seed of its own, so that equal predictions give equal numbers; resamples: as many as DRAWS pictures
-allow, within these bounds."""
+SEED, LEAST, DRAWS = 20261122, 400, 40_000_000
+"""Chance here has a seed of its own, so that equal predictions give equal numbers; throws: as many as DRAWS pictures
+allow, and so many at least."""
 LEVEL, POWER = 0.05, 0.8
 MID_P, FLIPS = "McNemar mid-p", "sign-flip mid-p"
 
@@ -68,7 +68,7 @@ def paired(
         test, p = FLIPS, sign_flips(gains, groups)
     loss = None
     if np.isfinite(losses).all() and len(_units(losses, groups)[0]) > 1:
-        loss = (float(losses.mean()), *bootstrap(lambda rows: float(losses[rows].mean()), n, groups))
+        loss = (float(losses.mean()), *of_mean(losses, groups))
     value = float(gains.mean())
     found = {"n": n, "won": won, "lost": lost, "difference": value, "low": low, "high": high, "loss": loss}
     return Paired(**found, test=test, p=p, adjusted=p, resolves=resolves)
@@ -190,27 +190,6 @@ def sign_flips(gains: Floats, groups: NDArray[np.int64] | None = None) -> float:
 def _beyond(thrown: Floats, far: float) -> float:
     ends = np.abs(thrown) - far
     return float((ends > 1e-9).mean() + (np.abs(ends) <= 1e-9).mean() / 2)
-
-
-def bootstrap(
-    statistic: Callable[[NDArray[np.int64]], float], n: int, groups: NDArray[np.int64] | None = None
-) -> Interval:
-    """The 95 % percentile interval of any number that a function gives for rows of n pictures, both models' together:
-    pictures, or whole groups, are drawn with replacement (B. Efron, Ann. Stat. 7, 1979).
-    """
-    number = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
-    order, sizes = np.argsort(number, kind="stable"), np.bincount(number)
-    starts, chance = np.cumsum(sizes) - sizes, np.random.Generator(np.random.Philox(SEED))
-    found = []
-    for _ in range(int(np.clip(DRAWS // n, LEAST, RESAMPLES))):
-        rows = drawn = chance.integers(0, len(sizes), len(sizes))
-        if groups is not None:
-            long = sizes[drawn]
-            inside = np.arange(long.sum()) - np.repeat(np.cumsum(long) - long, long)
-            rows = order[np.repeat(starts[drawn], long) + inside]
-        found.append(statistic(rows))
-    low, high = np.quantile(found, [LEVEL / 2, 1 - LEVEL / 2])
-    return float(low), float(high)
 
 
 def holm(ps: Sequence[float]) -> list[float]:
