@@ -49,6 +49,22 @@ def refused(path: Path, message: str, hint: str = "", kind: type[TellapartError]
     assert str(caught.value).isprintable()
 
 
+def test_folders_like_parts_that_no_column_names_are_said(tmp_path):
+    for part in ("train", "val"):
+        for n in range(2):
+            (tmp_path / "set" / part).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "set" / part / f"{n}.png").write_text("x")
+    rows = [(f"set/{part}/{n}.png", "ab"[n]) for part in ("train", "val") for n in range(2)]
+    text = "path,label\n" + "".join(f"{path},{label}\n" for path, label in rows)
+    said = (
+        "The pictures lie in train/ and val/, but no column says their part: they are split anew. A column split keeps"
+    )
+    assert any(one.startswith(said) for one in table(write(tmp_path, text), {}).said)
+    kept = "path,label,split\n" + "".join(f"{path},{label},{path.split('/')[1]}\n" for path, label in rows)
+    for other in (kept, text.replace("val/", "train/").replace("train/0.png,a", "train/0.png,a", 1)):
+        assert not any("split anew" in one and "lie in" in one for one in table(write(tmp_path, other), {}).said)
+
+
 def as_expected(path: Path, **columns: str) -> None:
     index = table(path, columns)
     assert index.classes == ("9", "10", "cat", "dog")

@@ -1,5 +1,6 @@
 """From the texts in the columns of a source to classes, parts and groups, with the place of whatever cannot be used."""
 
+import os
 import re
 import unicodedata
 from array import array
@@ -81,6 +82,8 @@ def assembled(
     else:
         classes, labels, of_classes = classes_of(columns["label"], at("label"), known)
     parts, of_parts = parts_of(columns.get("split"), len(labels), at("split"))
+    if "split" not in columns:
+        of_parts = _folders_like_parts(keys)
     groups, of_groups = groups_of(columns.get("group"))
     return Index(
         name=name,
@@ -233,6 +236,20 @@ def parts_of(column: Coded | None, count: int, at: Place) -> tuple[NDArray[np.ui
     parts = places[column.numbers()]
     counts = [(name, int((parts == n).sum())) for n, name in [*enumerate(PARTS), (NO_PART, "not placed")]]
     return parts, [f"Parts as given: {', '.join(f'{n:,} {name}' for name, n in counts if n)}."]
+
+
+def _folders_like_parts(keys: Sequence[str]) -> list[str]:
+    """What is to be said where pictures lie in folders called as parts, and no column says which part they are of."""
+    if not keys:
+        return []
+    above = len(os.path.commonpath([os.path.dirname(key) for key in (min(keys), max(keys))]))
+    folders = {key[above:].lstrip("/").partition("/")[0] for key in keys}
+    if len(folders) < 2 or not {one.casefold() for one in folders} <= PART_NAMES.keys():
+        return []
+    named = " and ".join(shown(f"{one}/") for one in sorted(folders))
+    return [
+        f"The pictures lie in {named}, but no column says their part: they are split anew. A column split keeps them."
+    ]
 
 
 def groups_of(column: Coded | None) -> tuple[NDArray[np.int64] | None, list[str]]:
