@@ -55,14 +55,49 @@ def encoded(image: Image.Image, kind: str) -> bytes:
     return out.getvalue()
 
 
+def turned(image: Image.Image) -> Image.Exif:
+    """Words beside a picture that turn it by a quarter."""
+    exif = image.getexif()
+    exif[0x0112] = 6
+    return exif
+
+
+KINDS: dict[str, dict[str, Callable[[Image.Image], dict]]] = {
+    "JPEG": {"CMYK": lambda i: {}, "L": lambda i: {"progressive": True}, "RGB": lambda i: {"exif": turned(i)}},
+    "PNG": {"I;16": lambda i: {}, "P": lambda i: {"transparency": 3}, "1": lambda i: {}, "LA": lambda i: {}},
+    "WEBP": {"RGBA": lambda i: {"lossless": True}, "RGB": lambda i: {"exif": turned(i)}},
+    "BMP": {"P": lambda i: {}, "1": lambda i: {}},
+    "TIFF": {
+        "I;16": lambda i: {},
+        "CMYK": lambda i: {},
+        "RGB": lambda i: {"compression": "tiff_lzw"},
+        "1": lambda i: {},
+    },
+    "PPM": {"L": lambda i: {}, "1": lambda i: {}},
+}
+"""How each format keeps other numbers than three colours of 8 bits, and what is asked of it then."""
+
+
+def wholes(kind: str) -> list[bytes]:
+    """Files of a format: three sizes in colour, and one of each other kind of numbers it has."""
+    plain = [encoded(natural(n, width=24 + 7 * n, height=20), kind) for n in range(3)]
+    for mode, more in KINDS[kind].items():
+        image, out = natural(3, width=26, height=20), io.BytesIO()
+        if mode == "I;16":
+            image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+        image.convert(mode).save(out, kind, **more(image))
+        plain.append(out.getvalue())
+    return plain
+
+
 def mutants(count: int, *, seed: int = 0) -> Iterator[tuple[str, bytes]]:
     """File names and bytes: pictures of six formats, cut, with flipped bits, with bytes lost or overwritten."""
     kinds = list(FORMATS)
-    whole = {(kind, n): encoded(natural(n, width=24 + 7 * n, height=20), kind) for kind in kinds for n in range(3)}
+    whole = {kind: wholes(kind) for kind in kinds}
     for number in range(count):
         rng = np.random.default_rng((seed, number))
         kind = kinds[number % len(kinds)]
-        raw = bytearray(whole[kind, int(rng.integers(3))])
+        raw = bytearray(whole[kind][int(rng.integers(len(whole[kind])))])
         for _ in range(int(rng.integers(1, 4))):
             raw = _mutated(raw, rng)
         yield f"{number:05d}.{FORMATS[kind]}", bytes(raw)
