@@ -46,7 +46,13 @@ def _one(transform: Transform, picture: Tensor, seed: int) -> Tensor:
     torch.default_generator.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed & 0xFFFFFFFF)
-    given = transform(picture)
+    try:
+        given = transform(picture)
+    except Exception as error:
+        raise UsageError(
+            f"The transform of the training pictures fails: {type(error).__name__}: {str(error).rstrip('.')}.",
+            f"It is called with a tensor of uint8 {tuple(picture.shape)}; what is a class has to be made first, with ().",
+        ) from error
     if not isinstance(given, Tensor) or given.shape != picture.shape:
         what = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
         raise UsageError(
