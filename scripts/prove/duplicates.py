@@ -3,8 +3,9 @@
     python scripts/prove/duplicates.py SOURCE [SOURCE …] [--root FOLDER] [--most 2000]
 
 Of each source, up to `--most` pictures: the share that is called a copy as they stand (exact ones aside), then for
-each kind of change the share of planted copies that is found. Exits 1 when of any kind fewer than 99 % of the re-encoded
-or resized ones, or 95 % of the mirrored ones, are found, or more than 0.1 % of the clean ones are called copies.
+each kind of change the share of planted copies that is found. Exits 1 when of any kind fewer than 99 % of the
+re-encoded or resized ones, or 95 % of the mirrored ones, are found, or more than 0.1 % of the clean ones are called
+copies.
 Pictures below 28 pixels are too small for it.
 """
 
