@@ -51,7 +51,7 @@ def _one(transform: Transform, picture: Tensor, seed: int) -> Tensor:
     except Exception as error:
         raise UsageError(
             f"The transform of the training pictures fails: {type(error).__name__}: {str(error).rstrip('.')}.",
-            f"It is called with a tensor of uint8 {tuple(picture.shape)}; what is a class has to be made first, with ().",
+            f"It is called with a tensor of uint8 {tuple(picture.shape)}; a class has to be made first, with ().",
         ) from error
     if not isinstance(given, Tensor) or given.shape != picture.shape:
         what = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__

@@ -96,7 +96,7 @@ def write(
     if len(runs) < 2:
         draw.text(at, words, font=runs[0][1] if runs else font, anchor=anchor, **way, **how)
         return
-    x = at[0] - {"l": 0.0, "m": 0.5, "r": 1.0}[anchor[0]] * length(text, font)
+    x = at[0] - {"l": 0.0, "m": 0.5, "r": 1.0}[anchor[0]] * sum(its.getlength(part, **way) for part, its in runs)
     for part, its in runs:
         draw.text((x, at[1] + _line(font, anchor[1])), part, font=its, anchor="ls", **way, **how)
         x += its.getlength(part, **way)

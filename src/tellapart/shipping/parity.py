@@ -116,12 +116,11 @@ class Parity:
         if not self.n:
             return "nothing is proved: there is no picture to compare on"
         off = f"{self.largest:.2g}" if self.finite else "not finite"
+        few = "; too few pictures to prove it" * bool(self.few)
         return (
             f"{self.agreed:,} of {self.clear:,} clear pictures get the same class{'es' * self.several} "
             f"({self.same:,} of all {self.n:,} {self.about}); "
-            f"largest difference of a probability {off}, bound {self.bound:g}"
-            + "; too few pictures to prove it"
-            * bool(self.few)
+            f"largest difference of a probability {off}, bound {self.bound:g}{few}"
         )
 
     @property

@@ -34,10 +34,8 @@ def other_scale(start: Preprocess, answers: Answers, theirs: Floats) -> Preproce
         square = slopes.T @ slopes
         move = np.linalg.lstsq(square + damping * np.diag(np.diag(square) + 1e-12), -slopes.T @ left, rcond=None)[0]
         now = off(at + move)
-        if (now @ now) < (left @ left):
-            at, left, damping = at + move, now, damping / 10
-        else:
-            damping *= 10
+        better = (now @ now) < (left @ left)
+        at, left, damping = (at + move, now, damping / 10) if better else (at, left, damping * 10)
         if np.abs(left).mean() < DONE:
             break
     return _scaled(start, at)

@@ -61,8 +61,9 @@ class Contender:
     @property
     def fits(self) -> list[tuple[str, str]]:
         """How each of its trainings fits, by name, with the gap between training and validation; none with folds."""
-        every = [(printable(one.name), _fit(one.status().get("diagnosis"))) for one in self.trainings if not self.folds]
-        return [(name, text) for name, text in every if text]
+        every = [(printable(one.name), one.status().get("diagnosis") or []) for one in self.trainings if not self.folds]
+        found = [(name, one) for name, findings in every for one in findings if isinstance(one, dict)]
+        return [(name, f"{one.get('label')}: {one['text']}") for name, one in found if ", gap " in str(one.get("text"))]
 
     def heard(self, part: str) -> "Contender":
         """With what its trainings said of a part, in one order of the pictures; folds are heard out of fold, by seed.
@@ -140,13 +141,6 @@ def contender(runs: Path, name: str) -> Contender:
         environment=_environment(done[0]),
         notes=[*left, *_edited(done)],
     )
-
-
-def _fit(found: Any) -> str:
-    """The finding of a diagnosis that says what training and validation have come to; '' where there is none."""
-    every = found if isinstance(found, list) else []
-    texts = [f"{one.get('label')}: {one.get('text')}" for one in every if isinstance(one, dict)]
-    return next((text for text in texts if ", gap " in text), "")
 
 
 def _in_one_order(name: str, said: list[Predictions]) -> list[Predictions]:
