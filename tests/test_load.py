@@ -2,8 +2,10 @@
 
 import json
 import pickle
+import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -52,6 +54,28 @@ def test_what_cannot_be_read_has_an_error_and_others_their_answers(pets: Done, t
     assert [bool(one.error) for one in found] == [True, False, True, True]
     assert found[0].error == "The bytes are not a picture that can be read."
     assert found[2].error == "There is no such file."
+
+
+class Camera:
+    """What cv2.VideoCapture gives, here of three frames in the order BGR: whether there is one, and it."""
+
+    def __init__(self, _: int) -> None:
+        self.left = [np.full((20, 30, 3), (0, 0, 100 + n), np.uint8) for n in range(3)]
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        return (True, self.left.pop(0)) if self.left else (False, None)
+
+
+def test_the_guide_judges_the_frames_of_a_camera(
+    pets: Done, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guide = (Path(__file__).parents[1] / "docs" / "predict.md").read_text(encoding="utf-8")
+    code = next(part.partition("```")[0] for part in guide.split("```python\n") if part.startswith("import cv2"))
+    monkeypatch.setitem(sys.modules, "cv2", SimpleNamespace(VideoCapture=Camera))
+    model = api.load(pets.run("a").bundle)
+    exec(code, {"model": model})
+    alike = list(model.each([np.full((20, 30, 3), (100 + n, 0, 0), np.uint8) for n in range(3)]))
+    assert capsys.readouterr().out.splitlines() == [str(guess.top[0]) for guess in alike]
 
 
 def test_a_path_alone_is_one_picture(pets: Done) -> None:
