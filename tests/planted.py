@@ -55,25 +55,15 @@ def encoded(image: Image.Image, kind: str) -> bytes:
     return out.getvalue()
 
 
-def turned(image: Image.Image) -> Image.Exif:
-    """Words beside a picture that turn it by a quarter."""
-    exif = image.getexif()
-    exif[0x0112] = 6
-    return exif
-
-
-KINDS: dict[str, dict[str, Callable[[Image.Image], dict]]] = {
-    "JPEG": {"CMYK": lambda i: {}, "L": lambda i: {"progressive": True}, "RGB": lambda i: {"exif": turned(i)}},
-    "PNG": {"I;16": lambda i: {}, "P": lambda i: {"transparency": 3}, "1": lambda i: {}, "LA": lambda i: {}},
-    "WEBP": {"RGBA": lambda i: {"lossless": True}, "RGB": lambda i: {"exif": turned(i)}},
-    "BMP": {"P": lambda i: {}, "1": lambda i: {}},
-    "TIFF": {
-        "I;16": lambda i: {},
-        "CMYK": lambda i: {},
-        "RGB": lambda i: {"compression": "tiff_lzw"},
-        "1": lambda i: {},
-    },
-    "PPM": {"L": lambda i: {}, "1": lambda i: {}},
+TURNED = Image.Exif()
+TURNED[0x0112] = 6  # by a quarter
+KINDS: dict[str, dict[str, dict]] = {
+    "JPEG": {"CMYK": {}, "L": {"progressive": True}, "RGB": {"exif": TURNED}},
+    "PNG": {"I;16": {}, "P": {"transparency": 3}, "1": {}, "LA": {}},
+    "WEBP": {"RGBA": {"lossless": True}, "RGB": {"exif": TURNED}},
+    "BMP": {"P": {}, "1": {}},
+    "TIFF": {"I;16": {}, "CMYK": {}, "RGB": {"compression": "tiff_lzw"}, "1": {}},
+    "PPM": {"L": {}, "1": {}},
 }
 """How each format keeps other numbers than three colours of 8 bits, and what is asked of it then."""
 
@@ -85,7 +75,7 @@ def wholes(kind: str) -> list[bytes]:
         image, out = natural(3, width=26, height=20), io.BytesIO()
         if mode == "I;16":
             image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
-        image.convert(mode).save(out, kind, **more(image))
+        image.convert(mode).save(out, kind, **more)
         plain.append(out.getvalue())
     return plain
 

@@ -231,10 +231,12 @@ class Planted:
 
 
 def rewritten(raw: bytes, **changes: object) -> bytes:
-    """A model file with another entry in its header."""
+    """A model file with another entry in its header; without its digest, for the entry is to be refused by itself."""
     length = struct.unpack("<Q", raw[:8])[0]
     outer = json.loads(raw[8 : 8 + length])
-    outer["__metadata__"]["tellapart"] = json.dumps(json.loads(outer["__metadata__"]["tellapart"]) | changes)
+    inner = json.loads(outer["__metadata__"]["tellapart"]) | changes
+    inner.pop("digest", None)
+    outer["__metadata__"]["tellapart"] = json.dumps(inner)
     text = json.dumps(outer).encode()
     return struct.pack("<Q", len(text)) + text + raw[8 + length :]
 
