@@ -49,6 +49,7 @@ from functools import cache
 from pathlib import Path
 import torch
 from tellapart.models.bundle import load_bundle
+from tellapart.web import server
 from tellapart.web.guard import Guard
 from tellapart.web.readers import Bounds
 from tellapart.web.server import address, bound
@@ -56,6 +57,7 @@ from tellapart.web.site import Limits
 from tellapart.workflow.serve import Service
 
 asked = json.loads(sys.argv[2])
+server.DRAIN, server.REFUSED = asked["drain"]
 here = bound("127.0.0.1", 0)
 child = (sys.executable, "-P", "-c", asked["child"])
 service = Service(
@@ -108,12 +110,18 @@ def serving(at: Path, *words: str, env: Mapping[str, str] = {}) -> Iterator[Serv
 
 @contextmanager
 def planted(
-    model: Path, *, slow: float = 0, gate: Path | None = None, token: str = "", **limits: Any
+    model: Path,
+    *,
+    slow: float = 0,
+    gate: Path | None = None,
+    token: str = "",
+    drain: tuple[float, float] = (30, 6),
+    **limits: Any,
 ) -> Iterator[Served]:
     """A server with the decoder CHILD, a network that takes `slow` seconds more, or waits until there is a file at
-    `gate`, and other limits.
+    `gate`, other seconds for its end, and other limits.
     """
-    asked = {"child": CHILD, "slow": slow, "gate": str(gate or ""), "token": token, "limits": limits}
+    asked = {"child": CHILD, "slow": slow, "gate": str(gate or ""), "token": token, "drain": drain, "limits": limits}
     command = [sys.executable, "-P", "-c", PLANTED, str(model), json.dumps(asked)]
     with _running(command, process()[1], model.parent) as served:
         yield served

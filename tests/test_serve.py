@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from commands import Done, tellapart, train
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,8 +31,9 @@ from starlette.responses import Response  # noqa: E402
 from tellapart.web.batches import Batches  # noqa: E402
 from tellapart.web.counts import Counts  # noqa: E402
 from tellapart.web.guard import Guard  # noqa: E402
+from tellapart.web.readers import Bounds  # noqa: E402
 from tellapart.web.site import Asked, Door, Limits, Site  # noqa: E402
-from tellapart.workflow.serve import FILES  # noqa: E402
+from tellapart.workflow.serve import FILES, Service, Stopped  # noqa: E402
 from tellapart.workflow.why import pictures_of  # noqa: E402
 
 HOSTILE = "<script>alert(1)</script>'\"&"
@@ -494,6 +496,26 @@ def test_others_are_let_in_by_a_token_that_is_shown_once_and_sigterm_lets_answer
 
 def test_who_was_under_way_at_sigterm_is_answered_though_no_new_client_is_taken(pets: Done, tmp_path: Path) -> None:
     assert drained(pets.run("a").bundle, 12, tmp_path) == {"requests": 12, "answered": 12, "exit": 0}
+
+
+def test_who_cannot_be_answered_before_the_end_is_told_so_and_the_server_ends(pets: Done, tmp_path: Path) -> None:
+    with planted(pets.run("a").bundle, gate=tmp_path / "open", drain=(4, 3)) as served, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(httpx.post, f"{served.url}api/predict", content=png(1), timeout=60)
+        assert wait_until(lambda: "under_way 1" in httpx.get(f"{served.url}metrics").text)
+        served.process.send_signal(signal.SIGTERM)
+        answer = waiting.result()
+        (tmp_path / "open").touch()  # a network at work cannot be interrupted
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "stopping")
+        assert served.process.wait(60) == 0
+
+
+def test_a_map_that_nobody_waits_for_ends_before_the_next_layer(bundle: Bundle) -> None:
+    service = Service(bundle, "a", device=torch.device("cpu"), guard=Guard(), bounds=Bounds(), limits=Limits())
+    seen = service._looked("", np.zeros((8, 8, 3), np.uint8))
+    assert seen["informative"] in (True, False)
+    service.close()  # as when it ends
+    with pytest.raises(Stopped):
+        service._looked("", np.zeros((8, 8, 3), np.uint8))
 
 
 def test_nothing_that_is_sent_is_kept_and_ctrl_c_lets_answers_out(pets: Done, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ compared with the answers each gets alone, 60 requests are under way when SIGTER
 then, and schemathesis asks what the description allows and what it does not (but for two of its checks: bytes that
 are no picture are allowed by the description and refused). Exits 1 when a promise does not hold: memory at most 300 MB
 above idle; the healthy client's p99 at most twice that before (not where more clients than there are places come back
-at once: the flood and the storm); the parent never started again; no answer mixed, none lost.
+at once: the flood and the storm); the parent never started again; no answer mixed, none lost; the end within 30 s.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import os
 import platform
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +38,13 @@ import numpy as np
 import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
-from planted import mutants  # pyright: ignore[reportMissingImports]
+from planted import encoded, mutants, natural  # pyright: ignore[reportMissingImports]
 from served import Served, bombs, drained, memory, planted, png, serving  # pyright: ignore[reportMissingImports]
 from watched import Watch, large_png  # pyright: ignore[reportMissingImports]
 
 FORK = multiprocessing.get_context("fork")
 """Attackers are forked, so that nothing of their start is measured."""
-PAUSE, GROWTH, WORSE = 0.03, 300e6, 2.0
+PAUSE, GROWTH, WORSE, END = 0.03, 300e6, 2.0, 30
 POST = b"POST /api/predict HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 TIMES = 3
 """How often quiet and attack follow each other: the machine may have other work meanwhile, so medians are compared."""
@@ -255,6 +257,7 @@ def under(name: str, served: Served, seconds: float) -> dict[str, Any]:
     return {
         "p50_ms": [_ms(quiet, 50), _ms(loud, 50)],
         "p99_ms": [_ms(quiet, 99), _ms(loud, 99)],
+        "p99_ms_of_all": [_ms([[*chain(*several)]], 99) for several in (quiet, loud)],
         "answers": [sum(map(len, quiet)), sum(map(len, loud))],
         "refused": refused,
         "requests_of_attackers": int(asked[0]),
@@ -298,6 +301,41 @@ def described(served: Served) -> dict[str, Any]:
     return {"passed": done.returncode == 0, "said": done.stdout.strip().splitlines()[-14:]}
 
 
+def wide(at: Path) -> dict[str, Any]:
+    """What a network for 224 pixels costs: its memory when it answers, and when it draws heat maps; and its end."""
+    photos = [encoded(natural(n, width=500, height=375), "JPEG") for n in range(96)]
+    with serving(at, "wide") as served, httpx.Client(base_url=served.url, timeout=120) as client:
+        client.post("/api/predict", content=photos[0])
+        time.sleep(1)
+        idle, watch = memory(served.process.pid), Watch(served.process.pid)
+        with ThreadPoolExecutor(32) as pool:
+            answers = [
+                one.status_code for one in pool.map(lambda one: client.post("/api/predict", content=one), photos)
+            ]
+        after = watch.most
+        began = time.monotonic()
+        maps = [client.post("/api/heat", content=photo).status_code for photo in photos[:2]]
+        seconds = (time.monotonic() - began) / len(maps)
+        with ThreadPoolExecutor(1) as pool:
+            last = pool.submit(client.post, "/api/heat", content=photos[2])
+            time.sleep(seconds / 3)
+            most, began = watch.end(), time.monotonic()
+            served.process.send_signal(signal.SIGTERM)
+            ended = served.process.wait(4 * END)
+            return {
+                "idle_mb": round(idle / 1e6),
+                "growth_mb": {"96 photos": round((after - idle) / 1e6), "and heat maps": round((most - idle) / 1e6)},
+                "answered": answers.count(200),
+                "heat_maps": maps,
+                "seconds_of_a_map": round(seconds, 1),
+                "sigterm": {
+                    "heat_map": last.result().status_code,
+                    "exit": ended,
+                    "seconds": round(time.monotonic() - began, 1),
+                },
+            }
+
+
 def wrong(result: dict[str, Any]) -> list[str]:
     """The promises that do not hold."""
     found = []
@@ -320,6 +358,12 @@ def wrong(result: dict[str, Any]) -> list[str]:
     found += [f"mixed: {result['tagged']}"] * (result["tagged"]["mixed"] > 0)
     drained = result["drained"]
     found += [f"drained: {drained}"] * (drained["answered"] < drained["requests"] or drained["exit"] != 0)
+    large = result["wide"]
+    if max(large["growth_mb"].values()) * 1e6 > GROWTH or large["answered"] < 96 or set(large["heat_maps"]) != {200}:
+        found.append(f"224 pixels: {large}")
+    end = large["sigterm"]
+    if end["heat_map"] != 200 or end["exit"] != 0 or end["seconds"] > END:
+        found.append(f"224 pixels, SIGTERM during a heat map: {end}")
     return found + [f"schemathesis: {result['described']['said']}"] * (not result["described"]["passed"])
 
 
@@ -332,15 +376,20 @@ def main() -> int:
     with contextlib.suppress(PermissionError):  # other work of this machine is not what is measured
         os.nice(-5)
     with tempfile.TemporaryDirectory() as folder:
-        words = ["train", "digits", "--epochs", "3", "--run", "a", "--set", "machine.device=cpu"]
         at = Path(folder)
-        subprocess.run([sys.executable, "-m", "tellapart", *words], cwd=at, check=True, capture_output=True)
+        trained(at, "a", "--epochs", "3")
+        trained(at, "wide", "--epochs", "1", "--limit", "90", "--model", "mobilenet_v2", "--set", "input.size=224")
         result = proved(at, asked.seconds, asked.only)
     result["wrong"] = wrong(result)
     print(json.dumps(result, indent=1))
     if asked.json:
         asked.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return 1 if result["wrong"] else 0
+
+
+def trained(at: Path, name: str, *words: str) -> None:
+    command = [sys.executable, "-m", "tellapart", "train", "digits", "--run", name, "--set", "machine.device=cpu"]
+    subprocess.run([*command, *words], cwd=at, check=True, capture_output=True)
 
 
 def proved(at: Path, seconds: float, only: str) -> dict[str, Any]:
@@ -364,6 +413,8 @@ def proved(at: Path, seconds: float, only: str) -> dict[str, Any]:
         result["tagged"] = tagged(served)
         result["described"] = described(served)
         result["memory_in_the_end_mb"] = round(memory(served.process.pid) / 1e6)
+    result["wide"] = wide(at)
+    print("wide", result["wide"], file=sys.stderr, flush=True)
     with planted(model) as served:
         name = "decoders that hang or die"
         if only in name:

@@ -3,8 +3,8 @@
 import contextlib
 import ctypes
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
-"""The numbers of three settings in glibc's malloc.h."""
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -3, -4, -8
+"""The numbers of four settings in glibc's malloc.h."""
 LARGE = 1 << 20
 """Bytes."""
 
@@ -24,6 +24,15 @@ def return_memory() -> None:
     Otherwise the largest pictures of the past stay in every process that had them.
     """
     _set({M_MMAP_THRESHOLD: LARGE, M_TRIM_THRESHOLD: LARGE})
+
+
+def one_heap() -> None:
+    """Ask for one heap for all threads: to be called before there are any.
+
+    Otherwise what one thread has freed is of no use to the others: measured here, a server of a ResNet-50 that draws a
+    heat map needs 250 MB more.
+    """
+    _set({M_ARENA_MAX: 1})
 
 
 def trim_memory() -> None:

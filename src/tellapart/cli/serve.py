@@ -13,6 +13,8 @@ from tellapart.errors import UsageError
 from tellapart.recipe import printable
 
 if TYPE_CHECKING:
+    import socket
+
     from tellapart.web.guard import Guard
     from tellapart.workflow.serve import Service
 
@@ -50,7 +52,14 @@ def command(
     missing = next((name for name in NEEDED if importlib.util.find_spec(name) is None), "")
     if missing:
         raise UsageError(f"{missing} is not installed.", "pip install 'tellapart[serve]'")
-    return _served(model, host, port, _token(token), names, nearest, dry_run, device, runs)
+    from tellapart.web.guard import Guard
+    from tellapart.web.server import bound
+
+    token = _token(token)
+    with bound(host, port) as here:
+        shown = _shown(here, host, token)
+        service = _service(model, runs, device, Guard(hosts=names, token=shown or token), nearest)
+        return _served(service, here, shown, dry_run)
 
 
 def _token(given: str) -> str:
@@ -63,43 +72,37 @@ def _token(given: str) -> str:
     return token
 
 
-def _served(
-    model: str,
-    host: str,
-    port: int,
-    token: str,
-    names: tuple[str, ...],
-    nearest: bool,
-    dry_run: bool,
-    device: str,
-    runs: Path,
-) -> int:
-    import asyncio
+def _shown(here: "socket.socket", host: str, token: str) -> str:
+    """The token that is made and shown, if one is. Raises UsageError where others could come in without any."""
     import secrets
 
-    from tellapart.web.guard import Guard
-    from tellapart.web.server import address, bound, is_local
+    from tellapart.web.server import is_local
 
-    with bound(host, port) as here:
-        if not is_local(here) and not token:
-            said = f"Others can reach {host}, and this server would answer everyone."
-            raise UsageError(said, "Add --token auto, and send the token it prints to whom you trust.")
-        made = secrets.token_urlsafe(24) if token == "auto" else ""
-        service = _service(model, runs, device, Guard(hosts=names, token=made or token), nearest)
-        if dry_run:
-            service.close()
-            click.echo(printable(f"{service.name} would answer at {address(here)}"))
-            return 0
-        service.start()
-        here.listen()
-        click.echo(printable(f"{service.name} answers at {address(here)}  (Ctrl-C ends it)"))
-        if made:
-            click.echo(f"token: {made}")
-        stopped = asyncio.run(service.run(here))
-    return 130 if stopped == signal.SIGINT else 0
+    if not is_local(here) and not token:
+        said = f"Others can reach {host}, and this server would answer everyone."
+        raise UsageError(said, "Add --token auto, and send the token it prints to whom you trust.")
+    return secrets.token_urlsafe(24) if token == "auto" else ""
+
+
+def _served(service: "Service", here: "socket.socket", shown: str, dry_run: bool) -> int:
+    import asyncio
+
+    from tellapart.web.server import address
+
+    if dry_run:
+        service.close()
+        click.echo(printable(f"{service.name} would answer at {address(here)}"))
+        return 0
+    service.start()
+    here.listen()
+    click.echo(printable(f"{service.name} answers at {address(here)}  (Ctrl-C ends it)"))
+    if shown:
+        click.echo(f"token: {shown}")
+    return 130 if asyncio.run(service.run(here)) == signal.SIGINT else 0
 
 
 def _service(model: str, runs: Path, device: str, guard: "Guard", nearest: bool) -> "Service":
+    from tellapart.memory import one_heap
     from tellapart.web.readers import Bounds
     from tellapart.web.site import Limits
     from tellapart.workflow import devices
@@ -107,6 +110,7 @@ def _service(model: str, runs: Path, device: str, guard: "Guard", nearest: bool)
     from tellapart.workflow.serve import Service
     from tellapart.workflow.why import pictures_of
 
+    one_heap()
     bundle, name = find_model(runs, model)
     run, chosen = run_of(runs, model), devices.choose(device)
     if nearest and run is None:

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.errors import StorageError
-from tellapart.evaluation.looks import digest
+from tellapart.evaluation.looks import digest, held
 from tellapart.evaluation.predictions import Predictions
 from tellapart.files import write_atomically
 
@@ -54,33 +53,23 @@ class Alikes:
 
         Raises StorageError for a damaged one.
         """
-        from safetensors import SafetensorError, safe_open
-
-        if not path.is_file():
-            return None
-        try:
-            with safe_open(path, framework="numpy") as file:
-                words, small = json.loads(file.metadata()["tellapart"]), file.get_tensor("small")
+        with held(path, "pictures that are alike") as file:
+            if file is None:
+                return None
+            words, small = file[0], file[1]["small"]
             found = [
                 Alike(
                     row=int(one["row"]), key=one["key"], name=one["class"], distance=float(one["distance"]), small=copy
                 )
                 for one, copy in zip(words["each"], small, strict=True)
             ]
-            names = all(isinstance(word, str) for one in found for word in (one.key, one.name))
-            if not (
-                small.dtype == np.uint8
-                and small.ndim == (4 if found else 1)
-                and names
-                and isinstance(words["layer"], str)
-            ):
+            names = [words["layer"], *(word for one in found for word in (one.key, one.name))]
+            shaped = small.dtype == np.uint8 and small.ndim == (4 if found else 1)
+            if not (shaped and all(isinstance(word, str) for word in names)):
                 raise ValueError("it holds something else")
             mine = words["of"] == digest(of)
             if mine and not all(0 <= one.row < len(of) and 0 <= one.distance < 3 for one in found):
                 raise ValueError("a row or a distance that cannot be")
             counts = {key: int(words[key]) for key in ("compared", "train")}
             alikes = cls(of=words["of"], layer=words["layer"], each=tuple(found), **counts)
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            hint = "Remove it; the report is whole without it."
-            raise StorageError(f"{path} does not hold pictures that are alike: {error}.", hint) from error
         return alikes if mine else None

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,24 @@ from tellapart.files import write_atomically
 
 SLOW = "slow"
 """Why there are no maps, where they would have taken too long."""
+
+
+@contextmanager
+def held(path: Path, what: str) -> Iterator[tuple[Any, dict[str, NDArray[Any]]] | None]:
+    """The words and arrays of a file beside a run; None where there is none. Raises StorageError where the file is
+    damaged, or does not hold what is read of it in the block.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        if not path.is_file():
+            yield None
+            return
+        with safe_open(path, framework="numpy") as file:
+            yield json.loads(file.metadata()["tellapart"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        hint = "Remove it; the report is whole without it."
+        raise StorageError(f"{path} does not hold {what}: {error}.", hint) from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,23 +79,16 @@ class Looks:
 
         Raises StorageError for a damaged one.
         """
-        from safetensors import SafetensorError, safe_open
-
-        if not path.is_file():
-            return None
-        try:
-            with safe_open(path, framework="numpy") as file:
-                words = json.loads(file.metadata()["tellapart"])
-                heat, hottest = (file.get_tensor(name) for name in ("heat", "hottest"))
-            maps = zip(words["looks"], heat, hottest.astype(bool), strict=True)
+        with held(path, "heat maps") as file:
+            if file is None:
+                return None
+            words, arrays = file
+            maps = zip(words["looks"], arrays["heat"], arrays["hottest"].astype(bool), strict=True)
             found = [
                 Look(row=int(one["row"]), name=one["class"], known=one["known"], heat=warm, hottest=edge)
                 for one, warm, edge in maps
             ]
             looks = cls(of=words["of"], method=words["method"], why=words["why"], looks=tuple(found))
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            hint = "Remove it; the report is whole without it."
-            raise StorageError(f"{path} does not hold heat maps: {error}.", hint) from error
         return looks if looks.of == digest(of) else None
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from math import isqrt
 from typing import Any
 
@@ -56,12 +57,21 @@ def places_of(model: nn.Module, pixels: Tensor, number: int) -> list[Place]:
     In a ViT that is what the last attention is given: behind it the head reads the token of the class alone, and the
     slopes at all others are 0.
     """
-    with _watched(model, pixels.shape[-1]) as seen, still(model), torch.enable_grad():
-        logits = model(pixels.detach().clone().requires_grad_())
-        usable = [(place, tensor) for place, tensor in seen if tensor.requires_grad]
-        slopes = torch.autograd.grad(logits[0, number], [one for _, one in usable], allow_unused=True) if usable else ()
-    found = [(place, slope) for (place, _), slope in zip(usable, slopes, strict=True) if slope is not None]
-    return [place for place, slope in found if bool(_placed(slope, place).any())] or [place for place, _ in found]
+    found: dict[Place, bool] = {}
+
+    def sloped(place: Place, slope: Tensor) -> None:
+        found.setdefault(place, bool(_placed(slope, place).any()))
+
+    def met(place: Place, tensor: Tensor) -> Tensor:
+        if tensor.requires_grad:  # the slopes of all layers at once are as large as the graph
+            tensor.register_hook(partial(sloped, place))
+        return tensor.clone()
+
+    with _watched(model, pixels.shape[-1], met), still(model), torch.enable_grad():
+        pixels = pixels.detach().clone().requires_grad_()
+        torch.autograd.grad(model(pixels)[0, number], pixels)
+    in_order = [*reversed(found)]  # slopes come from behind
+    return [place for place in in_order if found[place]] or in_order
 
 
 def place_of(places: Sequence[Place]) -> Place | None:
@@ -79,11 +89,15 @@ def place_of(places: Sequence[Place]) -> Place | None:
 
 def cam(model: nn.Module, pixels: Tensor, number: int, place: Place, method: str) -> Map:
     """The heat (S S) of one class of a picture (1 C S S) by the gradients at a layer, before any cut at 0."""
-    with _watched(model, pixels.shape[-1], place.path) as seen, still(model), torch.enable_grad():
-        logits = model(pixels.detach().clone().requires_grad_())
-        tensor = seen[-1][1]
-        (slope,) = torch.autograd.grad(logits[0, number], tensor)
-    heat = WEIGHED[method](*(_placed(one.detach().cpu().double(), place) for one in (tensor, slope)))
+    seen: list[Tensor] = []
+
+    def met(_: Place, tensor: Tensor) -> Tensor:
+        seen.append(tensor.detach().requires_grad_())  # the graph begins here
+        return seen[-1].clone()
+
+    with _watched(model, pixels.shape[-1], met, place.path), still(model), torch.enable_grad():
+        (slope,) = torch.autograd.grad(model(pixels)[0, number], seen[-1])
+    heat = WEIGHED[method](*(_placed(one.detach().cpu().double(), place) for one in (seen[-1], slope)))
     return _grown(heat, pixels.shape[-1])
 
 
@@ -142,26 +156,29 @@ def _order(shape: Sequence[int], size: int) -> tuple[str, int] | None:
 
 
 @contextmanager
-def _watched(model: nn.Module, size: int, only: str | None = None) -> Iterator[list[tuple[Place, Tensor]]]:
-    """While open, what each layer gave that keeps places, in order; the network goes on with copies, for the next layer
-    may work in place. `only`: that layer alone.
+def _watched(
+    model: nn.Module, size: int, met: Callable[[Place, Tensor], Tensor], only: str | None = None
+) -> Iterator[None]:
+    """While open, `met` is called with what each layer gave that keeps places, in order; the network goes on with what
+    it returns: a copy, for the next layer may work in place. `only`: that layer alone. The weights need no slopes.
     """
-    seen: list[tuple[Place, Tensor]] = []
 
     def watch(path: str) -> Callable[..., Any]:
         def hook(module: nn.Module, given: Any, output: Any) -> Any:
             found = _order(output.shape, size) if isinstance(output, Tensor) else None
             if found is None or isinstance(module, PASSING):
                 return None
-            seen.append((Place(path, type(module).__name__, *found), output))
-            return output.clone()
+            return met(Place(path, type(module).__name__, *found), output)
 
         return hook
 
     layers = [(path, one) for path, one in model.named_modules() if only in (None, path)]
     handles = [one.register_forward_hook(watch(path)) for path, one in layers]
+    learned = [one.requires_grad_(False) for one in model.parameters() if one.requires_grad]
     try:
-        yield seen
+        yield
     finally:
         for handle in handles:
             handle.remove()
+        for one in learned:
+            one.requires_grad_()

@@ -200,14 +200,18 @@ def _mean_ranks(values: Map) -> Map:
 
 def randomised(model: nn.Module, head: str, anew: Callable[[int], nn.Module]) -> Iterator[tuple[str, nn.Module]]:
     """Networks like `model` with random weights, and what is random in them: the numbers of the layer at `head` in
-    another order; or those, and all else as `anew` makes it from a seed.
+    another order; or those, and all else as `anew` makes it from a seed. What is not random is shared with `model`.
     """
+    own = {id(one) for one in model.get_submodule(head).state_dict(keep_vars=True).values()}
+    rest = {id(one): one for one in model.state_dict(keep_vars=True).values() if id(one) not in own}
     for seed in range(UNUSED, UNUSED + REDRAWN):
-        other, fresh = deepcopy(model), anew(seed).to(next(model.parameters()).device)
+        other = deepcopy(model, {**rest})
         shuffle(other.get_submodule(head), seed)
         yield HEAD, other
+        fresh = anew(seed).to(next(model.parameters()).device)
         fresh.get_submodule(head).load_state_dict(other.get_submodule(head).state_dict())
         yield ALL, fresh
+        del fresh  # before the next one is made
 
 
 def shuffle(layer: nn.Module, seed: int) -> None:

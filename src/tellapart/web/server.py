@@ -7,7 +7,7 @@ import ipaddress
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import h11
 from starlette.types import ASGIApp
@@ -21,9 +21,10 @@ from tellapart.web.site import HEAD_BYTES, HEADERS
 
 CONNECTIONS, QUEUE, TAKEN = 512, 1024, 16
 """Connections at once; those that may wait to be taken; and how many are taken before others are heard again."""
-HEAD, WHOLE, IDLE, DRAIN = 10.0, 120.0, 15.0, 30.0
+HEAD, WHOLE, IDLE, DRAIN, REFUSED = 10.0, 120.0, 15.0, 30.0, 6.0
 """Seconds: until a new connection has asked; for a request with its answer; until the next one, in which an answer must
-have been taken too; and for all that is under way when the server is stopped.
+have been taken too; for all that is under way when the server is stopped; and those of them for saying that it is not
+answered.
 """
 
 
@@ -108,9 +109,9 @@ class Bounded(H11Protocol):
 class Quiet(Server):
     """uvicorn's server, whose signals mean: no new clients, finish, and let the program say how it ended."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, refuse: Callable[[], None]) -> None:
         super().__init__(config)
-        self.server_state = Clients()
+        self.server_state, self.refuse = Clients(), refuse
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin; the queue is longer than what asyncio, which has one number for both, takes from it at a time."""
@@ -134,6 +135,12 @@ class Quiet(Server):
         """What a signal does."""
         self.force_exit = self.should_exit
         self.should_exit, self.stopped_by = True, sig
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """No new clients; what takes too long is refused in time for the refusal to arrive."""
+        late = asyncio.get_running_loop().call_later(DRAIN - REFUSED, self.refuse)
+        await super().shutdown(sockets)
+        late.cancel()
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -172,8 +179,10 @@ def address(here: socket.socket) -> str:
     return f"http://{f'[{name}]' if ':' in name else name}:{port}/"
 
 
-async def serve(app: ASGIApp, here: socket.socket) -> int:
-    """Answer on a socket until a signal comes; which one. What is being answered then is answered."""
+async def serve(app: ASGIApp, here: socket.socket, refuse: Callable[[], None] = lambda: None) -> int:
+    """Answer on a socket until a signal comes; which one. What is being answered then is answered, or given up by
+    `refuse` a little before the end of DRAIN.
+    """
     config = Config(
         app,
         http=Bounded,
@@ -190,6 +199,6 @@ async def serve(app: ASGIApp, here: socket.socket) -> int:
         backlog=TAKEN,
         timeout_graceful_shutdown=int(DRAIN),
     )
-    server = Quiet(config)
+    server = Quiet(config, refuse)
     await server.serve([here])
     return server.stopped_by

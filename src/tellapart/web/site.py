@@ -87,7 +87,7 @@ class Site:
     guard: Guard
     counts: Counts
     limits: Limits = field(default_factory=Limits)
-    working: int = 0
+    under_way: set[asyncio.Future[Response]] = field(default_factory=set)
     _held: int = 0
     _uploads: dict[asyncio.Timeout, None] = field(default_factory=dict)
 
@@ -132,13 +132,15 @@ class Site:
 
     async def _worked(self, door: Door, asked: Asked) -> Response:
         """The answer, unless there is too much to do, the client goes away, or it takes too long."""
-        if self.working >= self.limits.requests:
-            raise busy(f"{self.working} requests are being worked on; more are not taken.")
-        self.working += 1
+        if len(self.under_way) >= self.limits.requests:
+            raise busy(f"{len(self.under_way)} requests are being worked on; more are not taken.")
         work = asyncio.ensure_future(door.answer(asked))
         gone = asyncio.ensure_future(_gone(asked.request))
+        self.under_way.add(work)
         try:
             await asyncio.wait({work, gone}, timeout=self.limits.seconds, return_when=asyncio.FIRST_COMPLETED)
+            if work.cancelled():
+                raise Refusal(503, "stopping", "The server is being stopped.", "Ask again in a while.")
             if work.done():
                 return work.result()
             if gone.done():
@@ -147,10 +149,15 @@ class Site:
                 503, "too_slow", f"There was no answer within {self.limits.seconds:g} seconds.", Retry_After="5"
             )
         finally:
-            self.working -= 1
+            self.under_way.discard(work)
             work.cancel()
             gone.cancel()
             del work, gone  # an error would keep itself by them, and the body
+
+    def refuse(self) -> None:
+        """Give up what is being worked on."""
+        for work in self.under_way:
+            work.cancel()
 
     @asynccontextmanager
     async def _body(self, request: Request) -> AsyncIterator[memoryview]:

@@ -255,5 +255,6 @@ def _random(eye: Eye, looks: list[tuple[Tensor, int]], way: Way) -> dict[str, li
     others = randomised(eye.model, head, lambda seed: build(eye.bundle.architecture, seed=seed).eval()) if head else ()
     for at, (kind, network) in enumerate(others):
         found.setdefault(kind, []).append([in_fields(way.heat(network, *look)) for look in looks])
+        del network  # before the next one is made
         eye.progress(at + 1, 2 * REDRAWN, "networks with random weights")
     return found

@@ -26,6 +26,7 @@ from tellapart.data.pictures import Pictures
 from tellapart.data.square import covered, fitted
 from tellapart.evaluation.predict import AT_ONCE, calibrated
 from tellapart.figures.heat import over, sized
+from tellapart.memory import trim_memory
 from tellapart.models.bundle import Bundle
 from tellapart.shipping.card import card
 from tellapart.web.batches import Batches, Square
@@ -75,7 +76,10 @@ class Service:
         pictures: Pictures | None = None,
     ) -> None:
         self.bundle, self.name, self.device, self.limits, self.pictures = bundle, name, device, limits, pictures
-        self.model, self.watched = (bundle.module(device).to(memory_format=torch.channels_last) for _ in range(2))
+        self.model, watched = (bundle.module(device).to(memory_format=torch.channels_last) for _ in range(2))
+        for layer in watched.modules():
+            layer.register_forward_pre_hook(lambda *_: self._go_on())  # a method would be copied with all that it is of
+        self._eye = Eye(bundle=bundle, model=watched, device=device, progress=lambda *_: None)
         once = AT_ONCE // bundle.preprocess.size**2 if device.type == "cpu" else BATCH
         self.counts = Counts()
         self.readers = Readers(bounds, died=partial(self._count, "readers_died"))
@@ -83,7 +87,7 @@ class Service:
             self.said, most=max(1, min(BATCH, once)), coming=lambda: self.readers.under_way
         )
         self.site = Site(doors=self._doors(), guard=guard, counts=self.counts, limits=limits)
-        self._alone, self._waiting, self._stopping = asyncio.Semaphore(1), 0, threading.Event()
+        self._alone, self._waiting, self._left = asyncio.Semaphore(1), 0, threading.Event()
         self._slow = ThreadPoolExecutor(1, thread_name_prefix="slow", initializer=_give_way)
 
     def _doors(self) -> Mapping[str, Door]:
@@ -112,22 +116,22 @@ class Service:
         for count in (1, self.batches.most):
             self.said([np.zeros((size, size, channels), np.uint8)] * count)
         if self.pictures:
-            self._alike(np.zeros((size, size, channels), np.uint8), threading.Event())
+            self._alike(np.zeros((size, size, channels), np.uint8))
 
     async def run(self, here: socket.socket) -> int:
         """Answer on a socket until a signal comes; which one."""
         batching = asyncio.create_task(self.batches.run())
         gc.freeze()  # what is there stays: to look through it all again and again held every client up, 0.1 s each time
         try:
-            return await serve(self.site, here)
+            return await serve(self.site, here, self.site.refuse)
         finally:
             gc.unfreeze()  # or libraries complain, at the end, of what was never freed
             batching.cancel()
-            self._stopping.set()
             self.close()
 
     def close(self) -> None:
         """End the children and the threads."""
+        self._left.set()
         self.readers.close()
         self.batches.close()
         self._slow.shutdown(cancel_futures=True)
@@ -189,36 +193,39 @@ class Service:
             )
         return JSONResponse(await self._slowly(asked.body, self._alike))
 
-    async def _slowly(self, body: bytes | memoryview, work: Callable[[Pixels, threading.Event], Any]) -> Any:
-        """What takes long, one after the other; the event is set when nobody waits for it any more."""
+    async def _slowly(self, body: bytes | memoryview, work: Callable[[Pixels], Any]) -> Any:
+        """What takes long, one after the other; it ends where nobody waits for it any more."""
         if self._waiting >= WAITING:
             raise busy("Several slow answers are waited for already.")
         self._waiting, left = self._waiting + 1, threading.Event()
         try:
             async with self._alone:  # so that the pixels of one picture at most are kept for it
                 pixels = await self.readers.read(body, lambda pixels, _: pixels)
-                return await asyncio.get_running_loop().run_in_executor(self._slow, work, pixels, left)
+                return await asyncio.get_running_loop().run_in_executor(self._slow, self._worked, work, pixels, left)
         finally:
             self._waiting -= 1
             left.set()
 
-    def _eye(self, left: threading.Event) -> Eye:
-        """The network with whose layers it is looked: not the one that answers meanwhile."""
+    def _worked(self, work: Callable[[Pixels], Any], pixels: Pixels, left: threading.Event) -> Any:
+        self._left = left
+        try:
+            return work(pixels)
+        finally:
+            trim_memory()
 
-        def progress(done: int, total: int, name: str) -> None:
-            if left.is_set() or self._stopping.is_set():
-                raise Stopped
+    def _go_on(self) -> None:
+        """Before each layer of the network that is looked into: not the one that answers meanwhile. Raises Stopped."""
+        if self._left.is_set():
+            raise Stopped
 
-        return Eye(bundle=self.bundle, model=self.watched, device=self.device, progress=progress)
-
-    def _alike(self, pixels: Pixels, left: threading.Event) -> dict[str, Any]:
+    def _alike(self, pixels: Pixels) -> dict[str, Any]:
         assert self.pictures  # noqa: S101 - else there is no door to here
-        (near,), among = nearest_of(self._eye(left), [Subject(name="picture", pixels=pixels)], self.pictures, NEAREST)
+        (near,), among = nearest_of(self._eye, [Subject(name="picture", pixels=pixels)], self.pictures, NEAREST)
         found = [{"class": n.name, "distance": n.distance, "picture": _png(sized(n.square))} for n in near]
         return {"nearest": found, "among": among}
 
-    def _looked(self, wanted: str, pixels: Pixels, left: threading.Event) -> dict[str, Any]:
-        (seen,), way = explain(self._eye(left), [Subject(name="picture", pixels=pixels)], wanted=wanted)
+    def _looked(self, wanted: str, pixels: Pixels) -> dict[str, Any]:
+        (seen,), way = explain(self._eye, [Subject(name="picture", pixels=pixels)], wanted=wanted)
         return heat_entry(seen.heats[0], way.method) | {"picture": self._drawn(seen.heats[0], pixels)}
 
     def _drawn(self, heat: Heat, pixels: Pixels) -> str:
@@ -247,7 +254,7 @@ class Service:
 
     async def _metrics(self, asked: Asked) -> Response:
         gauges = {
-            "requests_under_way": self.site.working,
+            "requests_under_way": len(self.site.under_way),
             "pictures_answered_total": self.batches.answered,
             "batches_total": self.batches.batches,
             "slow_answers_waiting": self._waiting,
