@@ -193,17 +193,33 @@ def test_an_orientation_that_does_not_exist_changes_nothing():
     assert np.array_equal(decode(png(COLOUR, exif=exif.tobytes())), COLOUR)
 
 
+def test_exif_data_that_cannot_be_read_is_said():
+    with pytest.raises(DataError, match="Its EXIF data, which may say how to turn it, cannot be read: Not a TIFF file"):
+        decode(png(COLOUR, exif=b"Exif\0\0garbage"))
+
+
 def test_no_bytes_are_refused():
     refused(b"", "The file is empty.")
 
 
-@pytest.mark.parametrize("raw", [b"hello, I am a text\n" * 20, b"\x89PNG\r\n\x1a\n", b"<svg/>", b"\x00" * 100])
-def test_what_is_no_picture_is_refused(raw):
-    refused(raw, "not a picture that can be read")
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        (b"hello, I am a text\n" * 20, "It is text, not a picture."),
+        (b"<svg/>", "It is an SVG drawing; only pixels are read."),
+        (b"<!DOCTYPE html><p>", "It is an HTML page, not a picture."),
+        (b"version https://git-lfs.github.com/spec/v1\n", "It is a git-LFS pointer, not the picture itself."),
+        (b"\0\0\0\x18ftypheic\0\0", "It is a HEIC photo; convert it to JPEG first."),
+        (b"\x89PNG\r\n\x1a\n", "The bytes are not a picture that can be read."),
+        (b"\x00" * 100, "The bytes are not a picture that can be read."),
+    ],
+)
+def test_what_is_no_picture_is_refused(raw, why):
+    refused(raw, why)
 
 
 def test_gif_is_refused():
-    refused(saved(Image.fromarray(GREY), "GIF"), "not a picture that can be read")
+    refused(saved(Image.fromarray(GREY), "GIF"), "It is a GIF; it is not among the formats that are read")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WEBP"])

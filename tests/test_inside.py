@@ -236,7 +236,7 @@ def test_a_histogram_is_as_high_as_its_counts() -> None:
         ("weights nosuch", 2, "'nosuch' is no network, no run in runs and no model file."),
         ("maps small digit.png", 2, "small is not trained: how it sees a picture is not settled."),
         ("maps all nosuch.png", 2, "There is no file 'nosuch.png'."),
-        ("maps all runs/all/status.json", 3, "runs/all/status.json: The bytes are not a picture that can be read."),
+        ("maps all runs/all/status.json", 3, "runs/all/status.json: It is text, not a picture."),
         ("maps all digit.png --layer head", 2, "head (Linear) gives 1 x 10, not maps"),
         ("maps still digit.png", 2, "This network has no convolution, and so neither kernels nor feature maps."),
         ("activations --out curves.gif", 2, "--out ends in .png or .csv. Received: curves.gif."),

@@ -87,11 +87,11 @@ def test_a_path_alone_is_one_picture(pets: Done) -> None:
 
 def test_an_opened_image_is_refused_where_its_file_is(pets: Done, tmp_path: Path) -> None:
     model, frames = api.load(pets.run("a").bundle), [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
-    for name, why in (("still.gif", "not a picture that can be read"), ("moving.png", "holds 2 pictures")):
+    for name, why in (("still.gif", "GIF"), ("moving.png", "holds 2 pictures")):
         frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
         with Image.open(tmp_path / name) as image:
             by_path, by_image = model.each([tmp_path / name, image])
-        assert by_path.error == by_image.error
+        assert why in by_path.error
         assert why in by_image.error
     frames[0].save(tmp_path / "still.mpo", save_all=True, append_images=frames[1:])
     with Image.open(tmp_path / "still.mpo") as image, Image.open(tmp_path / "still.gif") as other:

@@ -6,7 +6,6 @@ No torch here.
 import contextlib
 import io
 import os
-import re
 import signal
 import struct
 import sys
@@ -18,25 +17,11 @@ from PIL import Image
 
 from tellapart.audit.facts import FACT, SIDE
 from tellapart.child import bounded, read_frame, write_frame
-from tellapart.data.decode import FORMATS, MAX_PIXELS, decode
+from tellapart.data.decode import FORMATS, MAX_PIXELS, decode, foreign
 from tellapart.data.identity import digest
 from tellapart.errors import DataError
 
 HELLO = b"tellapart reads"
-
-FOREIGN = {
-    rb"version https://git-lfs": ("pointer", "a git-LFS pointer, not the picture itself"),
-    rb"\s*(<!doctype html|<html)": ("page", "an HTML page, not a picture"),
-    rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?(<!doctype svg|<svg)": ("foreign", "an SVG drawing; only pixels are read"),
-    rb"GIF8": ("foreign", "a GIF; it is not among the formats that are read"),
-    rb"%PDF": ("foreign", "a PDF document"),
-    rb"8BPS": ("foreign", "a Photoshop file"),
-    rb"PK\x03\x04": ("foreign", "a zip archive"),
-    rb"....ftyp(heic|heix|hevc|mif1|msf1)": ("foreign", "a HEIC photo; convert it to JPEG first"),
-    rb"....ftypavi[fs]": ("foreign", "an AVIF picture; it is not among the formats that are read"),
-    rb"[\t\n\r\x20-\x7e]{16,}\Z": ("text", "text, not a picture"),
-}
-"""How the first bytes of what is no picture begin: its fault, and what it is in words."""
 
 
 def request(picture: str | bytes | NDArray[np.uint8]) -> tuple[bytes, ...]:
@@ -100,11 +85,8 @@ def _fault(raw: bytes | NDArray[np.uint8], row: NDArray[np.void], error: DataErr
         return b"bomb", error.message
     if not len(raw):
         return b"empty", error.message
-    start = raw[:512] if isinstance(raw, bytes) and not row["format"] else b""
-    for pattern, (fault, words) in FOREIGN.items():
-        if re.match(pattern, start, re.I | re.S):
-            return fault.encode(), f"It is {words}."
-    return (b"broken" if row["format"] else b"unknown"), error.message
+    fault, _ = foreign(raw) if isinstance(raw, bytes) and not row["format"] else ("", "")
+    return fault.encode() or (b"broken" if row["format"] else b"unknown"), error.message
 
 
 def _measured(pixels: NDArray[np.uint8], row: NDArray[np.void]) -> None:

@@ -5,6 +5,7 @@ No torch here, so that worker processes and the start of a command stay light; t
 
 import functools
 import io
+import re
 from importlib import import_module
 from types import ModuleType
 
@@ -29,6 +30,20 @@ STRIP = 1 << 20
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
 TURNING = (b"Exif\0", b"eXIf", b"EXIF", b"tiff:Orientation", b"XML:com.adobe.xmp", b"Raw profile type exif")
 """One of these is in the bytes of every JPEG, PNG and WebP file that says how it is to be turned."""
+
+FOREIGN = {
+    rb"version https://git-lfs": ("pointer", "a git-LFS pointer, not the picture itself"),
+    rb"\s*(<!doctype html|<html)": ("page", "an HTML page, not a picture"),
+    rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?(<!doctype svg|<svg)": ("foreign", "an SVG drawing; only pixels are read"),
+    rb"GIF8": ("foreign", "a GIF; it is not among the formats that are read"),
+    rb"%PDF": ("foreign", "a PDF document"),
+    rb"8BPS": ("foreign", "a Photoshop file"),
+    rb"PK\x03\x04": ("foreign", "a zip archive"),
+    rb"....ftyp(heic|heix|hevc|mif1|msf1)": ("foreign", "a HEIC photo; convert it to JPEG first"),
+    rb"....ftypavi[fs]": ("foreign", "an AVIF picture; it is not among the formats that are read"),
+    rb"[\t\n\r\x20-\x7e]{16,}\Z": ("text", "text, not a picture"),
+}
+"""How the first bytes of what is no picture begin: its fault, and what it is in words."""
 
 Pixels = NDArray[np.uint8]
 
@@ -80,7 +95,7 @@ def _of_bytes(raw: bytes) -> tuple[Pixels, str]:
     except DataError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly every built-in error on broken bytes
-        raise DataError(f"{_plain(error)}.") from error
+        raise DataError(f"{_plain(error, raw)}.") from error
 
 
 def _jpeg(raw: bytes) -> Pixels | None:
@@ -140,10 +155,17 @@ def _turned(pixels: Pixels, orientation: int) -> Pixels:
     return np.ascontiguousarray(turned[:: -1 if upside else 1, :: -1 if mirrored else 1])
 
 
-def _plain(error: Exception) -> str:
+def foreign(raw: bytes) -> tuple[str, str]:
+    """What is no picture, by its first bytes: its fault, and what it is in words; "", "" for others."""
+    found = (told for pattern, told in FOREIGN.items() if re.match(pattern, raw[:512], re.I | re.S))
+    return next(found, ("", ""))
+
+
+def _plain(error: Exception, raw: bytes = b"") -> str:
     text = str(error) or type(error).__name__
     if "cannot identify" in text:
-        return "The bytes are not a picture that can be read"
+        words = foreign(raw)[1]
+        return f"It is {words}" if words else "The bytes are not a picture that can be read"
     return text[0].upper() + text[1:].rstrip(".")
 
 
@@ -155,7 +177,7 @@ def open_image(raw: bytes) -> Image.Image:
 def still(image: Image.Image) -> Image.Image:
     """The same image. Raises DataError where its file is not read: another format, one that moves, far too large."""
     if image.format not in (None, "MPO", *FORMATS):  # none: it was made, not opened
-        raise DataError("The bytes are not a picture that can be read.")
+        raise DataError(f"It is a picture of the format {image.format}, which is not read.")
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":  # an MPO is a photo with previews behind it
         raise DataError(f"The file holds {frames} pictures; only still pictures are read.")
@@ -169,7 +191,7 @@ def header(raw: bytes) -> tuple[int, int, int]:
     try:
         image = open_image(raw)
     except Exception as error:  # as in _of_bytes
-        raise DataError(f"{_plain(error)}.") from error
+        raise DataError(f"{_plain(error, raw)}.") from error
     return image.height, image.width, 1 if image.mode in ("1", "L", "LA", "I") or image.mode.startswith("I;16") else 3
 
 

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,7 +105,18 @@ def check(runs: Path, model: str, file: Path, folder: Path | None = None) -> Par
         found = certified(bundle, answers, samples, of, front=front, arithmetic=arithmetic)
     ours = json.loads(json.dumps(facts(bundle, name, front)))
     odd = next((key for key in TOLD if about.get(key) != ours[key]), "")
-    return replace(found, other=odd, fault=f"other {TOLD[odd]} in the file than in the model") if odd else found
+    if not odd:
+        return found
+    told = f"other {TOLD[odd]} in the file than in the model{_apart(about.get(odd), ours[odd])}"
+    return replace(found, other=odd, fault="; and ".join(filter(None, [found.fault, told])))
+
+
+def _apart(theirs: Any, ours: Any) -> str:
+    """Which of some words are others, where each has a name."""
+    if not (isinstance(theirs, dict) and isinstance(ours, dict)):
+        return ""
+    odd = [f"{key}: {theirs.get(key)} instead of {ours[key]}" for key in ours if theirs.get(key) != ours[key]]
+    return printable(f" ({', '.join(odd)})"[:300]) if odd else ""
 
 
 def certified(
@@ -119,7 +131,7 @@ def certified(
         return replace(found, fault=faults.named(bundle, samples, theirs, known=True))
     rounded = f"rounding to {arithmetic}, for no other known fault gives its answers" if arithmetic in SMALLER else ""
     if found.near and found.finite:
-        return replace(found, fault=rounded or LOGITS)
+        return replace(found, fault=faults.named(bundle, samples, theirs, known=True) or rounded or LOGITS)
     return replace(found, fault=faults.named(bundle, samples, theirs) or rounded)
 
 

@@ -94,6 +94,7 @@ function make(tag, content = [], attributes = {}) {
 }
 
 const foreign = (text) => make("bdi", text);
+const mark = (one) => (state.language === "en" ? one : { ", ": "、", "; ": "；" }[one]);
 const named = (name) => state.names.get(name) || short(name);
 
 // A long name loses its middle, as in every figure; what is stored and sent keeps it.
@@ -210,8 +211,7 @@ function showModel() {
   document.title = short(model.name) + " · tellapart";
   $("name").firstChild.textContent = short(model.name);
   const [before, after] = say(model.thresholds.length ? "finds" : "lead", { n: model.classes.length.toLocaleString("en"), names: "\n" }).split("\n");
-  const between = state.language === "en" ? ", " : "、";
-  const names = some.flatMap((name, n) => (n ? [between, foreign(named(name))] : [foreign(named(name))]));
+  const names = some.flatMap((name, n) => (n ? [mark(", "), foreign(named(name))] : [foreign(named(name))]));
   $("lead").replaceChildren(before, ...names, after + (rest ? say("more", { n: rest.toLocaleString("en") }) : ""));
   for (const one of document.querySelectorAll("[data-sample]"))
     one.setAttribute("aria-label", say("sample", { name: one.dataset.sample }));
@@ -223,8 +223,8 @@ function facts(model) {
     .map(([part, n]) => say("on", { n: n.toLocaleString("en"), part: WORDS[state.language][part] || part }));
   const promises = model.promises.map((one) => say("from", { p: 100 * one.precision + " %", q: percent(one.from) }));
   const rows = [
-    ["network", foreign(short(model.network))], ["takes", taken(model.takes)], ["learned", counts.join(", ")],
-    ["promises", promises.join("; ")], ["made", model.made.replace("T", " ").replace("+00:00", " UTC")],
+    ["network", foreign(short(model.network))], ["takes", taken(model.takes)], ["learned", counts.join(mark(", "))],
+    ["promises", promises.join(mark("; "))], ["made", model.made.replace("T", " ").replace("+00:00", " UTC")],
   ];
   return make("dl", rows.filter(([, said]) => said !== "").flatMap(([key, said]) => [make("dt", say(key)), make("dd", said)]));
 }
@@ -444,7 +444,10 @@ $("camera").addEventListener("click", async () => {
     video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
   } catch { return trouble({ words: "nocamera" }); } finally { $("camera").setAttribute("aria-disabled", "false"); }
   $("shoot").disabled = true;  // until there is a frame to take
+  if (state.work) state.work.abort();
+  Object.assign(state, { picture: null, answer: null, heat: null, near: null, trouble: null });  // of a picture that is not shown any more
   film(true);
+  draw();
   try {
     await video.play();
     $("shoot").disabled = false;
