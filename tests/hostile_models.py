@@ -194,6 +194,7 @@ def headers(whole: Whole) -> Made:
         "deep-lists": b"[" * 200_000,
         "deep-objects": b'{"a":' * 100_000,
         "deep-and-closed": b"[" * 100_000 + b"]" * 100_000,
+        "deep-and-whole": b'{"a":' * 20_000 + b"1" + b"}" * 20_000,
         "not-utf-8": whole.head.replace(b"stages", b"st\xff\xfees", 1),
         "utf-16": whole.head.decode().encode("utf-16"),
         "zero-byte": whole.head.replace(b"{", b"{\0", 1),

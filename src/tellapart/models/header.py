@@ -49,11 +49,12 @@ def opened(path: Path) -> tuple[dict[str, Any], Layout]:
         if "tellapart" not in words:
             raise StorageError(f"{shown} holds weights, but not of which network, for which classes.", GIVE)
         header = _json(words["tellapart"])
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError, MemoryError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError, MemoryError) as error:
         why = brief(error) or "it needs more memory than there is"
         raise StorageError(f"{shown} cannot be read as a model file: {why}.", GIVE) from error
     if header.get("format") != FORMAT:
-        found = brief(repr(header.get("format")))
+        found = header.get("format")
+        found = brief(repr(found)) if isinstance(found, str | int) else "of another kind"
         raise StorageError(f"{shown} has format {found}; this version reads format {FORMAT}.", "Update tellapart.")
     return header, layout
 
@@ -72,14 +73,17 @@ def _header(start: bytes, file: Any, shown: str) -> bytes:
 
 
 def _json(text: str) -> dict[str, Any]:
-    """An object of JSON, whose every key is there once. Raises ValueError and RecursionError for anything else."""
+    """An object of JSON, whose every key is there once. Raises ValueError for anything else."""
     if sum(map(text.count, "{[,")) > MOST:
         raise ValueError(f"its header has more than {MOST:,} parts")
-    found = json.loads(text, object_pairs_hook=_once)
+    try:
+        found = json.loads(text, object_pairs_hook=_once)
+        if "\\u" in text:
+            json.dumps(found, ensure_ascii=False).encode()  # half a letter is none, and cannot be printed
+    except RecursionError:
+        raise ValueError("its header has too many parts within parts") from None
     if not isinstance(found, dict):
         raise ValueError("its header is no object")
-    if "\\u" in text:
-        json.dumps(found, ensure_ascii=False).encode()  # half a letter is none, and cannot be printed
     return found
 
 
