@@ -36,10 +36,10 @@ from tellapart.recipe import Recipe
 from tellapart.reporting.tensorboard import Board
 from tellapart.run import Run
 from tellapart.workflow import board as boarding
-from tellapart.workflow import panels
+from tellapart.workflow import judge, panels
 from tellapart.workflow.begin import recipe_of, recipe_text, same_pictures
 from tellapart.workflow.events import Epoch, Said, Verdict
-from tellapart.workflow.judge import worst_first
+from tellapart.workflow.mistakes import worst_first
 from tellapart.workflow.panels import draw, story_page
 from tellapart.workflow.train import Asking, put_together
 from tellapart.workflow.train import train as trained
@@ -493,7 +493,7 @@ def test_a_full_disk_at_a_later_test_is_said_and_the_verdict_comes(
     def full(*_: object) -> None:
         raise StorageError("There is no room left.", "Make some.")
 
-    monkeypatch.setattr(panels, "opened_later", full)
+    monkeypatch.setattr(judge, "opened_later", full)
     done = tellapart(tmp_path, "test", "a")
     assert (done.code, "test accuracy" in done.out) == (0, True)
     assert "note: the last panels of TensorBoard could not be written: There is no room left." in done.err

@@ -15,7 +15,7 @@ from PIL import Image
 from tellapart.evaluation.metrics import judge
 from tellapart.evaluation.predictions import Predictions
 from tellapart.models.bundle import load_bundle, save_bundle
-from tellapart.workflow.judge import by_loss
+from tellapart.workflow.mistakes import by_loss
 
 QUICK = ("digits", "--model", "linear", "--epochs", "1")
 NEVER = "this test part was never opened before"

@@ -147,7 +147,7 @@ def mistake_lines(predictions: "Predictions", path: Path, judgement: Mapping[str
     """Draw the mistakes, and name the surest with their files; those of the largest loss where a picture may have
     several classes.
     """
-    from tellapart.workflow.judge import draw_mistakes, worst_first, worst_marked
+    from tellapart.workflow.mistakes import draw_mistakes, worst_first, worst_marked
 
     if predictions.marks is None:
         found = worst_first(predictions, judgement["answering"]["temperature"])
@@ -165,7 +165,7 @@ def mistake_lines(predictions: "Predictions", path: Path, judgement: Mapping[str
 def loss_lines(predictions: "Predictions", path: Path, judgement: Mapping[str, Any]) -> list[str]:
     """Write every picture with its own loss, and say where."""
     from tellapart.files import csv_text, write_atomically
-    from tellapart.workflow.judge import by_loss, by_loss_marked
+    from tellapart.workflow.mistakes import by_loss, by_loss_marked
 
     if predictions.marks is None:
         text = csv_text(("key", "class", "said", "probability of the class", "loss"), by_loss(predictions))

@@ -21,7 +21,7 @@ from tellapart.recipe_values import origins_of
 from tellapart.reporting.tensorboard import Board, open_board
 from tellapart.run import Run
 from tellapart.workflow.events import Event, Said, Verdict
-from tellapart.workflow.judge import worst_first
+from tellapart.workflow.mistakes import worst_first
 from tellapart.workflow.recipes import recipe_text
 from tellapart.workflow.same import conditions_of, in_words
 

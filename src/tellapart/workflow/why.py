@@ -24,8 +24,8 @@ from tellapart.run import Run
 from tellapart.workflow.begin import recipe_of, same_pictures
 from tellapart.workflow.final import opened
 from tellapart.workflow.heat import kept_more
-from tellapart.workflow.judge import worst_first
 from tellapart.workflow.looking import Eye, Heat, Progress, Seen, Subject, Way, explain
+from tellapart.workflow.mistakes import worst_first
 from tellapart.workflow.nearest import Near, nearest_of
 from tellapart.workflow.openings import has_opened, looked
 
