@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tellapart.errors import BusyError, StorageError
+from tellapart.errors import BusyError, StorageError, UsageError
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -28,6 +28,29 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         with contextlib.suppress(OSError):
             staged.unlink()
         raise cannot_write(path, error, needed=len(raw)) from error
+
+
+def write_result(path: Path, content: bytes | str) -> None:
+    """Write what a person gave this name, as `write_atomically` does. Raises UsageError as `refuse_foreign` does."""
+    refuse_foreign(path, content)
+    write_atomically(path, content)
+
+
+def refuse_foreign(path: Path, content: bytes | str) -> None:
+    """Raises UsageError when a file is there that does not begin like this content, a table with the same columns: it
+    is none that would be made anew, but someone's pictures or labels.
+    """
+    with contextlib.suppress(OSError):
+        with path.open("rb") if path.is_file() else contextlib.nullcontext() as file:
+            there = file.read(200) if file else b""
+        if there and _beginning(there) != _beginning(content):
+            raise UsageError(f"{path} exists, and holds something else.", "Name another file to write to.")
+
+
+def _beginning(content: bytes | str) -> bytes:
+    raw = content[:200].encode("utf-8", "surrogateescape") if isinstance(content, str) else content[:200]
+    line = raw.partition(b"\n")[0].strip()
+    return line if b"," in line and line.isascii() else line[:5]
 
 
 def replace_together(made: Mapping[Path, Path], *, gone: Sequence[Path] = (), kept: Path) -> None:

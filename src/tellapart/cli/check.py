@@ -61,10 +61,11 @@ def command(
 
     chosen = [name.strip() for name in only.split(",") if name.strip()]
     network = _network(weights, model, judged=not chosen or "labels" in chosen or labels_out is not None)
-    checking.refuse_outputs(source, [html, quarantine], once=[labels_out, groups_out])  # before minutes of reading
+    recipe = given(flags, {"data.source": source, "data.root": root})
+    checking.refuse_outputs(recipe, html, quarantine, once=[labels_out, groups_out])  # before minutes of reading
     with download_bar() as bar:
         checked = checking.check(
-            given(flags, {"data.source": source, "data.root": root}),
+            recipe,
             only=chosen,
             fresh=fresh,
             weights=network,

@@ -50,7 +50,7 @@ def exported(pictures: list[tuple[np.ndarray, str]], path: Path) -> str:
     import io
 
     from tellapart.errors import UsageError
-    from tellapart.files import write_atomically
+    from tellapart.files import write_result
 
     shapes = {pixels.shape for pixels, _ in pictures}
     if len(shapes) != 1:
@@ -59,7 +59,7 @@ def exported(pictures: list[tuple[np.ndarray, str]], path: Path) -> str:
         )
     out = io.BytesIO()
     np.save(out, np.stack([pixels for pixels, _ in pictures]))
-    write_atomically(path, out.getvalue())
+    write_result(path, out.getvalue())
     return f"{len(pictures)} pictures exported: {path.absolute()}"
 
 

@@ -133,7 +133,7 @@ def activations(out: Path | None) -> None:
 
     from tellapart.figures.grid import save_picture
     from tellapart.figures.inside import activation_sheet
-    from tellapart.files import write_atomically
+    from tellapart.files import write_result
     from tellapart.models.activations import activated
 
     if out is not None and out.suffix.lower() not in (".png", ".csv"):
@@ -150,7 +150,7 @@ def activations(out: Path | None) -> None:
     else:
         heads = ",".join(["x", *(f"{name},{name}_slope" for name in found)])
         rows = zip(xs.tolist(), *(one for both in found.values() for one in both), strict=True)
-        write_atomically(out, "\n".join([heads, *(",".join(map(repr, row)) for row in rows), ""]))
+        write_result(out, "\n".join([heads, *(",".join(map(repr, row)) for row in rows), ""]))
     click.echo(f"written: {printable(str(out.absolute()))}", err=True)
 
 

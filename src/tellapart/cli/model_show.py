@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -242,13 +241,10 @@ def _draw(shown: Shown, path: Path) -> None:
     from tellapart.figures.boxes import boxes_of
     from tellapart.figures.diagram import diagram
     from tellapart.figures.sheet import as_svg
-    from tellapart.files import write_atomically
+    from tellapart.files import write_result
 
     under = f"{shown.seen.trained + shown.seen.frozen:,} parameters"
-    with suppress(OSError), path.open("rb") as file:
-        if not file.read(200).lstrip().startswith(b"<svg"):
-            raise UsageError(f"{path} exists, and is no SVG file.", "Name another file to write to.")
-    write_atomically(path, as_svg(diagram(boxes_of(shown.seen), title=shown.name, under=under)).encode())
+    write_result(path, as_svg(diagram(boxes_of(shown.seen), title=shown.name, under=under)).encode())
     click.echo(f"{path}: a diagram of {shown.name}, 160 mm wide", err=True)
 
 

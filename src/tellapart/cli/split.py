@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from tellapart.cli.recipe_flags import DIVIDING, and_recipe, asked, flags_of
+from tellapart.errors import UsageError
 from tellapart.recipe import rule_of
 
 
@@ -33,6 +34,8 @@ def command(folds: int | None, out: Path | None, **flags: Any) -> None:
         made = split(Settled(recipe, origins), folds=folds or 0, progress=screen.decoding, fetching=screen.fetching)
     click.echo("\n".join(summary_lines(made.summary)))
     if out is not None:
+        if out.is_file() and out.read_bytes() != made.text.encode("utf-8", "surrogateescape"):
+            raise UsageError(f"{out} exists, and is not this split: it may have been edited.", "Name another file.")
         write_atomically(out, made.text)
         again = [path for path in DIVIDING if path in origins and path != "data.split"]  # the same pictures
         flags_again = [word for path in again for word in (rule_of(path).flag, str(recipe.values()[path]))]

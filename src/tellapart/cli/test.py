@@ -164,7 +164,7 @@ def mistake_lines(predictions: "Predictions", path: Path, judgement: Mapping[str
 
 def loss_lines(predictions: "Predictions", path: Path, judgement: Mapping[str, Any]) -> list[str]:
     """Write every picture with its own loss, and say where."""
-    from tellapart.files import csv_text, write_atomically
+    from tellapart.files import csv_text, write_result
     from tellapart.workflow.mistakes import by_loss, by_loss_marked
 
     if predictions.marks is None:
@@ -172,7 +172,7 @@ def loss_lines(predictions: "Predictions", path: Path, judgement: Mapping[str, A
     else:
         rows = by_loss_marked(predictions, [one["value"] for one in judgement["thresholds"]])
         text = csv_text(("key", "classes", "said", "loss"), rows)
-    write_atomically(path, text)
+    write_result(path, text)
     return ["", f"{len(predictions):,} pictures of the {predictions.part} part by their own loss: {path.absolute()}"]
 
 

@@ -19,7 +19,7 @@ from tellapart.data.index import NO_PART, Index
 from tellapart.data.official import expanded
 from tellapart.data.progress import Progress, quiet
 from tellapart.errors import UsageError, refuse_marks, unknown
-from tellapart.files import csv_text, write_atomically
+from tellapart.files import csv_text, refuse_foreign, write_atomically, write_result
 from tellapart.models.pretrained import Pretrained, at_hand
 from tellapart.recipe import Recipe
 from tellapart.run import cores
@@ -111,6 +111,8 @@ CHECKS: dict[str, Callable[[Seen], Iterable[Finding]]] = {
     "labels": lambda s: labels.doubtful_labels(s.facts, s.doubts),
 }
 """What `--only` can name."""
+UNREAD = ("key", "reason")
+"""The columns of the list of files that cannot be read."""
 ONE_CLASS = ("shortcuts", "labels")
 """Those that compare pictures of one class with those of another."""
 
@@ -193,7 +195,7 @@ def _divided(recipe: Recipe, index: Index) -> Index:
 def write_html(checked: Checked, path: Path) -> None:
     """Write the findings as one HTML page."""
     facts = checked.seen.facts
-    _written(checked, path, page.page(f"Check of {checked.source}", checked.said(), checked.findings, facts))
+    write_result(path, page.page(f"Check of {checked.source}", checked.said(), checked.findings, facts))
 
 
 def write_quarantine(checked: Checked, path: Path) -> int:
@@ -201,7 +203,7 @@ def write_quarantine(checked: Checked, path: Path) -> int:
     facts = checked.seen.facts
     bad = np.flatnonzero(facts.table["fault"] != b"").tolist()
     rows = [(facts.index.keys[row], facts.reasons[row]) for row in bad]
-    _written(checked, path, csv_text(("key", "reason"), rows))
+    write_result(path, csv_text(UNREAD, rows))
     return len(bad)
 
 
@@ -210,7 +212,7 @@ def write_labels(checked: Checked, path: Path) -> int:
     refuse_marks(checked.seen.facts.index.marks is not None, "--labels-out")
     refuse_existing(path)
     doubts = checked.seen.doubts
-    _written(checked, path, labels.as_overlay(checked.seen.facts, doubts))
+    write_atomically(path, labels.as_overlay(checked.seen.facts, doubts))
     return 0 if doubts is None else len(doubts.rows)
 
 
@@ -221,41 +223,36 @@ def write_groups(checked: Checked, path: Path) -> int:
     """
     refuse_existing(path)
     index, names = checked.seen.facts.index, bursts.kept_together(checked.seen.facts, checked.seen.units)
-    _written(
-        checked,
+    write_atomically(
         path,
         csv_text(("key", "part", "group"), [(key, "", name) for key, name in zip(index.keys, names, strict=True)]),
     )
     return len({name for name in names if name})
 
 
-def refuse_outputs(source: str, paths: Sequence[Path | None], *, once: Sequence[Path | None]) -> None:
+def refuse_outputs(recipe: Recipe, html: Path | None, quarantine: Path | None, *, once: Sequence[Path | None]) -> None:
     """Raises UsageError for outputs that cannot be written: those of `once` may hold decisions and are not replaced."""
-    named = [path for path in (*paths, *once) if path]
+    named = [path for path in (html, quarantine, *once) if path]
     for path in named:
-        _refuse_inside(source, path)
+        _refuse_inside(recipe, path)
+        refuse_foreign(path, "<!doctype html>" if path == html else csv_text(UNREAD, ()))
         if path in once:
             refuse_existing(path)
         if named.count(path) > 1:
             raise UsageError(f"Two outputs are to be written to {path}.", "Name another file for one of them.")
 
 
-def _refuse_inside(source: str, path: Path) -> None:
+def _refuse_inside(recipe: Recipe, path: Path) -> None:
     """Raises UsageError for an output among the pictures: there it would be in the way, or replace one."""
-    root = expanded(source).resolve()
-    if root.is_dir() and path.resolve().is_relative_to(root):
-        raise UsageError(
-            f"{path} lies in the folder that is checked, which is never written to.", "Name a place outside."
-        )
+    for source in (recipe.data.source, recipe.data.validation_from, recipe.data.test_from):
+        root = expanded(source).resolve()
+        if source and root.is_dir() and path.resolve().is_relative_to(root):
+            raise UsageError(
+                f"{path} lies in the folder that is checked, which is never written to.", "Name a place outside."
+            )
 
 
 def refuse_existing(path: Path) -> None:
     """Raises UsageError for an output that is there and may have been edited."""
     if path.exists():
         raise UsageError(f"{path} exists, and may hold decisions.", "Name another file, or move it away.")
-
-
-def _written(checked: Checked, path: Path, text: str) -> None:
-    """Write an output, but not among the pictures."""
-    _refuse_inside(checked.source, path)
-    write_atomically(path, text)

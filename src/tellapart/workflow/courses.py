@@ -12,7 +12,7 @@ from tellapart.figures.grid import save_picture
 from tellapart.figures.lines import COLOURS, Line, Panel, lines
 from tellapart.figures.plot import smoothed
 from tellapart.figures.sheet import Sheet, as_image, as_svg
-from tellapart.files import csv_text, write_atomically
+from tellapart.files import csv_text, write_result
 from tellapart.workflow.contender import Contender, contender, in_a_row
 
 KINDS = (".png", ".svg", ".csv")
@@ -54,10 +54,10 @@ def draw_courses(runs: Path, names: Sequence[str], path: Path, *, smooth: float)
     found = [[_course(one, quantity, smooth) for quantity in quantities] for one in every]
     if path.suffix == ".csv":
         columns = ("run", "trainings", "quantity", "epoch", "value", "sd", "smoothed")
-        write_atomically(path, csv_text(columns, (row for three in found for one in three for row in _rows(one))))
+        write_result(path, csv_text(columns, (row for three in found for one in three for row in _rows(one))))
     else:
         sheet = _drawn(found, smooth)
-        save_picture(as_image(sheet), path) if path.suffix == ".png" else write_atomically(path, as_svg(sheet))
+        save_picture(as_image(sheet), path) if path.suffix == ".png" else write_result(path, as_svg(sheet))
     return f"curves of {in_a_row([one.name for one in every])}, smoothed by {smooth:g}: {path.absolute()}"
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tellapart.figures.curve import Axis, curve
 from tellapart.figures.grid import save_picture
-from tellapart.files import csv_text, write_atomically
+from tellapart.files import csv_text, write_result
 from tellapart.training.schedule import rate_of
 from tellapart.workflow.fitting import Pieces
 
@@ -29,7 +29,7 @@ def write_schedule(pieces: Pieces, path: Path) -> str:
     note = f" ({ON_VALIDATION})" if optim.schedule == "plateau" else ""
     if path.suffix == ".csv":
         rows = ((n + 1, n // len(pieces.train) + 1, rate) for n, rate in enumerate(rates))
-        write_atomically(path, csv_text(("step", "epoch", "lr"), rows))
+        write_result(path, csv_text(("step", "epoch", "lr"), rows))
     else:
         steps = [n + 1 for n in range(len(rates))]
         across, up = Axis("step", 0, len(rates)), Axis("learning rate", 0, 1.05 * max(rates))

@@ -9,7 +9,7 @@ from typing import Any
 from tellapart.errors import DivergedError, UsageError
 from tellapart.figures.curve import Axis, curve
 from tellapart.figures.grid import save_picture
-from tellapart.files import csv_text, write_atomically
+from tellapart.files import csv_text, write_result
 from tellapart.recipe import Recipe
 from tellapart.training.finder import Rise, rising
 from tellapart.training.fit import Step
@@ -113,5 +113,5 @@ def _written(found: Rise, rate: float, file: Path | None) -> list[str]:
     save_picture(curve(found.rates, smooth, across=across, up=up, title=title, under=found.losses, mark=mark), file)
     rows = zip(found.rates, found.losses, smooth, strict=True)
     numbers = file.with_suffix(".csv")
-    write_atomically(numbers, csv_text(("lr", "loss", "smoothed"), rows))
+    write_result(numbers, csv_text(("lr", "loss", "smoothed"), rows))
     return [str(file), str(numbers)]

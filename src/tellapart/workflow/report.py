@@ -18,7 +18,7 @@ from tellapart.evaluation.metrics import Figure
 from tellapart.evaluation.predictions import Predictions
 from tellapart.evaluation.promises import Answering
 from tellapart.evaluation.several import Spread
-from tellapart.files import read_text, write_atomically
+from tellapart.files import read_text, write_result
 from tellapart.names import PARTS
 from tellapart.recipe import Recipe
 from tellapart.recipe_values import origins_of
@@ -60,7 +60,7 @@ def write_report(run: Run, out: Path | None = None) -> Reported:
     else:
         text, said, left = report(of), _told(story(of)), _told(unknown(of))
     raw = text.encode("utf-8")
-    write_atomically(file, raw)
+    write_result(file, raw)
     return Reported(file, len(raw), said, left)
 
 
