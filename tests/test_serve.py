@@ -445,7 +445,7 @@ def test_slow_and_endless_and_too_many_bodies_are_given_up(tight: Served) -> Non
     with tight.connect() as first, tight.connect() as second:
         for line in (first, second):  # each within its bounds, both too much: the older one goes
             line.sendall(HEAD + b"Content-Length: 95000\r\n\r\n" + bytes(90_000))
-        assert first.recv(99).startswith(b"HTTP/1.1 408 ")
+        assert first.recv(99).startswith(b"HTTP/1.1 429 ")
     assert httpx.post(f"{tight.url}api/predict", content=png(1)).status_code == 200
 
 
@@ -511,11 +511,12 @@ def test_who_cannot_be_answered_before_the_end_is_told_so_and_the_server_ends(pe
 
 def test_a_map_that_nobody_waits_for_ends_before_the_next_layer(bundle: Bundle) -> None:
     service = Service(bundle, "a", device=torch.device("cpu"), guard=Guard(), bounds=Bounds(), limits=Limits())
-    seen = service._looked("", np.zeros((8, 8, 3), np.uint8))
+    black = service._subject(np.zeros((8, 8, 3), np.uint8), (8, 8))
+    seen = service._looked("", black)
     assert seen["informative"] in (True, False)
     service.close()  # as when it ends
     with pytest.raises(Stopped):
-        service._looked("", np.zeros((8, 8, 3), np.uint8))
+        service._looked("", black)
 
 
 def test_nothing_that_is_sent_is_kept_and_ctrl_c_lets_answers_out(pets: Done, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from commands import train
+from PIL import Image
 from planted import encoded, natural
 from served import inside, memory, needed, png, serving
 from watched import Watch, large_png
@@ -21,7 +22,7 @@ needed("starlette", "uvicorn")
 import httpx  # noqa: E402 - only where it is there
 
 from tellapart.models.bundle import load_bundle  # noqa: E402 - only where it is there
-from tellapart.web import site  # noqa: E402 - only where it is there
+from tellapart.web import reader, site  # noqa: E402 - only where it is there
 from tellapart.web.readers import WAITING, Bounds, Readers  # noqa: E402 - only where it is there
 from tellapart.web.refusal import Refusal  # noqa: E402 - only where it is there
 
@@ -41,6 +42,14 @@ reader.main(*map(int, sys.argv[1:]))
 """A decoder that decodes what is large only when a file is there."""
 
 
+@pytest.mark.parametrize(("kind", "status"), [("WEBP", b"413"), ("PNG", b"")])
+def test_a_pixel_of_a_webp_counts_twice_for_it_takes_twice_the_memory(kind: str, status: bytes) -> None:
+    raw = encoded(Image.new("RGB", (2900, 2900)), kind)
+    first, *more = reader.answer(raw, reader.MOST)
+    assert (first == b"-", b"".join(map(bytes, more))[:3] if first == b"-" else b"") == (bool(status), status)
+    assert reader.answer(raw, 4_000_000)[0] in (b"-", b">")
+
+
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="this system does not say what memory is used")
 def test_large_pictures_of_four_clients_cost_at_most_300_mb(tmp_path: Path) -> None:
     run = train(tmp_path, "a", "digits", "--epochs", "1").run("a")
@@ -49,7 +58,8 @@ def test_large_pictures_of_four_clients_cost_at_most_300_mb(tmp_path: Path) -> N
         assert ask.post("/api/predict", content=png(1)).status_code == 200
         idle, watch = memory(served.process.pid), Watch(served.process.pid, pause=0.02)
         with ThreadPoolExecutor(4) as pool:
-            asked = [pool.submit(ask.post, "/api/predict", content=large_png()) for _ in range(8)]
+            doors = ["/api/predict"] * 8 + ["/api/heat"]
+            asked = [pool.submit(ask.post, door, content=large_png()) for door in reversed(doors)]
             codes = [one.result().status_code for one in asked]
         most = watch.end()
         ask.close()

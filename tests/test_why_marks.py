@@ -101,7 +101,7 @@ def test_the_heat_is_for_the_wrong_classes_three_at_most_or_for_the_one_asked_fo
     (seen,), way = explain(eye, [one])
     assert [heat.name for heat in seen.heats] == ["d", "c", "b"]
     assert (way.alone, one.missed, one.wrongly_said) == (True, ["a"], ["d", "c", "b"])
-    shares = dict(zip(names, eye.shares(eye.input(pixels)), strict=True))
+    shares = dict(zip(names, eye.shares(eye.input(one)), strict=True))
     for heat in seen.heats:
         assert heat.trust.probability == pytest.approx(shares[heat.name], abs=1e-6)
     (seen,), _ = explain(eye, [one], wanted="a")

@@ -315,7 +315,11 @@ def wide(at: Path) -> dict[str, Any]:
         after = watch.most
         began = time.monotonic()
         maps = [client.post("/api/heat", content=photo).status_code for photo in photos[:2]]
-        seconds = (time.monotonic() - began) / len(maps)
+        seconds, alone = (time.monotonic() - began) / len(maps), watch.most
+        with ThreadPoolExecutor(4) as pool:
+            doors = ["/api/heat", *["/api/predict"] * 3]
+            large = [pool.submit(client.post, door, content=large_png()) for door in doors]
+        heavy = watch.most
         with ThreadPoolExecutor(1) as pool:
             last = pool.submit(client.post, "/api/heat", content=photos[2])
             time.sleep(seconds / 3)
@@ -324,8 +328,13 @@ def wide(at: Path) -> dict[str, Any]:
             ended = served.process.wait(4 * END)
             return {
                 "idle_mb": round(idle / 1e6),
-                "growth_mb": {"96 photos": round((after - idle) / 1e6), "and heat maps": round((most - idle) / 1e6)},
+                "growth_mb": {
+                    "96 photos": round((after - idle) / 1e6),
+                    "and heat maps": round((alone - idle) / 1e6),
+                    "and one of a large picture beside three large ones": round((max(most, heavy) - idle) / 1e6),
+                },
                 "answered": answers.count(200),
+                "large": [one.result().status_code for one in large],
                 "heat_maps": maps,
                 "seconds_of_a_map": round(seconds, 1),
                 "sigterm": {

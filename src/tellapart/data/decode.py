@@ -206,23 +206,28 @@ def of_image(image: Image.Image, *, turned: bool = True) -> Pixels:
         image = _eight_bits(image)
     if image.mode == "F":
         raise DataError("The picture holds floating-point numbers of unknown range. Save it with 8 or 16 bits.")
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image.convert("RGBA"))
-    return _array(image, "L" if image.mode in ("1", "L") else "RGB")
+    return _array(image, "L" if image.mode in ("1", "L") and not image.has_transparency_data else "RGB")
 
 
 def _array(image: Image.Image, mode: str) -> Pixels:
-    """The pixels (H, W, C) in a mode. Of a large picture strip by strip, for Pillow has them twice on the way."""
-    image = image if image.mode == mode else image.convert(mode)  # which is a copy where there is nothing to convert
+    """The pixels (H, W, C) in a mode, over white. Of a large picture strip by strip, for Pillow has them several times
+    on the way.
+    """
     (width, height), bands = image.size, len(mode)
     if width * height <= STRIP:
-        return np.asarray(image).reshape(height, width, bands)
+        return np.asarray(_opaque(image, mode)).reshape(height, width, bands)
     pixels, rows = np.empty((height, width, bands), np.uint8), -(-STRIP // width)
     for top in range(0, height, rows):
         strip = image.crop((0, top, width, min(top + rows, height)))
-        pixels[top : top + rows] = np.asarray(strip).reshape(-1, width, bands)
+        pixels[top : top + rows] = np.asarray(_opaque(strip, mode)).reshape(-1, width, bands)
     return pixels
+
+
+def _opaque(image: Image.Image, mode: str) -> Image.Image:
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return image if image.mode == mode else image.convert(mode)  # which copies where there is nothing to convert
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -235,10 +240,12 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """16-bit grey scaled to 8 bits: 65535 becomes 255."""
-    values = np.asarray(image).astype(np.int64)
+    values = np.asarray(image)
     if values.min() < 0 or values.max() > 65535:
         raise DataError("The picture holds more than 16 bits a pixel. Save it with 8 or 16 bits.")
-    eight = ((values + 128) // 257).astype(np.uint8)
+    eight = np.empty(values.shape, np.uint8)
+    for some, own in zip(values, eight, strict=True):  # a row at a time: the sum takes eight bytes a pixel
+        own[:] = (some.astype(np.int64) + 128) // 257
     eight[values == image.info.get("transparency")] = 255  # as white as what is laid under transparent pixels
     return Image.fromarray(eight)
 

@@ -42,7 +42,7 @@ class Row:
 
 def sized(pixels: Picture, side: int = TILE) -> Picture:
     """The picture (H W 1 or 3) as it is drawn, in colour: small ones grow by a whole factor, large ones shrink."""
-    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
+    image = Image.fromarray(pixels[:, :, 0]).convert("RGB") if pixels.shape[2] == 1 else Image.fromarray(pixels)
     longest = max(image.size)
     size = [max(1, n * (side // longest) if longest <= side else round(n * side / longest)) for n in image.size]
     how = Image.Resampling.NEAREST if longest <= side else Image.Resampling.LANCZOS

@@ -45,11 +45,11 @@ class Bounds:
 
 
 class Readers:
-    """Bytes to pixels in children with bounds. Close it in the end."""
+    """Bytes to pixels in children with bounds. Close it in the end. `turn` is held while a large picture is decoded."""
 
     def __init__(self, bounds: Bounds, *, died: Callable[[], None]) -> None:
         self.bounds, self.died, self.under_way = bounds, died, 0
-        self._local, self._every, self._turn, self._waiting = threading.local(), [], asyncio.Lock(), 0
+        self._local, self._every, self.turn, self._waiting = threading.local(), [], asyncio.Lock(), 0
         self._until: dict[subprocess.Popen[bytes], float] = {}
         self._late: set[subprocess.Popen[bytes]] = set()
         self._closed = threading.Event()
@@ -100,14 +100,14 @@ class Readers:
             raise busy("Several large pictures wait to be decoded already.")
         self._waiting += 1
         try:
-            await self._turn.acquire()
+            await self.turn.acquire()
         finally:
             self._waiting -= 1
         work, loop = self._read(self._alone, raw, MOST, then), asyncio.get_running_loop()
         found = asyncio.wrap_future(work)
         try:
             # not when the client leaves: it is decoded to its end
-            work.add_done_callback(lambda _: loop.call_soon_threadsafe(self._turn.release))
+            work.add_done_callback(lambda _: loop.call_soon_threadsafe(self.turn.release))
             work.add_done_callback(lambda done: done.cancelled() or trim_memory())
             return await found
         finally:

@@ -17,6 +17,6 @@ class Refusal(Exception):
         return JSONResponse({"error": said}, self.status, self.headers)
 
 
-def busy(message: str) -> Refusal:
+def busy(message: str, **headers: str) -> Refusal:
     """The refusal of a server that has enough to do."""
-    return Refusal(429, "busy", message, "Ask again in a second.", Retry_After="1")
+    return Refusal(429, "busy", message, "Ask again in a second.", Retry_After="1", **headers)

@@ -200,6 +200,8 @@ class Site:
                     if body.tell() > LONG:
                         await asyncio.sleep(PAUSE)
         except TimeoutError as error:
+            if timer not in self._uploads:
+                raise _no_room() from error
             said = "The picture did not arrive in time."
             raise Refusal(408, "too_slow_to_send", said, "Send it again.", Connection="close") from error
         finally:
@@ -211,7 +213,7 @@ class Site:
         """Give up the oldest body that is still arriving: a slow client does not keep the others out."""
         oldest = next(iter(self._uploads))
         if oldest is own:
-            raise busy("Too many pictures arrive at once.")
+            raise _no_room()
         self._uploads.pop(oldest)
         oldest.reschedule(asyncio.get_running_loop().time())
 
@@ -253,6 +255,10 @@ def _too_long(most: int) -> Refusal:
     return Refusal(
         413, "too_many_bytes", said, "Make it smaller: the network sees a small square of it.", Connection="close"
     )
+
+
+def _no_room() -> Refusal:
+    return busy("Too many pictures arrive at once.", Connection="close")
 
 
 def _failed(error: Exception) -> Response:

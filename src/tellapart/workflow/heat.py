@@ -121,7 +121,7 @@ def _within(eye: Eye, subjects: list[Subject], seconds: float) -> tuple[list[See
 
 def _pass(eye: Eye, subject: Subject) -> float:
     """The seconds that one picture takes to pass the network, when several do together."""
-    pixels = eye.input(subject.pixels).expand(TRIED, -1, -1, -1)
+    pixels = eye.input(subject).expand(TRIED, -1, -1, -1)
     with still(eye.model), torch.inference_mode():
         eye.model(pixels).cpu()  # the first call of a network makes ready
         began = time.monotonic()

@@ -36,7 +36,8 @@ Progress = Callable[[int, int, str], None]
 @dataclass(frozen=True, kw_only=True)
 class Subject:
     """A picture that is asked about: its name, its pixels (H W C), and its class where that is known. `has`: all its
-    classes, where it may have several and they are known; `wrong`: those that the answer is wrong about.
+    classes, where it may have several and they are known; `wrong`: those that the answer is wrong about. `square`: what
+    the network is shown of it (S S C), where the pixels are no longer all there.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Subject:
     true: str = ""
     has: tuple[str, ...] | None = None
     wrong: tuple[str, ...] = ()
+    square: Pixels | None = None
 
     @property
     def missed(self) -> list[str]:
@@ -159,10 +161,10 @@ class Eye:
         model = bundle.module(device).to(memory_format=torch.channels_last)  # half the time on a CPU
         return cls(bundle=bundle, model=model, device=device, progress=progress)
 
-    def input(self, pixels: Pixels) -> Tensor:
-        """A picture (H W C) as the network takes it (1 C S S)."""
-        square = torch.from_numpy(np.stack([fitted(pixels, self.bundle.preprocess)]))
-        return network_input(square.to(self.device), self.bundle.preprocess)
+    def input(self, one: Subject) -> Tensor:
+        """A picture as the network takes it (1 C S S)."""
+        square = fitted(one.pixels, self.bundle.preprocess) if one.square is None else one.square
+        return network_input(torch.from_numpy(np.stack([square])).to(self.device), self.bundle.preprocess)
 
     def shares(self, pixels: Tensor) -> NDArray[np.float64]:
         """The probabilities (K) of one picture (1 C S S)."""
@@ -179,7 +181,7 @@ def explain(eye: Eye, subjects: Sequence[Subject], *, wanted: str = "", method: 
     classes = eye.bundle.classes
     if wanted and wanted not in classes:
         raise UsageError(f"The model does not know the class '{printable(wanted)}'.", did_you_mean(wanted, classes))
-    asked = [(one, eye.input(one.pixels)) for one in subjects]
+    asked = [(one, eye.input(one)) for one in subjects]
     shares = [eye.shares(pixels) for _, pixels in asked]
     every = [_every(eye.bundle, own) for own in shares]
     numbers = [_numbers(classes, shares[n], wanted, one, every[n]) for n, (one, _) in enumerate(asked)]

@@ -38,7 +38,7 @@ def nearest_of(eye: Eye, subjects: Sequence[Subject], pictures: Pictures, count:
     """For each picture the `count` nearest training pictures, by what the last layer of the network is given, and
     among how many. No other part is read.
     """
-    inputs = [eye.input(one.pixels) for one in subjects]
+    inputs = [eye.input(one) for one in subjects]
     head = last_layer(eye.model, inputs[0]) if inputs else ""
     if not head:
         return [[] for _ in inputs], "No nearest training pictures: no linear layer or convolution ends this network."

@@ -116,7 +116,7 @@ class Service:
         for count in (1, self.batches.most):
             self.said([np.zeros((size, size, channels), np.uint8)] * count)
         if self.pictures:
-            self._alike(np.zeros((size, size, channels), np.uint8))
+            self._alike(Subject(name="picture", pixels=np.zeros((size, size, channels), np.uint8)))
 
     async def run(self, here: socket.socket) -> int:
         """Answer on a socket until a signal comes; which one."""
@@ -146,16 +146,14 @@ class Service:
     async def _predict(self, asked: Asked) -> Response:
         top = _number(asked.query.get("top", "5"), 1, TOP, "top")
         try:
-            (width, height), square = await self.readers.read(asked.body, self._prepared)
+            read = self.readers.read(asked.body, lambda pixels, size: (size, fitted(pixels, self.bundle.preprocess)))
+            (width, height), square = await read
         finally:
             self.batches.look()
         shares, score = await self.batches.ask(square)
         if not np.isfinite(shares).all():
             raise Refusal(422, "no_number", "The network's answer for this picture is not a finite number.")
         return JSONResponse(self._answer(shares, score, top) | {"width": width, "height": height})
-
-    def _prepared(self, pixels: Pixels, size: Size) -> tuple[Size, Square]:
-        return size, fitted(pixels, self.bundle.preprocess)
 
     def _answer(self, shares: NDArray[np.float64], score: float, top: int) -> dict[str, Any]:
         """The answer; where a picture may have several classes, all that are said stand in `said`, not in `answer`."""
@@ -193,23 +191,28 @@ class Service:
             )
         return JSONResponse(await self._slowly(asked.body, self._alike))
 
-    async def _slowly(self, body: bytes | memoryview, work: Callable[[Pixels], Any]) -> Any:
+    async def _slowly(self, body: bytes | memoryview, work: Callable[[Subject], Any]) -> Any:
         """What takes long, one after the other; it ends where nobody waits for it any more."""
         if self._waiting >= WAITING:
             raise busy("Several slow answers are waited for already.")
         self._waiting, left = self._waiting + 1, threading.Event()
         try:
-            async with self._alone:  # so that the pixels of one picture at most are kept for it
-                pixels = await self.readers.read(body, lambda pixels, _: pixels)
-                return await asyncio.get_running_loop().run_in_executor(self._slow, self._worked, work, pixels, left)
+            async with self._alone:
+                one = await self.readers.read(body, self._subject)
+                async with self.readers.turn:  # it takes as much memory as a large picture does
+                    return await asyncio.get_running_loop().run_in_executor(self._slow, self._worked, work, one, left)
         finally:
             self._waiting -= 1
             left.set()
 
-    def _worked(self, work: Callable[[Pixels], Any], pixels: Pixels, left: threading.Event) -> Any:
+    def _subject(self, pixels: Pixels, size: Size) -> Subject:
+        """What is kept of a picture: its square, and itself as small as it is drawn."""
+        return Subject(name="picture", pixels=sized(pixels, SIDE), square=fitted(pixels, self.bundle.preprocess))
+
+    def _worked(self, work: Callable[[Subject], Any], subject: Subject, left: threading.Event) -> Any:
         self._left = left
         try:
-            return work(pixels)
+            return work(subject)
         finally:
             trim_memory()
 
@@ -218,15 +221,15 @@ class Service:
         if self._left.is_set():
             raise Stopped
 
-    def _alike(self, pixels: Pixels) -> dict[str, Any]:
+    def _alike(self, subject: Subject) -> dict[str, Any]:
         assert self.pictures  # noqa: S101 - else there is no door to here
-        (near,), among = nearest_of(self._eye, [Subject(name="picture", pixels=pixels)], self.pictures, NEAREST)
+        (near,), among = nearest_of(self._eye, [subject], self.pictures, NEAREST)
         found = [{"class": n.name, "distance": n.distance, "picture": _png(sized(n.square))} for n in near]
         return {"nearest": found, "among": among}
 
-    def _looked(self, wanted: str, pixels: Pixels) -> dict[str, Any]:
-        (seen,), way = explain(self._eye, [Subject(name="picture", pixels=pixels)], wanted=wanted)
-        return heat_entry(seen.heats[0], way.method) | {"picture": self._drawn(seen.heats[0], pixels)}
+    def _looked(self, wanted: str, subject: Subject) -> dict[str, Any]:
+        (seen,), way = explain(self._eye, [subject], wanted=wanted)
+        return heat_entry(seen.heats[0], way.method) | {"picture": self._drawn(seen.heats[0], subject.pixels)}
 
     def _drawn(self, heat: Heat, pixels: Pixels) -> str:
         """The heat over the picture, as a data address."""
