@@ -496,3 +496,16 @@ def test_stops_are_drawn_between_the_first_step_and_the_last() -> None:
     assert {stop for stops in drawn for stop in stops} == {1, 2, 3, 4}
     assert all(len(set(stops)) == 3 and stops == sorted(stops) for stops in drawn)
     assert prove._stops([], 2) == [1]
+
+
+def test_no_command_makes_a_run_among_its_pictures(tmp_path: Path) -> None:
+    pets = make_folder(tmp_path / "pets")
+    train(tmp_path, "a", "pets", "--model", "linear", "--epochs", "1", "--no-test")
+    before, old = sorted(pets.rglob("*")), str(tmp_path / "runs" / "a")
+    several = (("train", ".", "--folds", "2"), ("search", ".", "--trials", "2", "--try", "optim.lr=1e-4..1e-1"))
+    for words in (("train", "."), *several, ("branch", old, "--runs", "runs"), ("reproduce", old, "--runs", "runs")):
+        done = tellapart(pets, *words)
+        assert done.code == 2, done.err
+        assert "would lie among the pictures" in done.err
+        assert f"--runs {'../runs' if '.' in words else tmp_path / 'runs'}." in done.err
+        assert sorted(pets.rglob("*")) == before

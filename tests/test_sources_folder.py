@@ -10,6 +10,7 @@ import pytest
 from tellapart.data.index import NO_PART
 from tellapart.data.select import refuse_empty
 from tellapart.data.sources.folder import folder
+from tellapart.data.sources.table import table
 from tellapart.errors import DataError, StorageError
 
 
@@ -53,6 +54,12 @@ def test_flat_folder_in_natural_order(tmp_path):
         ("training", "valid", "testing"),
         ("Train", "validation", "TEST"),
         ("train", "dev", "test"),
+        ("training_set", "Validation-Set", "test_set"),
+        ("Train_data", "val data", "Test_data"),
+        ("train_images", "val_imgs", "test_images"),
+        ("seg_train", "seg_val", "seg_test"),
+        ("train2017", "val2017", "test2017"),
+        ("trainset", "split1_valid", "dataset_testing"),
     ],
 )
 def test_parts_by_their_usual_names(tmp_path, names):
@@ -265,3 +272,40 @@ def test_unclear_parts(tmp_path):
         "^train/ and validaton/ hold the same class folders, but validaton/ is not a part's name.$",
         "Call it one of",
     )
+
+
+def test_folders_called_like_parts_with_the_same_folders_in_them_are_not_taken_for_classes(tmp_path):
+    for first, second in (("train-old", "other"), ("my train pictures", "my holdout"), ("valid_a", "b")):
+        root = plant(tmp_path / first, *(f"{top}/{name}/1.jpg" for top in (first, second) for name in ("ants", "bees")))
+        refused(
+            root, f"^{second}/ and {first}/ hold the same class folders, but {first}/ is not a part's", "Call it one of"
+        )
+
+
+def test_classes_whose_folders_are_called_alike_stay_classes_and_that_is_said(tmp_path):
+    for classes in (("cat", "dog"), ("valley", "devil"), ("trolley", "contest")):
+        root = plant(tmp_path / classes[0], *(f"{one}/{eye}/1.jpg" for one in classes for eye in ("left", "right")))
+        index = folder(root)
+        assert (index.classes, index.labels.tolist()) == (tuple(sorted(classes)), [0, 0, 1, 1])
+        named = ", ".join(sorted(classes))
+        assert index.said == (f"The classes are {named}, and not the folders of the same names in them (left, right).",)
+    apart = plant(tmp_path / "apart", "cat/s1/1.jpg", "cat/s2/1.jpg", "dog/s2/1.jpg", "dog/s3/1.jpg")
+    beside = plant(
+        tmp_path / "beside",
+        *(f"{one}/{n}" for one in ("train station", "bus") for n in ("1.jpg", "a/1.jpg", "b/1.jpg")),
+    )
+    assert [folder(root).said for root in (apart, beside)] == [(), ()]
+    assert folder(beside).classes == ("bus", "train station")
+
+
+def test_parts_below_the_classes_are_said_to_be_split_anew(tmp_path):
+    root = plant(tmp_path, *(f"{one}/{part}/1.jpg" for one in ("cat", "dog") for part in ("train", "val_set", "test")))
+    index = folder(root)
+    assert index.classes == ("cat", "dog")
+    assert (index.parts == NO_PART).all()
+    said = "The pictures lie in test/ and train/ and val_set/ below their classes: they are split anew. Parts above"
+    assert index.said[0].startswith(said)
+    (root / "all.txt").write_text("\n".join(index.keys))
+    listed = table(root / "all.txt", {})
+    assert (listed.classes, listed.labels.tolist()) == (index.classes, index.labels.tolist())
+    assert any(one.startswith("The pictures lie in test/ and train/ and val_set/, but no") for one in listed.said)

@@ -104,6 +104,8 @@ def test_folders_and_parts_inside_a_tar(tmp_path):
     inside = {"p/train/dog/1.jpg": "1", "p/val/dog/2.jpg": "2", "p/train/cat/3.jpg": "3", "p/val/cat/3.jpg": "3"}
     index = shards(tar(tmp_path / "b.tar", inside))
     assert index.parts.tolist() == [0, 1, 0, 1]
+    affixed = {name.replace("train/", "training_set/").replace("val/", "val2/"): text for name, text in inside.items()}
+    assert shards(tar(tmp_path / "d.tar", affixed)).parts.tolist() == [0, 1, 0, 1]
     captions = {"dog/1.jpg": "1", "dog/1.json": '{"text": "a dog"}', "cat/1.jpg": "2", "cat/1.txt": "a cat"}
     index = shards(tar(tmp_path / "c.tar", captions))
     assert index.said == ("1 tar shard: labels by folder.",)
@@ -130,6 +132,7 @@ def some(first: int) -> Members:
     [
         (("train-2.tar", "train-10.tar", "val-0.tar", "test-0.tar"), {"train-2": 0, "val-0": 1, "test-0": 2}),
         (("train/0.tar", "train/1.tar", "Valid/0.tar"), {"train/0": 0, "Valid/0": 1}),
+        (("trainset/0.tar", "test_set/0.tar"), {"trainset/0": 0, "test_set/0": 2}),
         (("imagenet-train-0.tar", "imagenet-validation-0.tar"), {"imagenet-train-0": 0, "imagenet-validation-0": 1}),
         (("a.tar", "b.tar"), {"a": NO_PART, "b": NO_PART}),
         (("train-0.tar", "train-1.tar"), {"train-0": NO_PART, "train-1": NO_PART}),
@@ -316,3 +319,10 @@ def test_json_with_the_names_webdataset_uses(tmp_path):
     for n in range(4):
         members |= {f"{n:03d}.png": "p", f"{n:03d}.json": json.dumps({"cls": n})}
     assert shards(tar(tmp_path / "a.tar", members)).labels.tolist() == [0, 1, 2, 3]
+
+
+def test_hidden_members_are_passed_over_without_a_word(tmp_path):
+    hidden = {"._0.jpg": "x", "._0.cls": "x", "__MACOSX/0.jpg": "x", ".git/1.jpg": "x", "Thumbs.db": "x"}
+    index = shards(tar(tmp_path / "a.tar", {**CLS, **hidden}))
+    assert named(index) == named(shards(tar(tmp_path / "b" / "a.tar", CLS)))
+    assert index.ignored == ()

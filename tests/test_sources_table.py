@@ -121,6 +121,42 @@ def test_a_list_of_paths_takes_the_folder_as_the_class(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("keys", "classes", "how"),
+    [
+        (
+            "deep/cat/s1/1.png deep/cat/s2/1.png deep/dog/s1/1.png deep/dog/s2/1.png",
+            "cat cat dog dog",
+            "topmost folder",
+        ),
+        ("cat/s1/1.png cat/2.png dog/s1/deeper/1.png", "cat cat dog", "topmost folder"),
+        ("set/train/cat/1.png set/test_set/cat/1.png set/train/dog/s1/1.png", "cat cat dog", "topmost folder"),
+        ("train/x/cat/1.png test/x/cat/1.png test/x/dog/1.png", "cat cat dog", "folder"),
+        ("train/cat/1.png train/dog/1.png", "cat dog", "folder"),
+        ("set/cat/1.png set/cat/2.png", "cat cat", "folder"),
+        ("cat/train/1.png cat/test/1.png", "cat cat", "topmost folder"),
+    ],
+)
+def test_a_list_of_paths_has_the_classes_that_its_folder_has(tmp_path, keys, classes, how):
+    for key in keys.split():
+        (tmp_path / key).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / key).write_text("x")
+    for lines in (keys.split(), [f"./{key}" for key in keys.split()]):
+        index = table(write(tmp_path, "\n".join(lines), "list.txt"), {})
+        assert [index.classes[label] for label in index.labels] == classes.split()
+        assert index.said[0] == f"list.txt: a list of pictures, the class of each is its {how}'s name."
+
+
+def test_a_picture_beside_the_class_folders_of_a_list_is_refused(tmp_path):
+    for key in ("set/cat/1.png", "set/dog/1.png", "set/1.png"):
+        (tmp_path / key).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / key).write_text("x")
+    text = "set/cat/1.png\nset/dog/1.png\nset/1.png\n"
+    refused(
+        write(tmp_path, text, "list.txt"), "list.txt, line 3, column 'topmost folder': the label is empty", "Give it"
+    )
+
+
 def test_parts_and_groups(here):
     text = rows(header="path,label,Fold,patient")
     cells = [("train", "p1"), ("VAL", "p2"), ("testing", "p1"), ("", ""), ("training", "")]

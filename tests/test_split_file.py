@@ -1,6 +1,7 @@
 """The split as a file, folds, and pictures that would be learned and judged at once."""
 
 import csv
+import re
 import shlex
 import shutil
 from collections import Counter
@@ -258,6 +259,16 @@ def test_no_split_no_folds_no_number(tmp_path):
     path.write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match="is not a split: its first line is 'a,b'"):
         split_file.read(path, index)
+
+
+def test_more_folds_than_there_are_groups_are_refused_and_nothing_is_written(class_folder: Path, tmp_path: Path):
+    words = ("split", str(class_folder), "--group-by", r"([0-9])\.png", "--out", "split.csv", "--folds")
+    done = tellapart(tmp_path, *words, "20")
+    assert done.code == 3, done.err
+    found = re.search(r"Only ([2-9]) of 20 folds can be filled: .*\n.*--folds \1, or fewer", done.err)
+    assert found, done.err
+    assert not (tmp_path / "split.csv").exists()
+    assert tellapart(tmp_path, *words, "2").code == 0
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import socket
 import uuid
 from collections.abc import Iterator, Mapping
@@ -38,11 +39,15 @@ class Run:
     folder: Path
 
     @classmethod
-    def create(cls, runs: Path, name: str, *, about: str = "") -> "Run":
-        """A new, empty run folder; an existing one is never touched. Raises UsageError or StorageError."""
+    def create(cls, runs: Path, name: str, *, about: str = "", source: str = "") -> "Run":
+        """A new, empty run folder, outside `source`; an existing one stays. Raises UsageError or StorageError."""
         if name and not NAME.fullmatch(name):
             raise UsageError(f"'{name}' cannot be the name of a run.", "Use letters, digits, '.', '_', '+' and '-'.")
         folder = runs.absolute() / (name or fresh_name(about))
+        if source and Path(source).expanduser().resolve() in folder.resolve().parents:
+            elsewhere = os.path.normpath(os.path.join(source, "..", "runs"))
+            said = f"The run folder {folder} would lie among the pictures, and be read as a class of them."
+            raise UsageError(said, f"Say where else: --runs {shlex.quote(elsewhere)}.")
         with writable(folder.parent):
             folder.parent.mkdir(parents=True, exist_ok=True)
         try:

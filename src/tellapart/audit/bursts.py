@@ -13,11 +13,11 @@ from tellapart.audit.duplicates import FALSE_ALARMS
 from tellapart.audit.facts import Facts
 from tellapart.audit.findings import KEEPING, Finding, some
 from tellapart.audit.near import components, spectrum
-from tellapart.data.sources.layout import PART_NAMES
+from tellapart.data.sources.layout import PART
 from tellapart.data.split import grouped
 from tellapart.errors import DataError
 
-PLACED = re.compile(rf"^((validation|test)-from/)?(({'|'.join(PART_NAMES)})/)?", re.I)
+PLACED = re.compile(rf"^((validation|test)-from/)?({PART.pattern}/)?", re.I)
 """What in front of a key only says which part it is."""
 NUMBERED = re.compile(r"(.*?)([0-9]{1,15})([^0-9/]*)", re.S)
 FEWEST = 3

@@ -11,7 +11,7 @@ from tellapart.data.chance import Purpose, words
 from tellapart.data.index import NO_PART, Ignored, Index, Store, Strings, with_marks
 from tellapart.data.sources.folder import alike
 from tellapart.data.sources.labels import listed, pairs
-from tellapart.data.sources.layout import PART_NAMES
+from tellapart.data.sources.layout import place_of
 from tellapart.data.sources.listing import few
 from tellapart.errors import DataError, UsageError, did_you_mean, refuse_marks
 from tellapart.names import PARTS
@@ -227,7 +227,7 @@ def empty_classes(index: Index, partial: Collection[str] = ()) -> list[tuple[str
 
 def _is_of(one: Ignored, name: str, part: str) -> bool:
     folders = unicodedata.normalize("NFC", one.key).split("/")[:-1]
-    return name in folders and (not part or PARTS.index(part) in {PART_NAMES.get(f.casefold()) for f in folders})
+    return name in folders and (not part or PARTS.index(part) in map(place_of, folders))
 
 
 def refuse_empty(index: Index, partial: Collection[str] = ()) -> None:

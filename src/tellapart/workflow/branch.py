@@ -16,7 +16,7 @@ from tellapart.run import Run
 from tellapart.training.checkpoint import Checkpoint, Position, load_checkpoint, save_checkpoint
 from tellapart.training.shards import fresh
 from tellapart.workflow import devices
-from tellapart.workflow.begin import pictures_of, recipe_of
+from tellapart.workflow.begin import pictures_of, recipe_of, with_own_files
 from tellapart.workflow.events import Event, Said
 from tellapart.workflow.fitting import Pieces, taken_up
 from tellapart.workflow.ranks import in_world
@@ -45,7 +45,8 @@ def _begun(parent: Run, changes: Mapping[str, Any], asking: Asking, start: str) 
     own = (parent.folder / "checkpoints" / name / "model.safetensors").read_bytes()
     lineage = {"run": parent.name, "id": parent.status().get("id"), "checkpoint": name, "step": found.position.step}
     lineage["sha256"] = hashlib.sha256(own).hexdigest()
-    run = Run.create(asking.runs, asking.name, about=f"{parent.name}-branch")
+    source = with_own_files(parent, settled.recipe).data.source
+    run = Run.create(asking.runs, asking.name, about=f"{parent.name}-branch", source=source)
     begun_with = {"weights": weights} if (weights := parent.status().get("weights")) else {}
     run.set_status(state="preparing", command=asking.command, parent=lineage, **begun_with)
     return told(run, _path(run, parent, settled, found, asking))

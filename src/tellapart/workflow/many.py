@@ -76,7 +76,8 @@ def train_many(recipe: Recipe, asking: Asking, *, folds: int = 0, seeds: int = 1
         recipe = recipe.replaced({"data.source": f"python:{asking.index.name}"})
     refuse_impossible(Settled(recipe, asking.origins))
     recipe.replaced({"data.folds": folds, "train.seed": recipe.train.seed + seeds - 1})  # in range, or an error
-    run = Run.create(asking.runs, asking.name, about=f"{Path(recipe.data.source).name}-{recipe.model.name}-several")
+    source = recipe.data.source
+    run = Run.create(asking.runs, asking.name, about=f"{Path(source).name}-{recipe.model.name}-several", source=source)
     (run.folder / "checkpoints").rmdir()
     several = Several(
         folds=folds,

@@ -11,7 +11,7 @@ from tellapart.recipe_values import origins_of
 from tellapart.run import Run
 from tellapart.training.checkpoint import load_checkpoint
 from tellapart.workflow import devices
-from tellapart.workflow.begin import recipe_of
+from tellapart.workflow.begin import recipe_of, with_own_files
 from tellapart.workflow.branch import FIRST, anew
 from tellapart.workflow.events import Event
 from tellapart.workflow.extend import gone_on
@@ -66,7 +66,8 @@ def _path(old: Run, asking: Asking) -> Iterator[Any]:
     refuse_unfinished(old)
     refuse_other_transform(old, asking)
     texts = recipe_texts(old)
-    run = Run.create(asking.runs, asking.name, about=f"{old.name}-again")
+    source = with_own_files(old, recipe_of(old)).data.source
+    run = Run.create(asking.runs, asking.name, about=f"{old.name}-again", source=source)
     run.set_status(state="preparing", command=asking.command, repeats={"run": old.name, "id": old.status().get("id")})
     for number, text in enumerate(texts):
         asked = replace(asking, open_test=asking.open_test and text is texts[-1])

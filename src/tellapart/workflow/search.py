@@ -118,7 +118,7 @@ def _folder(recipe: Recipe, asked: Search, asking: Asking) -> Run:
     if asking.name and _asked(known := Run(asking.runs.absolute() / asking.name)) is not None:
         return known
     about = f"{Path(recipe.data.source).name}-{recipe.model.name}-search"
-    run = Run.create(asking.runs, asking.name, about=about)
+    run = Run.create(asking.runs, asking.name, about=about, source=recipe.data.source)
     run.write(MEMBERS, json.dumps({"search": asdict(asked)}, indent=1) + "\n")
     run.write("command.txt", asking.command + "\n")
     run.set_status(state="preparing", source=recipe.data.source, model=recipe.model.name)

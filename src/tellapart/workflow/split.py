@@ -7,7 +7,7 @@ import numpy as np
 from tellapart.data import download, split_file
 from tellapart.data.progress import Progress, quiet
 from tellapart.data.split import folded
-from tellapart.errors import UsageError
+from tellapart.errors import DataError, UsageError
 from tellapart.workflow.data import Summary, summary
 from tellapart.workflow.prepare import divided_pictures, without_leaks
 from tellapart.workflow.settle import Settled
@@ -26,13 +26,17 @@ def split(
 ) -> Made:
     """Divide the pictures as a recipe says, and deal what is not sealed into `folds`.
 
-    Raises UsageError for an overlay: a split is of the labels as they are, and training lays the overlay over it.
+    Raises UsageError for an overlay: a split is of the labels as they are, and training lays the overlay over it;
+    DataError where too little stands alone for so many folds.
     """
     if settled.recipe.data.overlay:
         raise UsageError("data.overlay says nothing here: it is laid over a split.", "Give it to `tellapart train`.")
     whole = divided_pictures(settled, progress=progress, fetching=fetching)
     index = without_leaks(whole.pictures, whole.settled.recipe).index
     dealt = folded(index, folds, whole.settled.recipe.data.split_seed) if folds else None
+    if dealt is not None and (filled := len(set(dealt.tolist()) - {-1})) < folds:
+        said = f"Only {filled} of {folds} folds can be filled: pictures that belong together stay in one."
+        raise DataError(said, f"Say --folds {filled}, or fewer.")
     summed = summary(index)
     for fold in range(folds):
         rows = np.flatnonzero(dealt == fold)

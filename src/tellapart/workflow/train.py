@@ -90,7 +90,8 @@ def train(recipe: Recipe, asking: Asking = Asking()) -> Iterator[Event]:
 def _begun(recipe: Recipe, asking: Asking) -> Iterator[Event]:
     settled, device = accepted(recipe, asking)
     recipe = settled.recipe
-    run = Run.create(asking.runs, asking.name, about=f"{Path(recipe.data.source).name}-{recipe.model.name}")
+    source = recipe.data.source
+    run = Run.create(asking.runs, asking.name, about=f"{Path(source).name}-{recipe.model.name}", source=source)
     run.set_status(state="preparing", command=asking.command)
     return told(run, _path(run, settled, device, asking))
 

@@ -1,6 +1,5 @@
 """From the texts in the columns of a source to classes, parts and groups, with the place of whatever cannot be used."""
 
-import os
 import re
 import unicodedata
 from array import array
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from tellapart.data.index import NO_PART, Ignored, Index, Store, Strings, naturally, rarest
 from tellapart.data.sources.folder import refuse_twins
-from tellapart.data.sources.layout import PART_NAMES
+from tellapart.data.sources.layout import PART_NAMES, parts_among
 from tellapart.data.sources.listing import few, shown
 from tellapart.data.sources.rows import ENTRY
 from tellapart.errors import DataError
@@ -240,16 +239,10 @@ def parts_of(column: Coded | None, count: int, at: Place) -> tuple[NDArray[np.ui
 
 def _folders_like_parts(keys: Sequence[str]) -> list[str]:
     """What is to be said where pictures lie in folders called as parts, and no column says which part they are of."""
-    if not keys:
-        return []
-    above = len(os.path.commonpath([os.path.dirname(key) for key in (min(keys), max(keys))]))
-    folders = {key[above:].lstrip("/").partition("/")[0] for key in keys}
-    if len(folders) < 2 or not {one.casefold() for one in folders} <= PART_NAMES.keys():
-        return []
-    named = " and ".join(shown(f"{one}/") for one in sorted(folders))
-    return [
-        f"The pictures lie in {named}, but no column says their part: they are split anew. A column split keeps them."
-    ]
+    folders = {key.rpartition("/")[0] for key in keys}
+    named = parts_among({name for folder in folders for name in folder.split("/")})
+    said = f"The pictures lie in {named}, but no column says their part: they are split anew."
+    return [f"{said} A column split keeps them."] if named else []
 
 
 def groups_of(column: Coded | None) -> tuple[NDArray[np.int64] | None, list[str]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tellapart.data.index import NO_PART, Ignored, Index, Strings
 from tellapart.data.sources.assembled import UNSHOWN, Coded, classes_of
 from tellapart.data.sources.folder import FileStore
-from tellapart.data.sources.layout import PART_NAMES
+from tellapart.data.sources.layout import place_of
 from tellapart.data.sources.listing import Walk, few, shown
 from tellapart.errors import DataError, UsageError
 from tellapart.names import PARTS
@@ -75,7 +75,7 @@ def placed(keys: Sequence[str]) -> NDArray[np.uint8]:
 
     Raises DataError when some keys lie in parts and others do not, or when none is training.
     """
-    above = [[PART_NAMES.get(name.casefold(), NO_PART) for name in key.split("/")[:-1][:2]] for key in keys]
+    above = [[place_of(name) for name in key.split("/")[:-1][:2]] for key in keys]
     places = [next((place for place in places if place != NO_PART), NO_PART) for places in above]
     found = set(places) - {NO_PART}
     if len(found) < 2:

@@ -1,11 +1,14 @@
 """Tell part folders from class folders: train, validation and test beside each other, or classes at once."""
 
 import os
+import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from tellapart.data.index import NO_PART, Strings, naturally
-from tellapart.data.sources.listing import Walk, is_picture, shown
+from tellapart.data.sources.listing import Walk, few, is_picture, shown
 from tellapart.errors import DataError
 from tellapart.names import PARTS
 
@@ -14,10 +17,20 @@ PART_NAMES = {
     "val": 1, "valid": 1, "validation": 1, "dev": 1,
     "test": 2, "testing": 2,
 }  # fmt: skip
+_AFFIX = "(?:[0-9_ -]|set|data|seg|split|images?|imgs?)*"
+PART = re.compile(f"{_AFFIX}({'|'.join(PART_NAMES)}){_AFFIX}", re.I | re.A)
+"""What part folders are called: one of these names, with or without a usual affix."""
+_LIKE_PART = re.compile("(?<![a-z])(train|valid|test|(val|dev)(?![a-z]))")
 EXAMPLE = (
     "For example: flowers/daisy/1.jpg and flowers/rose/1.jpg, "
     "or flowers/train/daisy/1.jpg and flowers/test/daisy/1.jpg."
 )
+
+
+@lru_cache(1 << 12)
+def place_of(folder: str) -> int:
+    """The number of the part that the name of a folder tells; NO_PART for other names."""
+    return PART_NAMES[found[1].lower()] if (found := PART.fullmatch(folder)) else NO_PART
 
 
 @dataclass(frozen=True)
@@ -44,13 +57,12 @@ def parts_of(walk: Walk) -> tuple[list[Part], tuple[str, ...]]:
     Raises DataError when the tree cannot be read in one way.
     """
     top = _level(walk, "", walk.root)
-    named = {name: PART_NAMES[name.casefold()] for name in naturally(top.folders) if name.casefold() in PART_NAMES}
+    named = {name: place_of(name) for name in naturally(top.folders) if place_of(name) != NO_PART}
     levels = {name: _level(walk, f"{name}/", top.folders[name]) for name in named}
     if not top.folders:
         _refuse_no_classes(top, walk)
     if not _are_parts(levels, others=len(top.folders) - len(named)):
-        _refuse_mistyped_part(top, levels, walk)
-        return [_part(walk, top, shown(walk.root), NO_PART)], ()
+        return [_part(walk, top, shown(walk.root), NO_PART)], _alike_inside(top, walk)
     _refuse_unclear_parts(named, levels, walk)
     _name_strays(walk, top, f"beside the parts {', '.join(named)}", [n for n in top.folders if n not in named])
     if len(named) == 1:
@@ -72,7 +84,7 @@ def _are_parts(levels: dict[str, _Level], *, others: int) -> bool:
 
     They are when there are two and nothing but them, or when they hold folders and are two or alone.
     """
-    several = len({PART_NAMES[name.casefold()] for name in levels}) > 1
+    several = len(set(map(place_of, levels))) > 1
     if any(level.folders for level in levels.values()):
         return several or not others
     return several and not others
@@ -120,13 +132,39 @@ def _refuse_unclear_parts(named: dict[str, int], levels: dict[str, _Level], walk
             _refuse_no_classes(levels[name], walk)
 
 
-def _refuse_mistyped_part(top: _Level, levels: dict[str, _Level], walk: Walk) -> None:
-    """A `train` full of class folders beside a `validaton` with the same ones is a part with a mistyped sister."""
-    for name, level in levels.items():
-        for other in [other for other in naturally(top.folders) if other not in levels]:
-            same = set(level.folders) & set(_level(walk, f"{other}/", top.folders[other]).folders)
-            if same:
-                raise DataError(
-                    f"{name}/ and {other}/ hold the same class folders, but {other}/ is not a part's name.",
-                    f"Call it one of: {', '.join(PART_NAMES)}.",
-                )
+def _alike_inside(top: _Level, walk: Walk) -> tuple[str, ...]:
+    """What is to be said of folders inside the class folders, once all were walked: parts, or names that come again.
+
+    Raises DataError where one is called like a part and holds what another holds too: a part with a mistyped sister.
+    """
+    inside = _folders_inside(walk)
+    every = Counter(name for names in inside.values() for name in names)
+    if parts := parts_among(every):
+        return (f"The pictures lie in {parts} below their classes: they are split anew. Parts above classes are kept.",)
+    again = {name for name, count in every.items() if count > 1}
+    alike = [name for name in naturally(inside) if len(inside[name] & again) > (place_of(name) == NO_PART)]
+    alike = [n for n in alike if place_of(n) != NO_PART or not _level(walk, f"{n}/", top.folders[n]).pictures]
+    for name in (name for name in alike if _LIKE_PART.search(name.casefold())):
+        other = next(other for other in naturally(inside) if other != name and inside[other] & inside[name])
+        odd, other = (name, other) if place_of(name) == NO_PART else (other, name)
+        raise DataError(
+            f"{shown(other)}/ and {shown(odd)}/ hold the same class folders, but {shown(odd)}/ is not a part's name.",
+            f"Call it one of: {', '.join(PART_NAMES)}. Or, if it is a class, give a list of PATH, TAB, CLASS.",
+        )
+    said = f"The classes are {few(alike)}, and not the folders of the same names in them ({few(naturally(again))})."
+    return (said,) if len(alike) > 1 else ()
+
+
+def parts_among(names: Iterable[str]) -> str:
+    """Those of some folders that are called as parts, in words; '' where fewer than two parts are named."""
+    parts = [name for name in naturally(names) if place_of(name) != NO_PART]
+    return " and ".join(shown(f"{name}/") for name in parts) if len(set(map(place_of, parts))) > 1 else ""
+
+
+def _folders_inside(walk: Walk) -> dict[str, set[str]]:
+    """The names of the folders in each folder below the root that was walked."""
+    inside: dict[str, set[str]] = {}
+    keys = (path[len(os.path.join(walk.root, "")) :].strip("/") for path in walk.changed)
+    for above, _, name in (key.partition("/") for key in keys if key.count("/") == 1):
+        inside.setdefault(above, set()).add(name)
+    return inside

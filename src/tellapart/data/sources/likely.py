@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from tellapart.data.sources.layout import PART_NAMES
+from tellapart.data.index import NO_PART
+from tellapart.data.sources.layout import place_of
 from tellapart.data.sources.listing import Walk, is_picture
 from tellapart.data.sources.paired import label_files
 
@@ -19,7 +20,7 @@ def likely(root: Path) -> str:
     folders, files, _ = walk.folders_and_files(walk.root, walk.root)
     if _are_shards(walk, dict(folders), files):
         return "shards"
-    parts = [name for name, _ in folders if name.casefold() in PART_NAMES]
+    parts = [name for name, _ in folders if place_of(name) != NO_PART]
     levels = [f"{name}/" for name in parts] if parts and len(parts) == len(folders) else [""]
     ways = {_likely(walk, key) for key in levels}
     return ways.pop() if len(ways) == 1 else "folders"
@@ -33,7 +34,7 @@ def _are_shards(walk: Walk, folders: dict[str, str], files: list[str]) -> bool:
         if inner:
             return False
         every += more
-        here += more if name.casefold() in PART_NAMES else []
+        here += more if place_of(name) != NO_PART else []
     archives = (".tar", ".tar.gz", ".tgz")
     return any(name.lower().endswith(archives) for name in here) and not any(is_picture(name) for name in every)
 

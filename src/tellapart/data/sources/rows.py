@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -139,7 +138,7 @@ def _is_path_alone(line: str) -> bool:
 
 
 def _list_rows(path: Path, names: Sequence[str]) -> Iterator[Row]:
-    """A path and its class from each line: after a TAB or the last space, or the name of the path's folder."""
+    """A path and its class from each line: after a TAB or the last space; '' for paths alone, whose folders tell it."""
     holds = {True: "a path alone", False: "a path and a class"}
     alone = "folder" in names
     for number, line in lines_of(path):
@@ -150,8 +149,7 @@ def _list_rows(path: Path, names: Sequence[str]) -> Iterator[Row]:
                 "Write all lines in one way: PATH, or PATH and a TAB and the class.",
             )
         if text:
-            folder = os.path.basename(os.path.dirname(os.path.normpath(text.replace("\\", "/"))))
-            cells = (text, folder) if alone else text.split("\t", 1) if "\t" in text else text.rsplit(None, 1)
+            cells = (text, "") if alone else text.split("\t", 1) if "\t" in text else text.rsplit(None, 1)
             yield number, [cells[name != "path"].strip() for name in names]
 
 

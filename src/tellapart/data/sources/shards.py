@@ -13,13 +13,14 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from tellapart.data.index import Ignored, Index, Strings, naturally
+from tellapart.data.index import NO_PART, Ignored, Index, Strings, naturally
 from tellapart.data.sources.assembled import Coded, assembled
-from tellapart.data.sources.layout import PART_NAMES
-from tellapart.data.sources.listing import Walk, is_picture, shown, stamp
+from tellapart.data.sources.layout import place_of
+from tellapart.data.sources.listing import LITTER, Walk, is_picture, shown, stamp
 from tellapart.data.sources.rows import cell, lines_of
 from tellapart.errors import DataError, StorageError
 from tellapart.files import readable
+from tellapart.names import PARTS
 
 COMPRESSED = (".gz", ".tgz", ".bz2", ".xz", ".zst")
 PACKED = {b"PK\3\4": "zip", b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"(\xb5/\xfd": "zstd"}
@@ -113,9 +114,9 @@ def _listed(path: Path) -> tuple[str, list[str], list[Ignored]]:
         return str(path.parent), [path.name], []
     walk = Walk(os.path.realpath(path))
     folders, files, _ = walk.folders_and_files(walk.root, walk.root)
-    ignored = [f"{name}/" for name, _ in folders if name.casefold() not in PART_NAMES]
+    ignored = [f"{name}/" for name, _ in folders if place_of(name) == NO_PART]
     for name, real in folders:
-        if name.casefold() in PART_NAMES:
+        if place_of(name) != NO_PART:
             files += [f"{name}/{file}" for file in walk.folders_and_files(os.path.join(walk.root, name), real)[1]]
     for name in files:
         _refuse_compressed(name)
@@ -136,8 +137,8 @@ def _refuse_compressed(name: str) -> None:
 
 def _part(name: str) -> str:
     """The part that the folder or the words of a shard's name tell, or ''."""
-    words = {word for word in re.split("[^a-z]+", name.casefold().removesuffix(".tar")) if word in PART_NAMES}
-    return words.pop() if len({PART_NAMES[word] for word in words}) == 1 else ""
+    places = set(map(place_of, re.split("[^a-z]+", name.casefold().removesuffix(".tar")))) - {NO_PART}
+    return PARTS[places.pop()] if len(places) == 1 else ""
 
 
 def _add(found: _Pictures, number: int, path: str, name: str, part: str) -> None:
@@ -153,7 +154,7 @@ def _add(found: _Pictures, number: int, path: str, name: str, part: str) -> None
         found.keys.append(f"{name}/{member}")
         found.labels.add(labels[member])
         above = member.split("/")[:-2] if way == BY_FOLDER else ()
-        found.parts.add(part or next((one for one in above if one.casefold() in PART_NAMES), ""))
+        found.parts.add(part or next((PARTS[place_of(one)] for one in above if place_of(one) != NO_PART), ""))
         for column, value in zip(found.places, (number, offset, size), strict=True):
             column.append(value)
 
@@ -165,7 +166,7 @@ def _scanned(file: BinaryIO, name: str, ignored: list[Ignored]) -> _Shard:
         inner = member.name.removeprefix("./")
         if re.match(r"[/\\]|[A-Za-z]:", inner) or ".." in re.split(r"[/\\]", inner):
             raise DataError(f"{shown(name)} holds a member that points outside: {inner!a}.", "Do not trust this file.")
-        if member.isdir():
+        if member.isdir() or any(one[:1] == "." != one or one.lower() in LITTER for one in inner.split("/")):
             continue
         if inner in seen:
             raise DataError(f"{shown(name)} holds two members called {inner!a}.", "Write the shard anew.")

@@ -4,13 +4,15 @@ import os
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
-from tellapart.data.index import Ignored, Index, Store, Strings
+from tellapart.data.index import NO_PART, Ignored, Index, Store, Strings
 from tellapart.data.sources import parquet
 from tellapart.data.sources.assembled import Coded, Place, assembled, lists_noted
 from tellapart.data.sources.below import Below
 from tellapart.data.sources.folder import FileStore
+from tellapart.data.sources.layout import place_of
 from tellapart.data.sources.listing import few, is_picture, shown
 from tellapart.data.sources.roles import roles_of
 from tellapart.data.sources.rows import CSV, JSON_LINES, LIST, Format, place
@@ -63,6 +65,8 @@ def table(path: Path, columns: Mapping[str, str], *, several: str = "") -> Index
     else:
         below = Below(str(path.parent))
         read = _found(read, below)
+        if form is LIST and roles["label"] == "folder":
+            read.coded["label"], roles["label"] = _of_folders(read.keys)
         store = FileStore(below.root, Strings.of(read.keys))
     words = _words(path, form, {"pictures": images.column, **roles} if images else roles, columns)
     known = parquet.class_names(path, roles["label"]) if form is parquet.FORMAT else []
@@ -89,7 +93,9 @@ def _read(path: Path, form: Format, roles: dict[str, str]) -> _Read:
 def _words(path: Path, form: Format, roles: Mapping[str, str], asked: Mapping[str, str]) -> str:
     """Which column was taken for what, and which of them were guessed."""
     if form is LIST:
-        how = "the class of each is its folder's name" if roles["label"] == "folder" else "each with its class"
+        how = (
+            "each with its class" if (kind := roles["label"]) == "label" else f"the class of each is its {kind}'s name"
+        )
         return f"{shown(path.name)}: a list of pictures, {how}."
     taken = ", ".join(f"{role} from '{shown(name)}'" for role, name in roles.items())
     guessed = any(role not in asked and role != "pictures" for role in roles)
@@ -119,6 +125,22 @@ def _found(read: _Read, below: Below) -> _Read:
         said.append(f"{unnamed:,} picture{'s' * (unnamed > 1)} in the same folders without a row: not read.")
     lines = array("q", (read.lines[row] for row in rows))
     return _Read(read.path, read.roles, read.word, lines, list(seen), coded, ignored, said)
+
+
+def _of_folders(keys: Sequence[str]) -> tuple[Coded, str]:
+    """The class of each path, as in a folder: the first folder that not all have, parts aside; and what to call it."""
+    heads, column = [key.rpartition("/")[0] for key in keys], Coded()
+    every = list(dict.fromkeys(heads))
+    for tops in zip_longest(*[head.split("/") for head in every], fillvalue=""):
+        if len(set(tops)) > 1 and any(top and place_of(top) == NO_PART for top in tops):
+            break
+    else:
+        tops = [os.path.basename(os.path.commonpath(every))] * len(every)
+    classes = dict(zip(every, tops, strict=True))
+    for head in heads:
+        column.add(classes[head])
+    deep = any(head.rpartition("/")[2] != top for head, top in classes.items())
+    return column, "topmost folder" if deep else "folder"
 
 
 def _key(below: Below, text: str, row: int, read: _Read) -> str:
