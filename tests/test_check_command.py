@@ -64,7 +64,7 @@ def test_clean_pictures_end_with_0_and_spoiled_ones_with_1(tmp_path, photos):
     assert "1 of 27 files truncated or damaged" in done.out
     assert "a/cut.png  " in done.out
     assert "2 of 27 pictures in 1 group: equal pixels under two classes" in done.out
-    assert "the same picture changed twice in one class" in done.out
+    assert "the same picture changed in two parts, as training would divide them" in done.out
 
 
 def test_json_has_everything_and_nothing_else_is_on_stdout(tmp_path, photos):
@@ -117,6 +117,33 @@ def test_mistakes_of_the_hand(tmp_path, photos, words, code, said):
     assert said in done.err
     assert not list((tmp_path / "photos").glob("*.html"))
     assert code != 2 or not done.out  # refused before minutes of reading
+
+
+def test_near_copies_that_training_would_tear_are_a_warning_until_they_are_kept_together(tmp_path, photos):
+    for path in sorted(photos.glob("*/*.png")):
+        compressed(Image.open(path), 60).save(path.with_name(f"again{path.name}"))
+    before = tellapart(tmp_path, "split", "photos", "--out", "split.csv")
+    assert before.code == 0, before.err
+    with (tmp_path / "split.csv").open(newline="") as file:
+        part = {row["key"]: row["part"] for row in csv.DictReader(file)}
+    torn = sum(part[key] != part[key.replace("again", "")] for key in part)
+    assert 0 < torn < 24
+    done = tellapart(tmp_path, "check", "photos", "--only", "duplicates", "--json", "--groups-out", "groups.csv")
+    warning, info = json.loads(done.out)["findings"]
+    assert (done.code, warning["kind"], warning["severity"]) == (0, "near-duplicates-across-parts", "warning")
+    assert warning["title"].endswith(
+        "changed in two parts, as training would divide them (recompressed, resized, mirrored or grey)"
+    )
+    assert {note.partition(" · ")[2] for _, note in warning["files"]} > {"train, class a", "test, class b"}
+    assert warning["numbers"] == {"pictures": 2 * torn, "groups": torn, "of": 48}
+    assert "check with --groups-out groups.csv and train with --split groups.csv" in warning["fix"]
+    assert (info["kind"], info["numbers"]["groups"]) == ("near-duplicates", 24 - torn)
+    kept = tellapart(tmp_path, "check", "photos", "--only", "duplicates", "--split", "groups.csv")
+    assert (kept.code, "near-duplicates-across-parts" in kept.out, "48 of 48 pictures in 24 groups" in kept.out) == (
+        0,
+        False,
+        True,
+    )
 
 
 def test_the_flags_that_choose_pictures_choose_what_is_checked(tmp_path, photos):
@@ -293,8 +320,11 @@ def test_a_bad_overlay_is_refused_with_the_line(tmp_path, prepared):
         f"line 2: {key} has other pixels": [(key, "0" * 32, "drop")],
         f"line 3: {key} is decided twice": [(key, digest, "drop"), (key, digest, "cat")],
     }
+    for part in ("validation", "test"):  # which are left as they are: a word that is no decision is a slip there too
+        _, held, pixels = row_of(prepared, part)
+        cases[f"line 3: 'foxx' is not a decision. (in {part})"] = [(key, digest, "cat"), (held, pixels, "foxx")]
     for said, rows in cases.items():
-        with pytest.raises(DataError, match=re.escape(said)):
+        with pytest.raises(DataError, match=re.escape(said.partition(" (in ")[0])):
             overlaid(prepared, written(tmp_path / "o.csv", *rows))
     (tmp_path / "o.csv").write_text("name,choice\n1,2\n")
     with pytest.raises(DataError, match="has no column decision or digest or key"):
@@ -322,6 +352,17 @@ def test_where_not_all_labels_are_looked_at_that_is_said(tmp_path, monkeypatch):
     assert said in done.out
     only = tellapart(tmp_path, "check", "digits", "--limit", "199", "--only", "balance", "--labels-out", "more.csv")
     assert said in only.err
+
+
+def test_labels_that_could_not_be_judged_are_said_to_be_in_the_report_and_beside_the_list(tmp_path, photos):
+    only = ("check", "photos", "--only", "labels,shortcuts")
+    done = tellapart(tmp_path, *only, "--labels-out", "doubt.csv", "--html", "page.html")
+    said = "abels are not judged: that takes 50 whole pictures, 5 of each class, and at most 1,000 classes; here are 24"
+    assert (done.code, done.out.count("not-judged"), done.out.count(said), done.err.count(said)) == (0, 2, 1, 1)
+    assert "0 doubtful labels to review" in done.err
+    assert said in (tmp_path / "page.html").read_text()
+    titles = [one["title"] for one in json.loads(tellapart(tmp_path, *only, "--json").out)["findings"]]
+    assert [said in title for title in titles] == [True, False]
 
 
 def test_from_doubt_to_training(tmp_path):
@@ -370,6 +411,31 @@ def test_training_says_what_is_wrong_at_a_first_look(tmp_path, photos):
     assert "Class a has" in done.err
     assert "the centre crop throws away 5" in done.err
     assert "`tellapart check photos` says more" in done.err
+
+
+def test_pictures_that_are_left_out_for_their_names_are_a_warning(tmp_path, photos):
+    lost = {"a/0000": "JPEG", "a/1.jfif": "JPEG", "a/2.heic": "PNG", "b/3.dat": "WEBP", "b/4.raw": "BMP", "b/5": "TIFF"}
+    for name, kind in {**lost, "b/6.pic": "PPM", "b/7.gif": "GIF"}.items():
+        natural(len(name), width=40, height=40).save(photos / name, kind)
+    (photos / "b/8.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    for name, words in (("a/notes.md", "BM is a format"), ("b/paper.pdf", "%PDF-1.4"), ("b/list.txt", "P1 and so on")):
+        (photos / name).write_text(words)
+    done = tellapart(tmp_path, "check", "photos", "--only", "files", "--most", "20")
+    assert done.code == 0
+    assert re.match(r"photos: 36 files, 24 whole .* \(every one read whole, but for 12 left out\)\n", done.out)
+    warning, info = done.out.split("\n\n")[1:]
+    assert warning.startswith("warning  left-out-pictures  9 pictures beside 24 pictures that count are left out")
+    assert warning.count(" by its first bytes") == 7
+    assert all(name in warning for name in (*lost, "b/6.pic", "b/7.gif  a GIF", "b/8.HEIC  a HEIC photo"))
+    assert "→ Give each the ending of what it is (.jpg, .png); convert a HEIC photo" in warning
+    assert (info[:4], info.count("is not read")) == ("info", 3)
+    for name in ("b/7.gif", "b/8.HEIC"):
+        (photos / name).unlink()
+    for number, (name, kind) in enumerate({**lost, "b/6.pic": "PPM"}.items()):
+        ending = {"JPEG": "jpg", "TIFF": "tif"}.get(kind, kind.lower())
+        (photos / name).rename(photos / "a" / f"renamed{number}.{ending}")
+    again = tellapart(tmp_path, "check", "photos", "--only", "files").out
+    assert ("31 whole pictures" in again, "warning" in again) == (True, False), again
 
 
 def test_a_class_of_unread_files_is_a_finding_that_exclude_deals_with(tmp_path):

@@ -64,7 +64,7 @@ def main() -> None:
 
 def line(facts: Facts, seen: Doubts, wrong: np.ndarray) -> str:
     """What was made doubtful, beside what was planted, and what `check` would say."""
-    hits, said = np.isin(seen.rows, wrong).sum(), [one.severity for one in doubtful_labels(facts, seen)]
+    hits, said = np.isin(seen.rows, wrong).sum(), [one.severity for one in doubtful_labels(facts, seen) if one.files]
     shares = len(seen.rows) / max(1, seen.n - seen.hits), hits / max(1, len(wrong)), hits / max(1, len(seen.rows))
     words = f"{shares[0]:>7.2f}  {shares[1]:>5.2f}  {shares[2]:>5.2f}  {said[0] if said else 'nothing'}"
     return f"{seen.n:>6} {len(wrong):>7} {seen.skill():>5.2f} {len(seen.rows):>6} {words}"

@@ -1,6 +1,7 @@
 """Findings about pictures that are there more than once: equal pixels, and copies that were changed."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,8 @@ FALSE_ALARMS = 0.001
 MOST_GROUPS = 1000
 """Torn groups whose pictures are named; all are counted."""
 
-Groups = list[NDArray[np.int64]]
+Rows = NDArray[np.int64]
+Groups = list[Rows]
 
 
 def exact_units(facts: Facts) -> NDArray[np.int64]:
@@ -48,15 +50,20 @@ def groups_of(units: NDArray[np.int64]) -> Groups:
 
 def exact_duplicates(facts: Facts, units: NDArray[np.int64]) -> Iterator[Finding]:
     """Equal pixels: across parts, under two classes, or twice in one class."""
-    yield from _findings(facts, groups_of(units), "duplicates", "equal pixels", ("serious", "serious", "warning"))
+    yield from _findings(facts, groups_of(units), "duplicates", ("serious", "serious", "warning"), "two parts")
 
 
-def near_duplicates(facts: Facts, units: NDArray[np.int64], exact: NDArray[np.int64]) -> Iterator[Finding]:
-    """Copies that are not equal: groups that hold more than one exact unit."""
+def near_duplicates(facts: Facts, units: Rows, exact: Rows, parts: NDArray[np.uint8]) -> Iterator[Finding]:
+    """Copies that are not equal: groups that hold more than one exact unit. parts (N): as training has them.
+
+    Those that only a split still to be made puts into two parts are a warning.
+    """
     groups = [rows for rows in groups_of(units) if len(np.unique(exact[rows])) > 1]
     across = sum(len(rows) for rows in groups if len(set(facts.index.parts[rows].tolist())) > 1)
     first = "serious" if across > FALSE_ALARMS * len(facts) else "warning"
-    yield from _findings(facts, groups, "near-duplicates", "the same picture changed", (first, "warning", "info"))
+    where = "two parts" if across else "two parts, as training would divide them"
+    made = replace(facts, index=replace(facts.index, parts=parts))
+    yield from _findings(made, groups, "near-duplicates", (first, "warning", "info"), where)
 
 
 def torn_groups(facts: Facts) -> Iterator[Finding]:
@@ -76,16 +83,17 @@ def torn_groups(facts: Facts) -> Iterator[Finding]:
     )
 
 
-def _findings(facts: Facts, groups: Groups, kind: str, what: str, severities: tuple[str, ...]) -> Iterator[Finding]:
+def _findings(facts: Facts, groups: Groups, kind: str, severities: tuple[str, ...], where: str) -> Iterator[Finding]:
     """Three findings at most: each group is told where it does the most harm."""
     parts, labels = facts.index.parts, facts.index.kinds(np.arange(len(facts.index)))
     across = [rows for rows in groups if len(set(parts[rows].tolist())) > 1]
     torn = [rows for rows in groups if len(set(labels[rows].tolist())) > 1]
     told = {id(rows) for rows in [*across, *torn]}
     inside = [rows for rows in groups if id(rows) not in told]
-    near = "" if kind == "duplicates" else " (recompressed, resized, mirrored or grey)"
+    what, near = "the same picture changed", " (recompressed, resized, mirrored or grey)"
+    what, near = ("equal pixels", "") if kind == "duplicates" else (what, near)
     cases = (
-        ("across-parts", across, f"{what} in two parts", "A score on copies of training pictures is too good."),
+        ("across-parts", across, f"{what} in {where}", "A score on copies of training pictures is too good."),
         ("two-labels", torn, f"{what} under two classes", "One of the labels is wrong, or the classes overlap."),
         ("inside", inside, f"{what} twice in one class", "They count twice, and no more is learned from them."),
     )

@@ -81,13 +81,15 @@ def about(
     noun: str = "picture",
     detail: str = "",
     fix: str = "",
+    beside: bool = False,
 ) -> Iterator[Finding]:
-    """The finding about some files (key and note) of all; none without files. `what` follows their count."""
+    """The finding about some files (key and note) of all, or beside them; none without. `what` follows their count."""
     if files:
+        count = f"{some(len(files), noun)} beside {some(len(facts), 'picture')}" * beside
         yield Finding(
             kind=kind,
             severity=severity,
-            title=f"{some(len(files), noun, len(facts))}{what}",
+            title=f"{count or some(len(files), noun, len(facts))}{what}",
             detail=detail,
             files=tuple(files),
             fix=fix,

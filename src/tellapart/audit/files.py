@@ -1,6 +1,6 @@
 """Findings about single files: what cannot be read, and what is read in a way that one should know."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from os.path import splitext
 from typing import Any
@@ -112,14 +112,18 @@ def wrong_endings(facts: Facts) -> Iterator[Finding]:
     )
 
 
-def left_out(facts: Facts) -> Iterator[Finding]:
-    """Files among the pictures that are not read at all."""
-    ignored = facts.index.ignored
-    if ignored:
-        yield Finding(
-            kind="left-out",
-            severity="info",
-            title=f"{some(len(ignored), 'file')} beside {some(len(facts), 'picture')} not looked at",
-            files=tuple((one.key, one.reason) for one in ignored),
-            numbers={"files": len(ignored)},
-        )
+def left_out(facts: Facts, pictures: Mapping[str, str]) -> Iterator[Finding]:
+    """Files among the pictures that are not read at all; `pictures` are what `left_pictures` says of them."""
+    lost = [(one.key, pictures[one.key]) for one in facts.index.ignored if pictures.get(one.key)]
+    rest = [(one.key, one.reason) for one in facts.index.ignored if not pictures.get(one.key)]
+    yield from about(
+        facts,
+        lost,
+        " that count are left out, for the ending of the name or the format",
+        kind="left-out-pictures",
+        severity="warning",
+        detail="Nothing is trained on them and nothing is judged by them.",
+        fix="Give each the ending of what it is (.jpg, .png); convert a HEIC photo, an AVIF or a GIF to JPEG.",
+        beside=True,
+    )
+    yield from about(facts, rest, " not looked at", kind="left-out", noun="file", beside=True)

@@ -47,6 +47,11 @@ class Score:
         return f"{100 * self.hits / self.n:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
 
 
+def not_judged(why: str) -> Finding:
+    """What could not be looked at, and why, so that silence is not taken for a clean bill."""
+    return Finding(kind="not-judged", severity="info", title=why[0].upper() + why[1:])
+
+
 def ordered(findings: Iterable[Finding]) -> list[Finding]:
     """The serious ones first; otherwise in the order they came."""
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))

@@ -1,5 +1,6 @@
 """The scan: every file read whole, in child processes with bounds, so that no picture can take the program down."""
 
+import contextlib
 import os
 import subprocess
 import time
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from tellapart.audit import worker
 from tellapart.audit.facts import FACT, Facts
 from tellapart.child import command, ended, read_frame, started, write_frame
+from tellapart.data.decode import pictured
 from tellapart.data.index import Index, Strings
 from tellapart.data.progress import Progress, quiet
 from tellapart.data.sources.folder import FileStore
@@ -56,6 +58,20 @@ def scan(index: Index, *, bounds: Bounds = Bounds(), progress: Progress = quiet)
         work.result()
     progress(len(index), len(index))
     return Facts(index=index, table=table, reasons=Strings.of(reasons))
+
+
+def left_pictures(index: Index) -> dict[str, str]:
+    """What `pictured` says of the files that a listing leaves out for their names.
+
+    512 bytes are read of each file, and none of what is in a tar or in a second source.
+    """
+    found = {}
+    for one in index.ignored if isinstance(index.store, FileStore) else ():
+        path = os.path.join(index.store.root, one.key)  # type: ignore[attr-defined]
+        if one.reason.endswith("is not read") and os.path.isfile(path):
+            with contextlib.suppress(OSError), open(path, "rb") as file:
+                found[one.key] = pictured(file.read(512))
+    return found
 
 
 def _read(index: Index, reader: "_Reader", rows: range, table: NDArray[np.void], reasons: list[str]) -> None:

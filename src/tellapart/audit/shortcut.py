@@ -1,13 +1,15 @@
 """The shortcut probe: how well something that should not matter tells the classes apart, all by itself."""
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from tellapart.audit.facts import Facts
-from tellapart.audit.findings import Finding, Score
+from tellapart.audit.findings import Finding, Score, not_judged, some
 from tellapart.audit.near import FOLDS, folds_of
 from tellapart.evaluation.intervals import wilson
 
@@ -23,6 +25,9 @@ and may say something rightly, so they must go most of the way, and nearly as fa
 third of the way, and surely further than that. So may the bytes where nothing was lost in saving: they then tell how
 much detail there is, not how it was saved."""
 SHOWN = "mean colour", "border"
+DETAIL, BESIDE = "detail", "file size beside detail"
+"""What of the file size is content: the bytes that the small copy takes. The file size is a warning where it tells
+surely more than that, or where its ratio to it, in steps of a tenth, goes a third of the way as well."""
 LOSSLESS = b"PNG", b"BMP", b"TIFF", b"PPM"
 NEARLY = 0.8
 SURE = 3.29
@@ -50,7 +55,10 @@ def inputs(facts: Facts, rows: NDArray[np.int64]) -> dict[str, tuple[NDArray[np.
     thumb = t["thumb"]
     sides = (thumb[:, :FRAME], thumb[:, -FRAME:], thumb[:, :, :FRAME], thumb[:, :, -FRAME:])
     edge = np.concatenate([side.mean(axis=(1, 2)) for side in sides], axis=1)
+    detail = np.array([_saved(small) for small in thumb])[:, None]
     seen = {
+        DETAIL: (detail, np.inf),
+        BESIDE: (np.round(20 * np.log1p(t["bytes"][:, None] / detail)), np.inf),
         "file size": (t["bytes"][:, None], INSIDE if np.isin(t["format"], LOSSLESS).all() else OUTSIDE),
         "picture size": (np.stack([t["height"], t["width"]], axis=1), OUTSIDE),
         "file format": (formats[:, None], OUTSIDE),
@@ -58,6 +66,13 @@ def inputs(facts: Facts, rows: NDArray[np.int64]) -> dict[str, tuple[NDArray[np.
         "border": (edge, INSIDE),
     }
     return {name: (x.astype(np.float64), limit) for name, (x, limit) in seen.items() if (x != x[:1]).any()}
+
+
+def _saved(small: NDArray[np.uint8]) -> int:
+    """The bytes of a small copy saved as a JPEG, always in the same way: how much detail it shows."""
+    out = io.BytesIO()
+    Image.fromarray(small).save(out, "JPEG", quality=75)
+    return out.tell()
 
 
 def probes(facts: Facts, units: NDArray[np.int64]) -> list[Probe]:
@@ -105,19 +120,23 @@ def _nearest(thumbs: NDArray[np.uint8], labels: NDArray[np.int64], fold: NDArray
     norms, said = (x**2).sum(axis=1), np.empty(len(labels), np.int64)
     for k in range(FOLDS):
         seen, asked = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-        for some in np.array_split(asked, len(asked) // 1024 + 1):
-            said[some] = labels[seen[(norms[seen] - 2 * x[some] @ x[seen].T).argmin(axis=1)]]
+        for part in np.array_split(asked, len(asked) // 1024 + 1):
+            said[part] = labels[seen[(norms[seen] - 2 * x[part] @ x[seen].T).argmin(axis=1)]]
     return said
 
 
-def shortcuts(found: list[Probe]) -> Iterator[Finding]:
+def shortcuts(found: list[Probe], facts: Facts) -> Iterator[Finding]:
     """A warning for each probe that knows too much, and one line with all of them beside the baselines."""
     if not found:
+        here = some(len(facts.training()), "picture")
+        yield not_judged(f"shortcuts are not looked for in {here} to train on: that takes {FEWEST}, of two classes")
         return
-    baseline = found[-1]
+    baseline, by = found[-1], {probe.name: probe for probe in found}
     for probe in found[:-1]:
         low, high = probe.interval()
         most = probe.skill() >= probe.limit and (probe.limit == OUTSIDE or probe.skill() >= NEARLY * baseline.skill())
+        if probe.name == "file size" and DETAIL in by and low <= by[DETAIL].hits / probe.n:
+            most = most and BESIDE in by and by[BESIDE].skill() >= OUTSIDE
         more = probe.name in SHOWN and probe.skill() >= OUTSIDE and low > baseline.hits / baseline.n
         if wilson(probe.hits, probe.n, z=SURE)[0] > probe.majority and (most or more):
             yield Finding(

@@ -96,8 +96,8 @@ def _write(
     for path, write, what in outputs:
         if path:
             click.echo(f"{write(checked, path)} {what}: {path.absolute()}", err=True)
-    if labels_out and checked.seen.doubts and (partly := checked.seen.doubts.partly()):
-        click.echo(partly, err=True)
+    if labels_out and (lacking := checking.labels.lacking(checked.seen.facts, checked.seen.doubts)):
+        click.echo(printable(lacking), err=True)
 
 
 def _network(weights: Path | None, model: str, *, judged: bool) -> "Pretrained | None":

@@ -44,6 +44,11 @@ FOREIGN = {
     rb"[\t\n\r\x20-\x7e]{16,}\Z": ("text", "text, not a picture"),
 }
 """How the first bytes of what is no picture begin: its fault, and what it is in words."""
+BEGINS = (
+    rb"(?P<JPEG>\xff\xd8\xff)|(?P<PNG>\x89PNG\r\n\x1a\n)|(?P<PPM>P[1-6]\s+[0-9#])|(?P<BMP>BM.{4}\0{4})|"
+    rb"(?P<TIFF>II\*\0|MM\0\*)|(?P<WEBP>RIFF....WEBP)"
+)
+"""How files of FORMATS begin; those of some cameras, too, begin like a TIFF."""
 
 Pixels = NDArray[np.uint8]
 
@@ -159,6 +164,12 @@ def foreign(raw: bytes) -> tuple[str, str]:
     """What is no picture, by its first bytes: its fault, and what it is in words; "", "" for others."""
     found = (told for pattern, told in FOREIGN.items() if re.match(pattern, raw[:512], re.I | re.S))
     return next(found, ("", ""))
+
+
+def pictured(raw: bytes) -> str:
+    """What picture a file is by its first bytes, in words, be its format one of FORMATS or not; '' when it is none."""
+    known, other = re.match(BEGINS, raw, re.S), foreign(raw)[1]
+    return f"{known.lastgroup} by its first bytes" if known else other * bool(re.search("GIF|HEIC|AVIF", other))
 
 
 def _plain(error: Exception, raw: bytes = b"") -> str:

@@ -50,12 +50,12 @@ def overlaid(pictures: "Pictures", file: str) -> tuple["Pictures", list[str]]:
                 f"{file}, line {one.line}: {printable(one.key)} has other pixels than when it was reviewed.",
                 "Look at it again: `tellapart check` writes a new list with --labels-out.",
             )
-        elif index.parts[row] != PARTS.index("train"):
-            left.append(f"{one.key} ({PARTS[index.parts[row]]} part)")
-        elif one.decision == "drop":
+        elif (label := _class(one, index.classes, file)) is not None and index.parts[row] == PARTS.index("train"):
+            labels[row] = label
+        elif index.parts[row] == PARTS.index("train"):
             dropped.append(row)
         else:
-            labels[row] = _class(one, index.classes, file)
+            left.append(f"{one.key} ({PARTS[index.parts[row]]} part)")
     changed = int((labels != index.labels).sum())
     ignored = tuple(Ignored(key=index.keys[row], reason=f"dropped by {file}") for row in dropped)
     relabelled = replace(pictures, index=replace(index, labels=labels, ignored=(*index.ignored, *ignored)))
@@ -89,7 +89,10 @@ def _decisions(file: Path) -> list[_Decision]:
     return list(found.values())
 
 
-def _class(one: _Decision, classes: Sequence[str], file: str) -> int:
+def _class(one: _Decision, classes: Sequence[str], file: str) -> int | None:
+    """The class that is decided on; None to drop the picture."""
+    if one.decision == "drop":
+        return None
     if one.decision not in classes:
         raise DataError(
             f"{file}, line {one.line}: '{printable(one.decision)}' is not a decision.",

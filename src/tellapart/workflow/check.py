@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,15 +14,16 @@ from tellapart.audit import balance, bursts, duplicates, files, labels, page, sh
 from tellapart.audit.facts import Facts, fingerprint, keep, kept
 from tellapart.audit.findings import Finding, ordered
 from tellapart.audit.frozen import frozen_features
-from tellapart.audit.scan import Bounds, scan
+from tellapart.audit.scan import Bounds, left_pictures, scan
 from tellapart.data import split_file
 from tellapart.data.index import NO_PART, Index
 from tellapart.data.official import expanded
 from tellapart.data.progress import Progress, quiet
-from tellapart.errors import UsageError, refuse_marks, unknown
+from tellapart.data.split import divided
+from tellapart.errors import DataError, UsageError, refuse_marks, unknown
 from tellapart.files import csv_text, refuse_foreign, write_atomically, write_result
 from tellapart.models.pretrained import Pretrained, at_hand
-from tellapart.recipe import Recipe
+from tellapart.recipe import Data, Recipe
 from tellapart.run import cores
 from tellapart.workflow.choose import from_elsewhere, refuse_unclear_split
 from tellapart.workflow.data import found
@@ -31,11 +33,12 @@ from tellapart.workflow.data import found
 class Seen:
     """What the checks look at: the facts, and which rows are one picture; found out when first asked for.
 
-    lacking: parts that may lack classes; given: the pretrained network that was named for the labels; without it one
-    that is at hand is taken.
+    data: how training would divide. lacking: parts that may lack classes; given: the pretrained network that was named
+    for the labels; without it one that is at hand is taken.
     """
 
     facts: Facts
+    data: Data
     lacking: Collection[str] = ()
     given: Pretrained | None = None
     looking: Progress = quiet
@@ -49,6 +52,16 @@ class Seen:
     def units(self) -> NDArray[np.int64]:
         """(N): the first row with the same picture, changed or not."""
         return duplicates.near_units(self.facts)
+
+    def parts(self) -> NDArray[np.uint8]:
+        """(N): the part of each picture once training has made those that are missing, where it can."""
+        parts, at, d = self.facts.index.parts.copy(), self.facts.whole(), self.data
+        index = replace(self.facts.index, digests=self.facts.table["digest"]).take(at)
+        with suppress(DataError):  # there are too few to be divided
+            parts[at] = divided(
+                index, validation=d.validation, test=d.test, seed=d.split_seed, partial=self.lacking
+            ).parts
+        return parts
 
     @cached_property
     def network(self) -> tuple[Pretrained | None, tuple[str, ...]]:
@@ -95,19 +108,20 @@ class Seen:
 
 CHECKS: dict[str, Callable[[Seen], Iterable[Finding]]] = {
     "files": lambda s: [
-        *(one for find in (files.faulty, files.wrong_endings, files.traits, files.left_out) for one in find(s.facts)),
+        *(one for find in (files.faulty, files.wrong_endings, files.traits) for one in find(s.facts)),
+        *files.left_out(s.facts, left_pictures(s.facts.index)),
         *files.empty_classes(s.facts, s.lacking),
     ],
     "duplicates": lambda s: [
         *duplicates.exact_duplicates(s.facts, s.exact),
-        *duplicates.near_duplicates(s.facts, s.units, s.exact),
+        *duplicates.near_duplicates(s.facts, s.units, s.exact, s.parts()),
         *duplicates.torn_groups(s.facts),
     ],
     "balance": lambda s: s.balance(),
     "shapes": lambda s: [*shapes.odd_shapes(s.facts), *s.cropped()],
     "statistics": lambda s: shapes.statistics(s.facts),
     "bursts": lambda s: bursts.bursts(s.facts, s.units),
-    "shortcuts": lambda s: shortcut.shortcuts(shortcut.probes(s.facts, s.units)),
+    "shortcuts": lambda s: shortcut.shortcuts(shortcut.probes(s.facts, s.units), s.facts),
     "labels": lambda s: labels.doubtful_labels(s.facts, s.doubts),
 }
 """What `--only` can name."""
@@ -130,9 +144,10 @@ class Checked:
     def line(self) -> str:
         """What was checked, in one line."""
         facts = self.seen.facts
-        how = "as read before" if self.again else "every one read whole"
+        left = len(facts.index.ignored)
+        how = ("as read before" if self.again else "every one read whole") + f", but for {left:,} left out" * bool(left)
         return (
-            f"{len(facts) + len(facts.index.ignored):,} files, {len(facts.whole()):,} whole pictures of "
+            f"{len(facts) + left:,} files, {len(facts.whole()):,} whole pictures of "
             f"{len(facts.index.classes)} classes, {self.seconds:.1f} s ({how})"
         )
 
@@ -160,7 +175,6 @@ def check(
     for name in only:
         if name not in CHECKS:
             raise unknown("check", name, CHECKS)
-    for name in only:
         refuse_marks(recipe.data.several and name in ONE_CLASS, f"The check of {name}")
     names = [name for name in only or CHECKS if not (recipe.data.several and name in ONE_CLASS)]
     began = time.monotonic()
@@ -176,7 +190,7 @@ def check(
         facts = scan(index, bounds=Bounds(processes=cores()), progress=progress)
         if name and name == fingerprint(index):  # what changed while it was read is not kept
             keep(facts, name)
-    seen = Seen(facts=facts, lacking=from_elsewhere(recipe), given=weights, looking=looking)
+    seen = Seen(facts=facts, data=recipe.data, lacking=from_elsewhere(recipe), given=weights, looking=looking)
     findings = ordered(finding for name in names for finding in CHECKS[name](seen))
     seconds = time.monotonic() - began
     return Checked(source=recipe.data.source, seen=seen, findings=findings, seconds=seconds, again=again)
@@ -213,7 +227,7 @@ def write_labels(checked: Checked, path: Path) -> int:
     refuse_existing(path)
     doubts = checked.seen.doubts
     write_atomically(path, labels.as_overlay(checked.seen.facts, doubts))
-    return 0 if doubts is None else len(doubts.rows)
+    return 0 if doubts is None or doubts.skill() < labels.SKILL else len(doubts.rows)
 
 
 def write_groups(checked: Checked, path: Path) -> int:
@@ -223,10 +237,8 @@ def write_groups(checked: Checked, path: Path) -> int:
     """
     refuse_existing(path)
     index, names = checked.seen.facts.index, bursts.kept_together(checked.seen.facts, checked.seen.units)
-    write_atomically(
-        path,
-        csv_text(("key", "part", "group"), [(key, "", name) for key, name in zip(index.keys, names, strict=True)]),
-    )
+    rows = [(key, "", name) for key, name in zip(index.keys, names, strict=True)]
+    write_atomically(path, csv_text(("key", "part", "group"), rows))
     return len({name for name in names if name})
 
 
@@ -235,9 +247,9 @@ def refuse_outputs(recipe: Recipe, html: Path | None, quarantine: Path | None, *
     named = [path for path in (html, quarantine, *once) if path]
     for path in named:
         _refuse_inside(recipe, path)
-        refuse_foreign(path, "<!doctype html>" if path == html else csv_text(UNREAD, ()))
         if path in once:
             refuse_existing(path)
+        refuse_foreign(path, "<!doctype html>" if path == html else csv_text(UNREAD, ()))
         if named.count(path) > 1:
             raise UsageError(f"Two outputs are to be written to {path}.", "Name another file for one of them.")
 
