@@ -494,6 +494,12 @@ def sparse(whole: Whole, folder: Path) -> list[str]:
     return [f"sparse-{name}.safetensors" for name in made]
 
 
+def giant(whole: Whole) -> bytes:
+    """A small file that names a network of timm with 1,136,482,306 weights, which takes 4.5 GB."""
+    own = {"name": "timm:vit_giant_patch14_dinov2", "args": {}}
+    return whole.with_inner(architecture={**whole.inner["architecture"], **own})
+
+
 def every(raw: bytes) -> Made:
     """All of them, made of the bytes of a whole model file."""
     whole = Whole(raw)

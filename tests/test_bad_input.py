@@ -173,6 +173,15 @@ def test_a_typed_data_set_name_and_run_name_get_the_nearest(pets: Done) -> None:
         assert "Did you mean 'first'?" in refused(pets.at, 2, "There is no run 'frist'.", *verb).err
 
 
+def test_what_is_no_regular_file_is_said_to_be_none(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "folder"):
+        said = f"There is no run '{name}': that is neither the folder of one nor a regular file."
+        refused(tmp_path, 2, said, "verify", name)
+    assert "neither" not in refused(tmp_path, 2, "There is no run 'nothing'.", "verify", "nothing").err
+
+
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Unknown data set 'nothing'"):
         tellapart(tmp_path, "--debug", "train", "nothing")

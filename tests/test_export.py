@@ -277,6 +277,29 @@ def test_a_mean_that_nobody_uses_is_fitted_and_named(bundle: Bundle, samples: li
     assert float(words[3]) < 0.005
 
 
+def test_of_a_few_pictures_only_what_explains_all_of_the_difference_is_named(
+    bundle: Bundle, samples: list[Sample], program_of: Callable[[np.ndarray], Any]
+) -> None:
+    """Among so many faults one halves the difference of two pictures by chance, and six numbers fit any four."""
+    two = [next(one for one in samples if one.label == k) for k in (0, 1)]
+    odd = {"mean": (0.62, 0.41, 0.3), "std": (0.2, 0.31, 0.25)}
+    planted = (
+        ({"preprocess": replace(bundle.preprocess, **odd)}, ""),
+        ({"temperature": 5.0}, f"the logits are divided by 5 instead of the temperature {bundle.temperature:.3g}"),
+    )
+    for change, said in planted:
+        theirs = probabilities(replace(bundle, **change), two)
+        for rounded in (False, True):
+            assert faults.named(bundle, two, theirs, rounded=rounded).partition(" (so done")[0] == said
+    inverted = {"about": "x", "front": "picture", "arithmetic": "float32"}
+    assert exporting.certified(bundle, lambda x: program_of(255 - x), two, **inverted).fault == exporting.FEWER
+    assert exporting.certified(bundle, lambda x: program_of(255 - x), samples, **inverted).fault != exporting.FEWER
+    ours = probabilities(bundle, samples)
+    assert faults.named(bundle, samples, ours + 1e-8) == ""  # where logits alone are others
+    same = np.tile(ours[:1], (len(ours), 1))
+    assert faults._unrelated(bundle, same, same) == ""
+
+
 def fresh(bundle: Bundle) -> Bundle:
     """The same network before any training: what is left where weights were not loaded."""
     return replace(bundle, state=build(bundle.architecture, seed=7).state_dict())

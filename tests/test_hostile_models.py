@@ -2,13 +2,14 @@
 
 import json
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from commands import GOLDEN, process, tellapart
-from hostile_models import EXTENSIONS, Whole, every, odd, sparse, words
+from hostile_models import EXTENSIONS, Whole, every, giant, odd, sparse, words
 from pictures import make_folder
 from PIL import Image
 
@@ -47,6 +48,9 @@ def met(tmp_path_factory: pytest.TempPathFactory) -> Met:
         if name in CHILDREN or (bad[8:9] == b"{" and number % 3 == 0):
             plan[-1][1].append("weights")
     heavy = [(file, ["load", *VERBS]) for file in sparse(Whole(raw), folder)]
+    if find_spec("timm"):
+        (folder / "giant.safetensors").write_bytes(giant(Whole(raw)))
+        heavy.append(("giant.safetensors", ["load", "verify", "predict", "show"]))
     (folder / "plan.json").write_text(json.dumps([*plan, *heavy]))
     words, environment = process()
     words = [words[0], str(Path(__file__).with_name("hostile_models.py")), str(folder), str(ROOM)]
@@ -102,6 +106,16 @@ def test_none_costs_much(met: Met) -> None:
     for one in met.every[16:]:
         assert one["above"] <= ROOM, one
         assert one["seconds"] <= SECONDS, one
+
+
+@pytest.mark.skipif(not find_spec("timm"), reason="timm is not installed")
+def test_a_small_file_that_names_a_giant_of_timm_is_refused_by_its_size(met: Met) -> None:
+    """Before it is built: that it ends within the memory above is no proof, for so does what finds no more of it."""
+    said = {one["verb"]: one["said"] for one in met.every if one["file"] == "giant.safetensors"}
+    assert said.keys() == {"load", "verify", "predict", "show"}
+    for one in said.values():
+        assert "vit_giant_patch14_dinov2 has 1,13" in one, one
+        assert " weights, and the file " in one
 
 
 def test_the_canary_sings_where_a_pickle_is_loaded(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import signal
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -486,8 +487,11 @@ def test_others_are_let_in_by_a_token_that_is_shown_once_and_sigterm_lets_answer
         assert served.process.stdout
         word, _, token = served.process.stdout.readline().strip().partition(" ")
         assert (word, len(token)) == ("token:", 32)
+        own = socket.gethostname()
+        exposed = f"Others reach it at http://{own}:{served.port}/ and every address of this machine: "
+        assert served.process.stdout.readline().startswith(exposed)
         bearer = {"authorization": f"Bearer {token}"}
-        for host, status in (("box.example", 200), ("127.0.0.1", 200), ("other.example", 421)):
+        for host, status in (("box.example", 200), (own, 200), ("127.0.0.1", 200), ("other.example", 421)):
             assert httpx.get(f"{served.url}api/model", headers={**bearer, "host": host}).status_code == status
         assert httpx.get(f"{served.url}api/model").status_code == 401
         assert stopped_while_looking(served, signal.SIGTERM, **bearer) == (200, 0)

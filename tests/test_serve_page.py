@@ -133,6 +133,13 @@ def test_samples_by_keyboard_in_chinese_and_a_hostile_name_is_text(page: Page, m
 def test_what_is_no_picture_is_said_and_the_next_one_is_answered(page: Page) -> None:
     dropped(page, b"words", "words.txt")
     expect(page.locator("#trouble")).to_have_text("That is no picture file.")
+    address = "transfer.setData('text/uri-list', 'https://box.example/bee.png')"
+    with page.expect_response("**/api/predict"):
+        dropped(page, png(1))
+    expect(page.locator(".bars li")).to_have_count(4)
+    page.evaluate(re.sub(r"transfer\.items\.add\(.*\)", address, DROP), [base64.b64encode(b"").decode(), ""])
+    expect(page.locator("#trouble")).to_have_text(re.compile("^Only files are taken, no addresses"))
+    expect(page.locator(".bars li")).to_have_count(0)  # the answer to the picture before is gone
     page.evaluate("take(new File([new Uint8Array(20000001)], 'x.png', {type: 'image/png'}))")
     expect(page.locator("#trouble")).to_have_text("The picture has 20.0 MB; at most 20 MB are read.")
     with page.expect_response("**/api/predict"):

@@ -85,7 +85,9 @@ class Run:
             if known
             else f"There is no run in {runs.absolute()} yet; `tellapart train` makes one."
         )
-        raise UsageError(f"There is no run '{name}'.", hint)
+        irregular = os.path.exists(name) and not os.path.isfile(name)
+        odd = ": that is neither the folder of one nor a regular file" * irregular
+        raise UsageError(f"There is no run '{name}'{odd}.", hint)
 
     @property
     def name(self) -> str:

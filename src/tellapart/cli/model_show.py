@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tellapart.models.build import Architecture
+    from tellapart.models.bundle import Bundle
     from tellapart.models.table import Row
     from tellapart.models.trace import Trace
 
@@ -64,7 +65,7 @@ def command(
     if len(names) > 1 and (forms or svg):
         raise UsageError(f"--{[*forms, 'svg'][0]} shows one network; received {len(names)}.", "Show them one by one.")
     asked = {"size": size, "channels": channels, "num_classes": classes, "changes": changes or None}
-    every = [_passed(*architecture_of(name, runs, asked)[:2], batch) for name in names]
+    every = [_passed(*architecture_of(name, runs, asked), batch) for name in names]
     if svg is not None:
         _draw(every[0], svg)
     if len(names) > 1:
@@ -73,13 +74,13 @@ def command(
         click.echo((FORMS[forms[0]] if forms else _text)(every[0]))
 
 
-def _passed(architecture: "Architecture", name: str, batch: int) -> Shown:
+def _passed(architecture: "Architecture", name: str, bundle: "Bundle | None", batch: int) -> Shown:
     import torch
 
     from tellapart.models.build import outline
     from tellapart.models.trace import trace
 
-    model = outline(architecture)
+    model = bundle.outline() if bundle else outline(architecture)
     device = next((p.device for p in model.parameters()), None)
     blank = torch.zeros(batch, architecture.channels, architecture.size, architecture.size, device=device)
     return Shown(name, model, trace(model, blank, name=name))

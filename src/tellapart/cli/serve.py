@@ -58,8 +58,9 @@ def command(
     token = _token(token)
     with bound(host, port) as here:
         shown = _shown(here, host, token)
-        service = _service(model, runs, device, Guard(hosts=names, token=shown or token), nearest)
-        return _served(service, here, shown, dry_run)
+        own = _own(here)
+        guard = Guard(hosts=[*names, own] if own else names, token=shown or token)
+        return _served(_service(model, runs, device, guard, nearest), here, shown, own, dry_run)
 
 
 def _token(given: str) -> str:
@@ -84,10 +85,21 @@ def _shown(here: "socket.socket", host: str, token: str) -> str:
     return secrets.token_urlsafe(24) if token == "auto" else ""
 
 
-def _served(service: "Service", here: "socket.socket", shown: str, dry_run: bool) -> int:
+def _own(here: "socket.socket") -> str:
+    """The name of this machine, where the socket is on all its addresses; '' where it is on one."""
+    import re
+    import socket
+
+    from tellapart.web.guard import NAME
+
+    name = socket.gethostname()
+    return name if here.getsockname()[0] in ("0.0.0.0", "::") and re.fullmatch(NAME, name, re.I | re.A) else ""
+
+
+def _served(service: "Service", here: "socket.socket", shown: str, own: str, dry_run: bool) -> int:
     import asyncio
 
-    from tellapart.web.server import address
+    from tellapart.web.server import address, is_local
 
     if dry_run:
         service.close()
@@ -98,6 +110,9 @@ def _served(service: "Service", here: "socket.socket", shown: str, dry_run: bool
     click.echo(printable(f"{service.name} answers at {address(here)}  (Ctrl-C ends it)"))
     if shown:
         click.echo(f"token: {shown}")
+    if not is_local(here):
+        at = f"http://{own}:{here.getsockname()[1]}/ and every address of this machine" if own else address(here)
+        click.echo(f"Others reach it at {at}: who has the token is answered, and nothing is encrypted.")
     return 130 if asyncio.run(service.run(here)) == signal.SIGINT else 0
 
 

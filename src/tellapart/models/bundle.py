@@ -51,13 +51,16 @@ class Bundle:
 
     def module(self, device: torch.device | str = "cpu") -> nn.Module:
         """The network with these weights, in eval mode, on `device`. Raises StorageError when they do not fit."""
-        layout = _layout_of(self.state)
-        network = outline(self.architecture, numbers=_numbers(layout))
+        layout, network = _layout_of(self.state), self.outline()
         _refuse_misfit(self.architecture, network, layout)
         state: Any = OrderedDict(self.state)
         state._metadata = network.state_dict()._metadata  # type: ignore[attr-defined]  # mnasnet asks for its version
         network.load_state_dict(state, strict=True, assign=True)
         return network.to(device).eval()
+
+    def outline(self) -> nn.Module:
+        """The network without these weights. Raises UsageError where it is far larger than they are."""
+        return outline(self.architecture, numbers=_numbers(_layout_of(self.state)))
 
 
 def save_bundle(bundle: Bundle, path: Path) -> None:

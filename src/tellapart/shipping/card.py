@@ -148,7 +148,8 @@ def _sure(bundle: Bundle) -> Iterator[str]:
         return
     yield f"- Logits are divided by the temperature {bundle.temperature:.3g}, fitted to validation, before the softmax."
     for precision, least in sorted(bundle.promises.items()):
-        yield f"- From probability {least:.3f} on, at least {100 * precision:g} % of answers are right."
+        share = f"at least {100 * precision:g} % of answers to pictures of its classes are right"
+        yield f"- From probability {least:.3f} on, {share}."
     if not bundle.promises:
         yield "- Validation is too small, or wrong too often, for a promise of 90 % right answers."
 

@@ -24,6 +24,9 @@ from tellapart.shipping.parity import Floats, Sample, logits_of_squares, said
 from tellapart.shipping.scales import other_scale
 from tellapart.shipping.shipped import Square
 
+FEW, EXACT, NOISE = 24, 0.01, 1e-6
+"""With fewer pictures some fault explains much by chance: then only one that alone leaves so small a share of the
+difference has a name, and no mean is fitted; and a difference that is but rounding."""
 MOST, EXPLAINED, ROUGHLY, STILL, UNRELATED, PERMUTED, ALIKE = 64, 0.2, 0.8, 0.02, 0.3, 2000, 0.95
 """Pictures a fault is tried on; the share of the difference it may leave, and that of another preparation beside the
 rounding to 8 bits, of which none leaves less than all by chance; answers that vary by less than this share of
@@ -61,9 +64,9 @@ class Unaveraged(Square):
         return torch.ones_like(step)
 
 
-def named(bundle: Bundle, samples: Sequence[Sample], theirs: Floats, *, known: bool = False) -> str:
+def named(bundle: Bundle, samples: Sequence[Sample], theirs: Floats, *, rounded: bool = False) -> str:
     """The fault by which this model gives those answers (N K) to the samples, in words; '' where none of them does.
-    `known`: only a known fault that explains them counts, and neither weights nor rounding that have no such name.
+    `rounded`: it computes with smaller numbers, and only a known fault counts, of which rounding may hide the most.
     """
     picked = _spread(samples)
     samples, theirs = [samples[n] for n in picked], theirs[picked]
@@ -81,18 +84,24 @@ def named(bundle: Bundle, samples: Sequence[Sample], theirs: Floats, *, known: b
     ours = calibrated(bundle, plain)
     if strange := _no_probabilities(bundle, ours, theirs):
         return strange
+    if _apart(ours, theirs) < NOISE:
+        return ""
     for fault in _faults(bundle.preprocess):
         tried[fault.words] = calibrated(bundle, logits(fault))
     prepared = dict(tried)
     tried |= _other_ends(bundle, plain, theirs)
     if (order := _order(bundle, ours, theirs)) and _of_two(ours, ours[:, order[1]], theirs):
         tried[order[0]] = ours[:, order[1]]
-    if known:
-        return _best(ours, theirs, tried) or _best(ours, theirs, prepared, left=ROUGHLY)
     flat = theirs.std(0).max() < STILL * ours.std(0).max()
+    if len(samples) < FEW:
+        near = {words: one for words, one in tried.items() if _apart(one, theirs) <= EXACT * _apart(ours, theirs)}
+        return _best(ours, theirs, near, EXACT) if len(near) == 1 and not flat else ""
+    if rounded:
+        return _best(ours, theirs, tried, EXPLAINED) or _best(ours, theirs, prepared, ROUGHLY)
     if not flat and min(_apart(one, theirs) for one in tried.values()) > STILL * _apart(ours, theirs):
-        tried |= _by_scale(bundle, samples, {"": ours, **tried}, theirs)
-    found = _best(ours, theirs, tried)
+        fitted = _by_scale(bundle, samples, {"": ours, **tried}, theirs)
+        tried |= {key: one for key, one in fitted.items() if _apart(one, theirs) <= STILL * _apart(ours, theirs)}
+    found = _best(ours, theirs, tried, EXPLAINED)
     if flat:  # then it says little that a fault gives the same
         return f"{found or 'another scale of pixels'}, or other weights: its answers are the same for all pictures"
     return found or _unrelated(bundle, ours, theirs)
@@ -108,7 +117,7 @@ def _spread(samples: Sequence[Sample]) -> list[int]:
     return sorted(n for _, n in turns[:MOST])
 
 
-def _best(ours: Floats, theirs: Floats, tried: dict[str, Floats], *, left: float = EXPLAINED) -> str:
+def _best(ours: Floats, theirs: Floats, tried: dict[str, Floats], left: float) -> str:
     """The fault that leaves the least of the difference, if that is little enough."""
     before = _apart(ours, theirs)
     words = min(tried, key=lambda one: _apart(tried[one], theirs))
@@ -132,7 +141,7 @@ def _unrelated(bundle: Bundle, ours: Floats, theirs: Floats) -> str:
     by_chance = sum((first == k).mean() * (second == k).mean() for k in np.unique(first))
     same = (first == second).mean()
     kappa = (same - by_chance) / max(1e-9, 1 - by_chance)
-    if kappa > UNRELATED:
+    if kappa > UNRELATED or same == 1:
         return ""
     return f"its weights are not those of this model: its answers have nothing to do with ours (kappa {kappa:.2f})"
 

@@ -35,7 +35,8 @@ COMPARED, JUDGED, SHOWN = 256, 1000, 128
 """Files that both ways are compared on; those by which a smaller file's accuracy is judged; training pictures that show
 int8 its ranges."""
 SMALLER = ("fp16", "int8")
-LOGITS = "its logits, by which a picture is unknown, are others; the probabilities made of them are the same"
+LOGITS = "its logits, by which a picture is unknown, are others; the probabilities made of them are within the bound"
+FEWER = "by so few pictures no more is told: a run whose pictures are there, or --pictures FOLDER, gives more"
 TOLD = {
     "classes": "names of the classes, or another order of them,",
     "thresholds": "thresholds",
@@ -128,11 +129,12 @@ def certified(
     if not samples or (found.sound and found.largest <= BOUNDS["float32"]):
         return found
     if found.sound:
-        return replace(found, fault=faults.named(bundle, samples, theirs, known=True))
+        return replace(found, fault=faults.named(bundle, samples, theirs, rounded=True))
     rounded = f"rounding to {arithmetic}, for no other known fault gives its answers" if arithmetic in SMALLER else ""
-    if found.near and found.finite:
-        return replace(found, fault=faults.named(bundle, samples, theirs, known=True) or rounded or LOGITS)
-    return replace(found, fault=faults.named(bundle, samples, theirs) or rounded)
+    near = found.near and found.finite
+    unnamed = rounded or "; ".join(filter(None, [LOGITS * near, FEWER * (len(samples) < faults.FEW)]))
+    fault = faults.named(bundle, samples, theirs, rounded=near and arithmetic in SMALLER)
+    return replace(found, fault=fault or unnamed)
 
 
 def _pictures(runs: Path, model: str) -> tuple[Pictures | None, str]:

@@ -230,7 +230,9 @@ def _raw(picture: Picture) -> bytes | np.ndarray:
     if isinstance(picture, Tensor):
         if picture.dtype != torch.uint8 or picture.ndim != 3 or picture.shape[0] not in (1, 3) or not picture.numel():
             received = f"{str(picture.dtype).removeprefix('torch.')} of the shape {tuple(picture.shape)}"
-            raise TypeError(f"A tensor must be uint8 from 0 to 255, (C, H, W) with C 1 or 3; received {received}.")
+            convert = " From 0 to 1, give (255 * x).round().to(torch.uint8)." * picture.is_floating_point()
+            said = f"A tensor must be uint8 from 0 to 255, (C, H, W) with C 1 or 3; received {received}."
+            raise TypeError(said + convert)
         return picture.permute(1, 2, 0).contiguous().cpu().numpy()
     if isinstance(picture, bytes | np.ndarray):
         return picture

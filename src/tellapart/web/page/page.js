@@ -12,7 +12,7 @@ const WORDS = {
     not_one: "None of the classes", least: "from {p}", each: "A picture may have several classes, or none: each is said from "
       + "its own threshold on, the line across its bar.",
     unknown: "Unknown", like: "The picture is like none of the {n} classes. If it had to be one, it would be:",
-    promise: "Answers as sure as this one are right in at least {p} of cases.",
+    promise: "Of pictures of its classes, answers as sure as this one are right in at least {p} of cases.",
     unsure: "Too unsure for a promise. The probabilities are calibrated: of answers at 60 %, about 60 of 100 are right.",
     look: "Where does it look?", of: "for the class", wait: "Parts of the picture are covered, one after the other, and networks "
       + "with random numbers are asked for comparison. This takes a while …",
@@ -27,9 +27,10 @@ const WORDS = {
     about: "About this model", network: "Network", takes: "It takes", made: "Made", learned: "Pictures",
     classes: "Classes", score: "Score", value: "Value", interval: "95 % interval", on: "{n} {part} pictures",
     test: "test", validation: "validation", train: "training", none: "No score is stored with it.",
-    card: "Model card (Markdown)", promises: "Promises", from: "{p} right from probability {q} on",
+    card: "Model card (Markdown)", promises: "Promises (of pictures of its classes)", from: "{p} right from probability {q} on",
     kept: "Nothing you give is kept or sent on.", api: "API description",
     large: "The picture has {n} MB; at most {most} MB are read.", nopicture: "That is no picture file.",
+    nofile: "Only files are taken, no addresses: save the picture, and drop the file.",
     nocamera: "There is no camera, or this page may not use it.", away: "The server does not answer. Is it still running?",
     ask_again: "Enough is being asked of the server just now. Try again in a moment.",
   },
@@ -42,7 +43,7 @@ const WORDS = {
     lead: "可区分 {n} 类：{names}", finds: "可在一张图片中找出 {n} 类：{names}", more: "等，另有 {n} 类",
     not_one: "不含任何一类", least: "阈值 {p}", each: "一张图片可以有多个类别，也可以没有：每一类的概率达到各自的阈值（条上的竖线）就会说出。",
     unknown: "未知", like: "这张图片不像 {n} 类中的任何一类。若一定要选，会是：",
-    promise: "把握达到这个程度的回答，至少 {p} 是对的。",
+    promise: "若图片属于这些类别，把握达到这个程度的回答至少 {p} 是对的。",
     unsure: "把握不够，不作保证。概率已经校准：概率为 60 % 的回答，100 个里约有 60 个是对的。",
     look: "它在看哪里？", of: "针对类别", wait: "正在逐块遮挡图片，并与随机权重的网络比较，需要一会儿……",
     means: "这张热图有意义。", empty: "这张热图说明不了什么。",
@@ -55,9 +56,9 @@ const WORDS = {
     about: "关于这个模型", network: "网络", takes: "输入", made: "制作时间", learned: "图片",
     classes: "类别", score: "指标", value: "数值", interval: "95 % 区间", on: "{n} 张{part}图片",
     test: "测试", validation: "验证", train: "训练", none: "模型里没有存成绩。",
-    card: "模型卡（Markdown）", promises: "保证", from: "概率不低于 {q} 时，{p} 正确",
+    card: "模型卡（Markdown）", promises: "保证（限于这些类别的图片）", from: "概率不低于 {q} 时，{p} 正确",
     kept: "你给的图片不会被保存或转发。", api: "API 说明",
-    large: "图片有 {n} MB；最多读 {most} MB。", nopicture: "这不是图片文件。",
+    large: "图片有 {n} MB；最多读 {most} MB。", nopicture: "这不是图片文件。", nofile: "只接受文件，不接受网址：请先保存图片，再拖入文件。",
     nocamera: "没有摄像头，或本页无权使用。", away: "服务没有回应。它还在运行吗？",
     ask_again: "服务现在很忙，请稍后再试。",
   },
@@ -258,7 +259,8 @@ async function take(picture) {
   Object.assign(state, { work, picture: null, answer: null, heat: null, near: null, trouble: null });
   showTrouble();
   const { bytes } = state.model.limits;
-  if (picture.size > bytes)
+  if (!picture) trouble({ words: "nofile" });
+  else if (picture.size > bytes)
     trouble({ words: "large", values: { n: (picture.size / 1e6).toFixed(1), most: bytes / 1e6 } });
   else if (picture.type && !picture.type.startsWith("image/")) trouble({ words: "nopicture" });
   else {
@@ -415,7 +417,7 @@ addEventListener("dragleave", (event) => { if (!event.relatedTarget) $("drop").c
 addEventListener("drop", (event) => {
   event.preventDefault();
   $("drop").classList.remove("over");
-  if (state.model && event.dataTransfer.files[0]) take(event.dataTransfer.files[0]);
+  if (state.model) take(event.dataTransfer.files[0]);
 });
 addEventListener("paste", (event) => {
   const file = event.clipboardData && event.clipboardData.files[0];
